@@ -1,0 +1,61 @@
+# Shared settings of our targets, and the folder-is-the-registry machinery.
+
+add_library(redline_options INTERFACE)
+target_include_directories(redline_options INTERFACE ${PROJECT_SOURCE_DIR}/src)
+target_compile_options(redline_options INTERFACE -Wall -Wextra -Werror -Wno-missing-field-initializers)
+if(REDLINE_SANITIZE)
+  target_compile_options(redline_options INTERFACE
+    -fsanitize=${REDLINE_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
+  target_link_options(redline_options INTERFACE -fsanitize=${REDLINE_SANITIZE})
+endif()
+
+# redline_library(ops DEPS core): every .cc of the folder this is called from becomes redline::ops.
+function(redline_library name)
+  cmake_parse_arguments(arg "" "" "DEPS;EXCLUDE;LIBS" ${ARGN})
+  file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.cc)
+  foreach(pattern ${arg_EXCLUDE})
+    list(FILTER sources EXCLUDE REGEX ${pattern})
+  endforeach()
+  add_library(redline_${name} STATIC ${sources})
+  add_library(redline::${name} ALIAS redline_${name})
+  list(TRANSFORM arg_DEPS PREPEND redline::)
+  target_link_libraries(redline_${name} PUBLIC redline_options ${arg_DEPS} ${arg_LIBS})
+endfunction()
+
+# redline_table(ops FUNCTION register_op ARGUMENT OpRegistry HEADER ops/registry.h EXCLUDE ...):
+# each remaining .cc of the folder exports `void <FUNCTION>_<stem>(<ARGUMENT>&)`; the generated file
+# defines `void <FUNCTION>_all(<ARGUMENT>&)`, which calls them all. Self-registering objects would be
+# dropped by the linker from a static library.
+function(redline_table name)
+  cmake_parse_arguments(arg "" "FUNCTION;ARGUMENT;HEADER" "EXCLUDE" ${ARGN})
+  file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.cc)
+  set(declarations "")
+  set(calls "")
+  foreach(source ${sources})
+    get_filename_component(stem ${source} NAME_WE)
+    if(NOT stem IN_LIST arg_EXCLUDE)
+      string(APPEND declarations "void ${arg_FUNCTION}_${stem}(${arg_ARGUMENT}&);\n")
+      string(APPEND calls "  ${arg_FUNCTION}_${stem}(table);\n")
+    endif()
+  endforeach()
+  set(path ${CMAKE_CURRENT_BINARY_DIR}/${name}_table.cc)
+  file(CONFIGURE OUTPUT ${path} CONTENT
+"// Generated from the folder's file list.
+#include \"${arg_HEADER}\"
+namespace redline {
+${declarations}
+void ${arg_FUNCTION}_all(${arg_ARGUMENT}& table) {
+${calls}}
+}  // namespace redline
+")
+  target_sources(redline_${name} PRIVATE ${path})
+endfunction()
+
+# redline_test(dim_test DEPS core): tests/<...>/dim_test.cc against GoogleTest, as a CTest test.
+function(redline_test name)
+  cmake_parse_arguments(arg "" "" "DEPS;LIBS" ${ARGN})
+  add_executable(${name} ${name}.cc)
+  list(TRANSFORM arg_DEPS PREPEND redline::)
+  target_link_libraries(${name} PRIVATE redline_options ${arg_DEPS} ${arg_LIBS} GTest::gtest_main)
+  add_test(NAME ${name} COMMAND ${name})
+endfunction()

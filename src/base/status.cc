@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "base/status.h"
+
+#include <cstdio>
+#include <cstdlib>
+
+namespace redline {
+
+std::string_view status_code_name(StatusCode code) {
+  switch (code) {
+    case StatusCode::kOk: return "ok";
+    case StatusCode::kInvalidArgument: return "invalid argument";
+    case StatusCode::kUnsupported: return "unsupported";
+    case StatusCode::kNotFound: return "not found";
+    case StatusCode::kIncompatible: return "incompatible";
+    case StatusCode::kOutOfMemory: return "out of memory";
+    case StatusCode::kDeviceError: return "device error";
+    case StatusCode::kIoError: return "I/O error";
+    case StatusCode::kCancelled: return "cancelled";
+    case StatusCode::kInternal: return "internal error";
+  }
+  return "unknown";
+}
+
+std::string Status::to_string() const {
+  if (ok()) return "ok";
+  return str_cat(status_code_name(code()), ": ", message());
+}
+
+Status Status::with_context(std::string_view where) const {
+  if (ok()) return *this;
+  return {code(), str_cat(where, ": ", message())};
+}
+
+void assert_failed(const char* cond, const char* file, int line) {
+  std::fprintf(stderr, "%s:%d: redline bug: expected %s\n", file, line, cond);
+  std::abort();
+}
+
+}  // namespace redline
