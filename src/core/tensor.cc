@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/tensor.h"
+
+#include <cstdlib>
+#include <cstring>
+
+namespace redline {
+
+std::string Dims::to_string() const {
+  std::string text = "[";
+  for (int i = 0; i < rank_; ++i) {
+    if (i > 0) text += ", ";
+    text += std::to_string(dims_[i]);
+  }
+  return text + "]";
+}
+
+std::optional<int64_t> checked_count(std::span<const int64_t> dims) {
+  int64_t count = 1;
+  bool zero = false;
+  for (int64_t dim : dims) {
+    if (dim < 0) return std::nullopt;
+    if (dim == 0) zero = true;
+  }
+  if (zero) return 0;
+  for (int64_t dim : dims) {
+    if (__builtin_mul_overflow(count, dim, &count)) return std::nullopt;
+  }
+  return count;
+}
+
+Result<Tensor> Tensor::create(DType dtype, const Dims& dims) {
+  std::optional<int64_t> count = checked_count({dims.begin(), dims.size()});
+  size_t bytes = 0;
+  if (!count || __builtin_mul_overflow(static_cast<size_t>(*count), dtype_bytes(dtype), &bytes) ||
+      bytes > (size_t{1} << 46)) {
+    return invalid_argument("tensor size ", dims.to_string(), " of ", dtype_name(dtype),
+                            " is negative or too large");
+  }
+  Tensor result;
+  result.dtype_ = dtype;
+  result.dims_ = dims;
+  if (dtype == DType::kString) {
+    auto strings = std::make_shared<std::vector<std::string>>(static_cast<size_t>(*count) + 1);
+    result.data_ = strings->data();
+    result.owner_ = std::move(strings);
+    return result;
+  }
+  size_t rounded = (bytes + 127) / 64 * 64;  // at least 64 bytes, so that data() is never null
+  void* data = std::aligned_alloc(64, rounded);
+  if (data == nullptr) return out_of_memory("no memory for a tensor of ", bytes, " bytes");
+  std::memset(data, 0, rounded);
+  result.data_ = data;
+  result.owner_ =
+      std::shared_ptr<const void>(data, [](const void* p) { std::free(const_cast<void*>(p)); });
+  return result;
+}
+
+Tensor Tensor::wrap(DType dtype, const Dims& dims, const void* data,
+                    std::shared_ptr<const void> owner) {
+  Tensor result;
+  result.dtype_ = dtype;
+  result.dims_ = dims;
+  result.data_ = data;
+  result.owner_ = std::move(owner);
+  return result;
+}
+
+Tensor Tensor::from_int64(std::span<const int64_t> values) {
+  return from<int64_t>(DType::kInt64, {static_cast<int64_t>(values.size())}, values);
+}
+
+Tensor Tensor::scalar_int64(int64_t value) {
+  return from<int64_t>(DType::kInt64, {}, std::span<const int64_t>(&value, 1));
+}
+
+Tensor Tensor::scalar_float(float value) {
+  return from<float>(DType::kFloat32, {}, std::span<const float>(&value, 1));
+}
+
+Tensor Tensor::reshaped(const Dims& dims) const {
+  REDLINE_ASSERT(dims.count() == count());
+  Tensor result = *this;
+  result.dims_ = dims;
+  return result;
+}
+
+bool identical(const Tensor& a, const Tensor& b) {
+  if (a.dtype() != b.dtype() || !(a.dims() == b.dims())) return false;
+  if (a.dtype() == DType::kString) {
+    return std::equal(a.data<std::string>(), a.data<std::string>() + a.count(),
+                      b.data<std::string>());
+  }
+  return a.bytes() == 0 || std::memcmp(a.raw(), b.raw(), a.bytes()) == 0;
+}
+
+}  // namespace redline
