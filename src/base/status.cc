@@ -8,16 +8,26 @@ namespace redline {
 
 std::string_view status_code_name(StatusCode code) {
   switch (code) {
-    case StatusCode::kOk: return "ok";
-    case StatusCode::kInvalidArgument: return "invalid argument";
-    case StatusCode::kUnsupported: return "unsupported";
-    case StatusCode::kNotFound: return "not found";
-    case StatusCode::kIncompatible: return "incompatible";
-    case StatusCode::kOutOfMemory: return "out of memory";
-    case StatusCode::kDeviceError: return "device error";
-    case StatusCode::kIoError: return "I/O error";
-    case StatusCode::kCancelled: return "cancelled";
-    case StatusCode::kInternal: return "internal error";
+    case StatusCode::kOk:
+      return "ok";
+    case StatusCode::kInvalidArgument:
+      return "invalid argument";
+    case StatusCode::kUnsupported:
+      return "unsupported";
+    case StatusCode::kNotFound:
+      return "not found";
+    case StatusCode::kIncompatible:
+      return "incompatible";
+    case StatusCode::kOutOfMemory:
+      return "out of memory";
+    case StatusCode::kDeviceError:
+      return "device error";
+    case StatusCode::kIoError:
+      return "I/O error";
+    case StatusCode::kCancelled:
+      return "cancelled";
+    case StatusCode::kInternal:
+      return "internal error";
   }
   return "unknown";
 }

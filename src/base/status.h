@@ -25,8 +25,8 @@ enum class StatusCode : uint8_t {
 
 std::string_view status_code_name(StatusCode code);
 
-// The outcome of a fallible function. OK costs one null pointer; an error owns its code and message.
-// Values are immutable and may be passed between threads.
+// The outcome of a fallible function. OK costs one null pointer; an error owns its code and
+// message. Values are immutable and may be passed between threads.
 class [[nodiscard]] Status {
  public:
   Status() = default;
@@ -57,10 +57,8 @@ inline void append_piece(std::string& out, const char* piece) { out += piece; }
 inline void append_piece(std::string& out, char piece) { out += piece; }
 inline void append_piece(std::string& out, bool piece) { out += piece ? "true" : "false"; }
 template <class T>
-  requires requires(T v) { std::to_string(v); }
-void append_piece(std::string& out, T piece) {
-  out += std::to_string(piece);
-}
+requires requires(T v) { std::to_string(v); }
+void append_piece(std::string& out, T piece) { out += std::to_string(piece); }
 }  // namespace internal
 
 template <class... Pieces>
@@ -132,24 +130,24 @@ class [[nodiscard]] Result {
 #define REDLINE_CONCAT(a, b) REDLINE_CONCAT_INNER(a, b)
 
 // Returns from the enclosing function when `expr`, a Status, is an error.
-#define REDLINE_TRY(expr)                                              \
-  do {                                                                 \
-    if (::redline::Status redline_status = (expr); !redline_status.ok()) \
-      return redline_status;                                           \
+#define REDLINE_TRY(expr)                                                                       \
+  do {                                                                                          \
+    if (::redline::Status redline_status = (expr); !redline_status.ok()) return redline_status; \
   } while (false)
 
 // `REDLINE_ASSIGN(auto x, f());` declares x from a Result or returns its error.
 #define REDLINE_ASSIGN(var, ...) \
   REDLINE_ASSIGN_IMPL(var, REDLINE_CONCAT(redline_result_, __LINE__), __VA_ARGS__)
-#define REDLINE_ASSIGN_IMPL(var, result, ...)  \
-  auto result = (__VA_ARGS__);                 \
-  if (!result.ok()) return result.status();    \
+#define REDLINE_ASSIGN_IMPL(var, result, ...) \
+  auto result = (__VA_ARGS__);                \
+  if (!result.ok()) return result.status();   \
   var = *std::move(result)
 
 // For our own bugs only, never for a user's input.
-#define REDLINE_ASSERT(cond)                                                       \
-  do {                                                                             \
-    if (!(cond)) [[unlikely]] ::redline::assert_failed(#cond, __FILE__, __LINE__); \
+#define REDLINE_ASSERT(cond)                               \
+  do {                                                     \
+    if (!(cond)) [[unlikely]]                              \
+      ::redline::assert_failed(#cond, __FILE__, __LINE__); \
   } while (false)
 
 namespace redline {

@@ -68,7 +68,8 @@ class Dims {
   int rank_ = 0;
 };
 
-// Element count with overflow and sign checks, for sizes from outside; nullopt when not representable.
+// Element count with overflow and sign checks, for sizes from outside; nullopt when not
+// representable.
 std::optional<int64_t> checked_count(std::span<const int64_t> dims);
 
 }  // namespace redline

@@ -39,9 +39,12 @@ std::string Shape::to_string() const {
 
 std::string Type::to_string() const {
   switch (kind) {
-    case Kind::kTensor: return std::string(dtype_name(dtype)) + shape.to_string();
-    case Kind::kSequence: return "seq(" + element->to_string() + ")";
-    case Kind::kOptional: return "opt(" + element->to_string() + ")";
+    case Kind::kTensor:
+      return std::string(dtype_name(dtype)) + shape.to_string();
+    case Kind::kSequence:
+      return "seq(" + element->to_string() + ")";
+    case Kind::kOptional:
+      return "opt(" + element->to_string() + ")";
   }
   return "";
 }
