@@ -64,7 +64,7 @@ def test_a_straightened_line_is_level():
     x = np.arange(20, 420)
     middle = 60 + 30 * ((x - 220) / 200) ** 2
     image = np.zeros((160, 448, 3), np.uint8)
-    cv2.polylines(image, [np.stack([x, middle], 1).astype(np.int32)], False, (255, 255, 255), 3)
+    cv2.polylines(image, [np.stack([x, middle], 1).round().astype(np.int32)], False, (255, 255, 255), 3)
     spine = np.stack([np.interp(np.linspace(0, 399, 16), range(400), v) for v in (x, middle)], 1)
     strip = recognition.cut_out(image, detection.Line(spine, 24.0))
     assert strip.shape[0] == 48
