@@ -1,0 +1,306 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ir/graph.h"
+
+#include <algorithm>
+
+namespace redline {
+namespace {
+
+bool same_use(const Use& a, const Use& b) {
+  return a.node == b.node && a.index == b.index && (a.node != nullptr || a.graph == b.graph);
+}
+
+// Keeps what is stored where the new type says less.
+Type merge_types(const Type& stored, Type inferred) {
+  if (inferred.is_tensor() && stored.is_tensor() && stored.dtype == inferred.dtype &&
+      !inferred.shape.has_rank() && stored.shape.has_rank()) {
+    return stored;
+  }
+  return inferred;
+}
+
+}  // namespace
+
+Node* Value::single_user() const { return uses.size() == 1 ? uses[0].node : nullptr; }
+
+void Node::set_input(size_t i, Value* value) {
+  Use use{this, graph_, i};
+  if (inputs_[i] != nullptr) Graph::remove_use(inputs_[i], use);
+  inputs_[i] = value;
+  if (value != nullptr) Graph::add_use(value, use);
+}
+
+void Node::set_inputs(std::vector<Value*> values) {
+  for (size_t i = 0; i < inputs_.size(); ++i) set_input(i, nullptr);
+  inputs_.assign(values.size(), nullptr);
+  for (size_t i = 0; i < values.size(); ++i) set_input(i, values[i]);
+}
+
+Graph::Graph(const OpRegistry& registry, std::string graph_name)
+    : name(std::move(graph_name)), registry_(&registry) {}
+
+Graph::~Graph() = default;
+
+Value* Graph::new_value(Type type, std::string value_name) {
+  auto owned = std::make_unique<Value>();
+  Value* value = owned.get();
+  values_.emplace(value, std::move(owned));
+  value->type = std::move(type);
+  value->name = std::move(value_name);
+  value->graph = this;
+  return value;
+}
+
+void Graph::add_use(Value* value, Use use) { value->uses.push_back(use); }
+
+void Graph::remove_use(Value* value, Use use) {
+  auto it = std::find_if(value->uses.begin(), value->uses.end(),
+                         [&](const Use& other) { return same_use(use, other); });
+  REDLINE_ASSERT(it != value->uses.end());
+  value->uses.erase(it);
+}
+
+std::vector<Node*> Graph::node_snapshot() const {
+  std::vector<Node*> result;
+  result.reserve(nodes_.size());
+  for (const auto& node : nodes_) result.push_back(node.get());
+  return result;
+}
+
+Value* Graph::add_input(Type type, std::string input_name) {
+  Value* value = new_value(std::move(type), std::move(input_name));
+  value->index = inputs_.size();
+  inputs_.push_back(value);
+  return value;
+}
+
+void Graph::add_output(Value* value, std::string output_name) {
+  add_use(value, {nullptr, this, outputs_.size()});
+  outputs_.push_back(value);
+  output_names_.push_back(std::move(output_name));
+}
+
+void Graph::set_output(size_t i, Value* value) {
+  remove_use(outputs_[i], {nullptr, this, i});
+  outputs_[i] = value;
+  add_use(value, {nullptr, this, i});
+}
+
+Value* Graph::add_constant(Tensor tensor, std::string constant_name) {
+  Value* value = new_value(Type::tensor(tensor.dtype(), Shape::of(tensor.dims())),
+                           std::move(constant_name));
+  value->constant = std::move(tensor);
+  return value;
+}
+
+Node* Graph::add_raw_node(const OpDef& op, std::vector<Value*> inputs, Attrs attrs,
+                          size_t num_outputs, Node* before, std::string node_name) {
+  auto owned = std::make_unique<Node>();
+  Node* node = owned.get();
+  node->op_ = &op;
+  node->attrs_ = std::move(attrs);
+  node->graph_ = this;
+  node->name = std::move(node_name);
+  node->set_inputs(std::move(inputs));
+  for (size_t i = 0; i < num_outputs; ++i) {
+    Value* value = new_value({}, "");
+    value->producer = node;
+    value->index = i;
+    node->outputs_.push_back(value);
+  }
+  auto position = before == nullptr ? nodes_.end() : before->position_;
+  node->position_ = nodes_.insert(position, std::move(owned));
+  return node;
+}
+
+Result<Node*> Graph::add_node(std::string_view op_name, std::vector<Value*> inputs, Attrs attrs,
+                              size_t num_outputs, Node* before, std::string node_name) {
+  const OpDef* op = registry_->find(op_name);
+  if (op == nullptr) return internal_error("no op named '", op_name, "'");
+  Node* node = add_raw_node(*op, std::move(inputs), std::move(attrs), num_outputs, before,
+                            std::move(node_name));
+  Status status = infer(node);
+  if (!status.ok()) {
+    erase(node);
+    return status;
+  }
+  return node;
+}
+
+Graph* Graph::add_subgraph(Node* node, std::string graph_name) {
+  node->subgraphs_.push_back(std::make_unique<Graph>(*registry_, std::move(graph_name)));
+  Graph* graph = node->subgraphs_.back().get();
+  graph->owner = node;
+  return graph;
+}
+
+Status Graph::infer(Node* node) {
+  const OpDef& op = *node->op_;
+  if (node->attrs_.type() != op.attrs) {
+    if (node->attrs_.type() != attrs_type<NoAttrs>()) {
+      return internal_error(op.name, ": built with the attributes of another op");
+    }
+    REDLINE_ASSIGN(node->attrs_, Attrs::load(op.attrs, {}));
+  }
+  size_t inputs = node->num_inputs();
+  size_t outputs = node->num_outputs();
+  if (inputs < op.min_inputs() || inputs > op.max_inputs()) {
+    return invalid_argument(op.name, ": has ", inputs, " inputs, expected ", op.min_inputs(),
+                            op.max_inputs() == op.min_inputs() ? "" : " or more");
+  }
+  if (outputs < op.min_outputs() || outputs > op.max_outputs()) {
+    return invalid_argument(op.name, ": has ", outputs, " outputs, expected ", op.min_outputs(),
+                            op.max_outputs() == op.min_outputs() ? "" : " or more");
+  }
+  std::vector<InferInput> infer_inputs(inputs);
+  for (size_t i = 0; i < inputs; ++i) {
+    Value* value = node->inputs_[i];
+    if (value == nullptr) {
+      if (i < op.inputs.size() && op.inputs[i].arity == Arity::kRequired) {
+        return invalid_argument(op.name, ": input '", op.inputs[i].name, "' is missing");
+      }
+      continue;
+    }
+    infer_inputs[i] = {&value->type, value->is_constant() ? &value->constant : nullptr,
+                       value->contents ? &*value->contents : nullptr};
+  }
+  InferContext context(op, node->attrs_, infer_inputs, outputs);
+  context.make_symbol = [this](std::string_view hint) { return fresh_symbol(hint); };
+  context.subgraph = [node](size_t index,
+                            std::span<const Type> types) -> Result<std::vector<Type>> {
+    if (index >= node->subgraphs_.size()) return internal_error("subgraph ", index, " is missing");
+    Graph& graph = *node->subgraphs_[index];
+    if (types.size() != graph.inputs_.size()) {
+      return invalid_argument("subgraph '", graph.name, "' has ", graph.inputs_.size(),
+                              " inputs, expected ", types.size());
+    }
+    for (size_t i = 0; i < types.size(); ++i) graph.inputs_[i]->type = types[i];
+    for (const auto& inner : graph.nodes_) REDLINE_TRY(graph.infer(inner.get()));
+    std::vector<Type> result;
+    for (Value* output : graph.outputs_) result.push_back(output->type);
+    return result;
+  };
+  Status status = op.infer(context);
+  if (!status.ok()) {
+    return node->name.empty() ? status : status.with_context("node '" + node->name + "'");
+  }
+  for (size_t i = 0; i < outputs; ++i) {
+    Value* value = node->outputs_[i];
+    value->type = merge_types(value->type, std::move(context.outputs()[i]));
+    if (context.output_contents()[i]) value->contents = std::move(context.output_contents()[i]);
+  }
+  return {};
+}
+
+void Graph::replace_uses(Value* from, Value* to) {
+  REDLINE_ASSERT(from != to);
+  std::vector<Use> uses = from->uses;
+  for (const Use& use : uses) {
+    if (use.node != nullptr) {
+      use.node->set_input(use.index, to);
+    } else {
+      use.graph->set_output(use.index, to);
+    }
+  }
+  if (to->name.empty()) to->name = from->name;
+}
+
+void Graph::erase(Node* node) {
+  for (Value* output : node->outputs_) REDLINE_ASSERT(output->uses.empty());
+  for (const auto& subgraph : node->subgraphs_) {
+    // Readers inside vanish with the subgraph: release what they read, last node first.
+    while (!subgraph->outputs_.empty()) {
+      remove_use(subgraph->outputs_.back(), {nullptr, subgraph.get(), subgraph->outputs_.size() - 1});
+      subgraph->outputs_.pop_back();
+    }
+    while (!subgraph->nodes_.empty()) subgraph->erase(subgraph->nodes_.back().get());
+  }
+  node->set_inputs({});
+  for (Value* output : node->outputs_) values_.erase(output);
+  nodes_.erase(node->position_);
+}
+
+void Graph::move_before(Node* node, Node* before) {
+  nodes_.splice(before->position_, nodes_, node->position_);
+}
+
+size_t Graph::erase_dead() {
+  size_t erased = 0;
+  for (auto it = nodes_.end(); it != nodes_.begin();) {
+    --it;
+    Node* node = it->get();
+    for (const auto& subgraph : node->subgraphs_) erased += subgraph->erase_dead();
+    bool dead = std::all_of(node->outputs_.begin(), node->outputs_.end(),
+                            [](const Value* value) { return value->uses.empty(); });
+    if (!dead) continue;
+    ++it;
+    erase(node);
+    ++erased;
+  }
+  std::erase_if(values_, [](const auto& entry) {
+    return entry.second->is_constant() && entry.second->uses.empty();
+  });
+  return erased;
+}
+
+Graph& Graph::outermost() {
+  Graph* graph = this;
+  while (graph->owner != nullptr) graph = graph->owner->graph();
+  return *graph;
+}
+
+Dim Graph::fresh_symbol(std::string_view hint) {
+  Graph& top = outermost();
+  return Dim::symbol(str_cat(hint.empty() ? "u" : hint, ".", top.next_symbol_++));
+}
+
+void Graph::for_each_node(const std::function<void(Node*)>& fn) const {
+  for (Node* node : node_snapshot()) {
+    fn(node);
+    for (const auto& subgraph : node->subgraphs()) subgraph->for_each_node(fn);
+  }
+}
+
+void Graph::clone_into(Graph& to, ValueMap& map) const {
+  for (const auto& [value, owned] : values_) {
+    if (!value->is_constant()) continue;
+    Value* copy = to.add_constant(value->constant, value->name);
+    copy->contents = value->contents;
+    map.emplace(value, copy);
+  }
+  for (const Value* input : inputs_) {
+    Value* copy = to.add_input(input->type, input->name);
+    copy->contents = input->contents;
+    map.emplace(input, copy);
+  }
+  for (const auto& node : nodes_) {
+    std::vector<Value*> operands;
+    for (const Value* input : node->inputs_) {
+      operands.push_back(input == nullptr ? nullptr : map.at(input));
+    }
+    Node* copy = to.add_raw_node(*node->op_, std::move(operands), node->attrs_,
+                                 node->num_outputs(), nullptr, node->name);
+    for (const auto& subgraph : node->subgraphs_) {
+      subgraph->clone_into(*to.add_subgraph(copy, subgraph->name), map);
+    }
+    for (size_t i = 0; i < node->num_outputs(); ++i) {
+      const Value* from = node->output(i);
+      Value* output = copy->output(i);
+      output->name = from->name;
+      output->type = from->type;
+      output->contents = from->contents;
+      map.emplace(from, output);
+    }
+  }
+  for (size_t i = 0; i < outputs_.size(); ++i) to.add_output(map.at(outputs_[i]), output_names_[i]);
+}
+
+std::unique_ptr<Graph> Graph::clone() const {
+  auto copy = std::make_unique<Graph>(*registry_, name);
+  ValueMap map;
+  clone_into(*copy, map);
+  copy->next_symbol_ = next_symbol_;
+  return copy;
+}
+
+}  // namespace redline

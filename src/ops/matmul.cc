@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <array>
+
+#include "ops/elements.h"
+#include "ops/op.h"
+
+namespace redline {
+namespace {
+
+// numpy.matmul: rank-1 operands get an axis that the result drops; leading axes broadcast.
+Status infer_matmul(InferContext& c) {
+  REDLINE_TRY(c.expect_tensor(0));
+  REDLINE_TRY(c.expect_tensor(1));
+  REDLINE_TRY(c.expect_same_dtype(1, 0));
+  if (!c.shape(0).has_rank() || !c.shape(1).has_rank()) {
+    c.set_output(0, c.dtype(0), Shape());
+    return {};
+  }
+  SymDims a = c.shape(0).dims();
+  SymDims b = c.shape(1).dims();
+  if (a.empty()) return c.input_error(0, "must have rank 1 or more");
+  if (b.empty()) return c.input_error(1, "must have rank 1 or more");
+  bool a_vector = a.size() == 1;
+  bool b_vector = b.size() == 1;
+  if (a_vector) a.insert(a.begin(), Dim(1));
+  if (b_vector) b.push_back(Dim(1));
+  const Dim& inner_a = a.back();
+  const Dim& inner_b = b[b.size() - 2];
+  if (inner_a.is_const() && inner_b.is_const() && inner_a != inner_b) {
+    return c.error(str_cat("inner sizes differ: ", c.type(0).to_string(), " x ",
+                           c.type(1).to_string()));
+  }
+  std::array<Shape, 2> batch = {SymDims(a.begin(), a.end() - 2), SymDims(b.begin(), b.end() - 2)};
+  REDLINE_ASSIGN(Shape leading, broadcast_shapes(batch));
+  SymDims out = leading.dims();
+  if (!a_vector) out.push_back(a[a.size() - 2]);
+  if (!b_vector) out.push_back(b.back());
+  c.set_output(0, c.dtype(0), std::move(out));
+  return {};
+}
+
+template <class W>
+void matmul(const TensorView& lhs, const TensorView& rhs, const TensorView& out) {
+  Dims a = lhs.dims.rank() == 1 ? Dims{1, lhs.dims[0]} : lhs.dims;
+  Dims b = rhs.dims.rank() == 1 ? Dims{rhs.dims[0], 1} : rhs.dims;
+  int64_t m = a[a.size() - 2];
+  int64_t k = a.back();
+  int64_t n = b.back();
+  Dims a_batch(std::span(a.begin(), a.size() - 2));
+  Dims b_batch(std::span(b.begin(), b.size() - 2));
+  Dims batch = broadcast_dims(std::array{a_batch, b_batch});
+  std::vector<W> x = read_elements<W>(lhs);
+  std::vector<W> y = read_elements<W>(rhs);
+  std::vector<W> z(static_cast<size_t>(out.count()));
+  Dims strides[2] = {broadcast_strides(a_batch, batch), broadcast_strides(b_batch, batch)};
+  for_each_offset(batch, strides, [&](int64_t i, const int64_t (&offset)[2]) {
+    const W* xm = x.data() + offset[0] * m * k;
+    const W* ym = y.data() + offset[1] * k * n;
+    W* zm = z.data() + i * m * n;
+    for (int64_t row = 0; row < m; ++row) {
+      for (int64_t p = 0; p < k; ++p) {
+        W scale = xm[row * k + p];
+        for (int64_t col = 0; col < n; ++col) zm[row * n + col] += scale * ym[p * n + col];
+      }
+    }
+  });
+  write_elements(z, out);
+}
+
+Status reference_matmul(ReferenceContext& c) {
+  if (c.input(0).dims.back() != c.input(1).dims[c.input(1).dims.rank() == 1 ? 0 : c.input(1).dims.size() - 2]) {
+    return invalid_argument("inner sizes differ: ", c.input(0).dims.to_string(), " x ",
+                            c.input(1).dims.to_string());
+  }
+  with_wide_type(c.input(0).dtype, [&](auto wide) {
+    matmul<decltype(wide)>(c.input(0), c.input(1), c.output(0));
+  });
+  return {};
+}
+
+Cost cost_matmul(std::span<const Type> inputs, std::span<const Type> outputs, const Attrs&) {
+  std::optional<Dims> a = inputs[0].shape.as_static();
+  std::optional<Dims> out = outputs[0].shape.as_static();
+  if (!a || !out) return {};
+  return {2.0 * static_cast<double>(out->count()) * static_cast<double>(a->back())};
+}
+
+}  // namespace
+
+void register_op_matmul(OpRegistry& registry) {
+  registry.add({.name = "matmul",
+                .inputs = {{"a"}, {"b"}},
+                .outputs = {{"y"}},
+                .infer = infer_matmul,
+                .reference = reference_matmul,
+                .cost = cost_matmul});
+}
+
+}  // namespace redline
