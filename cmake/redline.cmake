@@ -2,7 +2,8 @@
 
 add_library(redline_options INTERFACE)
 target_include_directories(redline_options INTERFACE ${PROJECT_SOURCE_DIR}/src)
-target_compile_options(redline_options INTERFACE -Wall -Wextra -Werror -Wno-missing-field-initializers)
+target_compile_options(redline_options INTERFACE -Wall -Wextra -Werror -Wno-missing-field-initializers
+  $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict>)  # GCC 12 warns falsely inside std::string (PR 105651)
 if(REDLINE_SANITIZE)
   target_compile_options(redline_options INTERFACE
     -fsanitize=${REDLINE_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)

@@ -87,8 +87,8 @@ void Graph::set_output(size_t i, Value* value) {
 }
 
 Value* Graph::add_constant(Tensor tensor, std::string constant_name) {
-  Value* value = new_value(Type::tensor(tensor.dtype(), Shape::of(tensor.dims())),
-                           std::move(constant_name));
+  Value* value =
+      new_value(Type::tensor(tensor.dtype(), Shape::of(tensor.dims())), std::move(constant_name));
   value->constant = std::move(tensor);
   return value;
 }
@@ -210,7 +210,8 @@ void Graph::erase(Node* node) {
   for (const auto& subgraph : node->subgraphs_) {
     // Readers inside vanish with the subgraph: release what they read, last node first.
     while (!subgraph->outputs_.empty()) {
-      remove_use(subgraph->outputs_.back(), {nullptr, subgraph.get(), subgraph->outputs_.size() - 1});
+      remove_use(subgraph->outputs_.back(),
+                 {nullptr, subgraph.get(), subgraph->outputs_.size() - 1});
       subgraph->outputs_.pop_back();
     }
     while (!subgraph->nodes_.empty()) subgraph->erase(subgraph->nodes_.back().get());
@@ -278,8 +279,8 @@ void Graph::clone_into(Graph& to, ValueMap& map) const {
     for (const Value* input : node->inputs_) {
       operands.push_back(input == nullptr ? nullptr : map.at(input));
     }
-    Node* copy = to.add_raw_node(*node->op_, std::move(operands), node->attrs_,
-                                 node->num_outputs(), nullptr, node->name);
+    Node* copy = to.add_raw_node(*node->op_, std::move(operands), node->attrs_, node->num_outputs(),
+                                 nullptr, node->name);
     for (const auto& subgraph : node->subgraphs_) {
       subgraph->clone_into(*to.add_subgraph(copy, subgraph->name), map);
     }

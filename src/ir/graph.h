@@ -27,7 +27,8 @@ struct Use {
   size_t index = 0;
 };
 
-// An edge of the graph. Owned by the graph that made it; made by a node, a graph input, or a constant.
+// An edge of the graph. Owned by the graph that made it; made by a node, a graph input, or a
+// constant.
 struct Value {
   std::string name;  // a hint; the printer makes names unique
   Type type;
@@ -60,7 +61,9 @@ class Node {
   void set_attrs(Attrs attrs) { attrs_ = std::move(attrs); }
 
   size_t num_inputs() const { return inputs_.size(); }
-  Value* input(size_t i) const { return i < inputs_.size() ? inputs_[i] : nullptr; }  // null: absent
+  Value* input(size_t i) const {
+    return i < inputs_.size() ? inputs_[i] : nullptr;
+  }  // null: absent
   const std::vector<Value*>& inputs() const { return inputs_; }
   void set_input(size_t i, Value* value);
   void set_inputs(std::vector<Value*> values);
@@ -87,8 +90,8 @@ class Node {
   std::list<std::unique_ptr<Node>>::iterator position_;
 };
 
-// A directed acyclic graph of nodes in an order in which they can run. Subgraphs (of if, loop, scan)
-// may read values of the graphs around them. Not thread-safe.
+// A directed acyclic graph of nodes in an order in which they can run. Subgraphs (of if, loop,
+// scan) may read values of the graphs around them. Not thread-safe.
 class Graph {
  public:
   using NodeList = std::list<std::unique_ptr<Node>>;

@@ -113,7 +113,8 @@ bool attr_equal(const AttrValue& a, const AttrValue& b) {
   }
   if (auto* x = std::get_if<int64_t>(&a)) return *x == std::get<int64_t>(b);
   if (auto* x = std::get_if<std::string>(&a)) return *x == std::get<std::string>(b);
-  if (auto* x = std::get_if<std::vector<int64_t>>(&a)) return *x == std::get<std::vector<int64_t>>(b);
+  if (auto* x = std::get_if<std::vector<int64_t>>(&a))
+    return *x == std::get<std::vector<int64_t>>(b);
   if (auto* x = std::get_if<std::vector<std::string>>(&a)) {
     return *x == std::get<std::vector<std::string>>(b);
   }
@@ -168,7 +169,8 @@ std::string Attrs::to_string() const {
 
 uint64_t Attrs::hash() const {
   uint64_t hash = 0;
-  for (const NamedAttr& attr : map()) hash = mix(mix(hash, hash_bytes(attr.name)), attr_hash(attr.value));
+  for (const NamedAttr& attr : map())
+    hash = mix(mix(hash, hash_bytes(attr.name)), attr_hash(attr.value));
   return hash;
 }
 
@@ -193,8 +195,8 @@ Status internal::unknown_attribute(const AttrMap& map, const AttrMap& known) {
       names += (names.empty() ? "" : ", ") + other.name;
     }
     if (!found) {
-      return invalid_argument("unknown attribute '", attr.name, "'; this op has: ",
-                              names.empty() ? "none" : names);
+      return invalid_argument("unknown attribute '", attr.name,
+                              "'; this op has: ", names.empty() ? "none" : names);
     }
   }
   return invalid_argument("an attribute is given twice");

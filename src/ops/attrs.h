@@ -40,10 +40,11 @@ struct AttrsType {
   Result<std::shared_ptr<const void>> (*load)(const AttrMap& map);
 };
 
-// The attributes of a node: an immutable value of the op's own struct. Such a struct is plain data with
+// The attributes of a node: an immutable value of the op's own struct. Such a struct is plain data
+// with
 //   template <class V> void fields(V& v) { v("strides", strides); v("group", group); }
-// which names each member once; a default-constructed struct holds the defaults. Members may be int64_t,
-// bool, float, double, std::string, DType, an enum with `enum_names(E)`, Tensor, SymDims,
+// which names each member once; a default-constructed struct holds the defaults. Members may be
+// int64_t, bool, float, double, std::string, DType, an enum with `enum_names(E)`, Tensor, SymDims,
 // std::vector of int64_t, float, std::string, std::optional of any of these, or
 // std::shared_ptr<const Body>.
 class Attrs {
@@ -75,7 +76,9 @@ struct NoAttrs {
 namespace internal {
 
 template <class T>
-concept NamedEnum = std::is_enum_v<T> && requires(T v) { enum_names(v); };
+concept NamedEnum = std::is_enum_v<T> && requires(T v) {
+  enum_names(v);
+};
 
 template <class T>
 AttrValue to_attr(const T& v) {

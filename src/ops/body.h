@@ -10,7 +10,8 @@
 namespace redline {
 
 // One op inside a fused region. Operands are indices: 0..num_inputs-1 are the region's inputs, then
-// the results of the nodes in order (every output of a node takes one index); -1 is an absent operand.
+// the results of the nodes in order (every output of a node takes one index); -1 is an absent
+// operand.
 struct BodyNode {
   const OpDef* op = nullptr;
   Attrs attrs;

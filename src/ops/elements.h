@@ -9,9 +9,9 @@
 
 namespace redline {
 
-// References compute in a wide type: double for every float type, int64_t for signed and uint64_t for
-// unsigned integers and bool. Reading converts exactly; writing rounds to nearest even (floats) or
-// wraps (integers).
+// References compute in a wide type: double for every float type, int64_t for signed and uint64_t
+// for unsigned integers and bool. Reading converts exactly; writing rounds to nearest even (floats)
+// or wraps (integers).
 
 // All elements of `view` converted to W (double, int64_t or uint64_t).
 template <class W>
@@ -37,15 +37,21 @@ template <class Fn>
 decltype(auto) with_storage_type(DType dtype, Fn&& fn) {
   if (dtype == DType::kString) return fn(std::string{});
   switch (dtype_bytes(dtype)) {
-    case 1: return fn(uint8_t{});
-    case 2: return fn(uint16_t{});
-    case 4: return fn(uint32_t{});
-    default: return fn(uint64_t{});
+    case 1:
+      return fn(uint8_t{});
+    case 2:
+      return fn(uint16_t{});
+    case 4:
+      return fn(uint32_t{});
+    default:
+      return fn(uint64_t{});
   }
 }
 
 // The elements of an integer tensor as int64.
-inline std::vector<int64_t> read_ints(const TensorView& view) { return read_elements<int64_t>(view); }
+inline std::vector<int64_t> read_ints(const TensorView& view) {
+  return read_elements<int64_t>(view);
+}
 
 // Row-major walk over `dims` with up to any number of operands in step: calls
 // fn(flat index in dims, offsets[]) where offsets[k] = sum(index[d] * strides[k][d]).

@@ -27,8 +27,8 @@ Status infer_matmul(InferContext& c) {
   const Dim& inner_a = a.back();
   const Dim& inner_b = b[b.size() - 2];
   if (inner_a.is_const() && inner_b.is_const() && inner_a != inner_b) {
-    return c.error(str_cat("inner sizes differ: ", c.type(0).to_string(), " x ",
-                           c.type(1).to_string()));
+    return c.error(
+        str_cat("inner sizes differ: ", c.type(0).to_string(), " x ", c.type(1).to_string()));
   }
   std::array<Shape, 2> batch = {SymDims(a.begin(), a.end() - 2), SymDims(b.begin(), b.end() - 2)};
   REDLINE_ASSIGN(Shape leading, broadcast_shapes(batch));
@@ -53,7 +53,7 @@ void matmul(const TensorView& lhs, const TensorView& rhs, const TensorView& out)
   std::vector<W> y = read_elements<W>(rhs);
   std::vector<W> z(static_cast<size_t>(out.count()));
   Dims strides[2] = {broadcast_strides(a_batch, batch), broadcast_strides(b_batch, batch)};
-  for_each_offset(batch, strides, [&](int64_t i, const int64_t (&offset)[2]) {
+  for_each_offset(batch, strides, [&](int64_t i, const int64_t(&offset)[2]) {
     const W* xm = x.data() + offset[0] * m * k;
     const W* ym = y.data() + offset[1] * k * n;
     W* zm = z.data() + i * m * n;
@@ -68,13 +68,13 @@ void matmul(const TensorView& lhs, const TensorView& rhs, const TensorView& out)
 }
 
 Status reference_matmul(ReferenceContext& c) {
-  if (c.input(0).dims.back() != c.input(1).dims[c.input(1).dims.rank() == 1 ? 0 : c.input(1).dims.size() - 2]) {
+  if (c.input(0).dims.back() !=
+      c.input(1).dims[c.input(1).dims.rank() == 1 ? 0 : c.input(1).dims.size() - 2]) {
     return invalid_argument("inner sizes differ: ", c.input(0).dims.to_string(), " x ",
                             c.input(1).dims.to_string());
   }
-  with_wide_type(c.input(0).dtype, [&](auto wide) {
-    matmul<decltype(wide)>(c.input(0), c.input(1), c.output(0));
-  });
+  with_wide_type(c.input(0).dtype,
+                 [&](auto wide) { matmul<decltype(wide)>(c.input(0), c.input(1), c.output(0)); });
   return {};
 }
 

@@ -116,7 +116,8 @@ Status InferContext::error(std::string_view message) const {
 
 Status InferContext::input_error(size_t i, std::string_view message) const {
   return invalid_argument(op_.name, ": input '", operand_name(op_.inputs, i), "'",
-                          has_input(i) ? str_cat(" (", type(i).to_string(), ")") : "", " ", message);
+                          has_input(i) ? str_cat(" (", type(i).to_string(), ")") : "", " ",
+                          message);
 }
 
 Status InferContext::expect_tensor(size_t i) const {
@@ -190,7 +191,8 @@ Type type_of(const HostValue& value) {
     case HostValue::Kind::kTensor:
       return Type::tensor(value.tensor.dtype(), Shape::of(value.tensor.dims()));
     case HostValue::Kind::kSequence: {
-      Type element = value.elements.empty() ? Type::tensor(DType::kFloat32) : type_of(value.elements[0]);
+      Type element =
+          value.elements.empty() ? Type::tensor(DType::kFloat32) : type_of(value.elements[0]);
       if (element.is_tensor()) element.shape = Shape();
       return Type::sequence(std::move(element));
     }

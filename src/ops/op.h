@@ -38,7 +38,7 @@ enum OpTrait : uint32_t {
   kTraitRandom = 1 << 4,         // never folded, never merged
   kTraitDataDependent = 1 << 5,  // output sizes depend on input values (NonZero, Unique)
   kTraitReduction = 1 << 6,
-  kTraitIdempotent = 1 << 7,     // f(f(x)) = f(x)
+  kTraitIdempotent = 1 << 7,  // f(f(x)) = f(x)
 };
 
 // What a problem costs at least, for ranking and rooflines.
@@ -55,13 +55,15 @@ struct OpDef {
   const AttrsType* attrs = attrs_type<NoAttrs>();
   uint32_t traits = kTraitNone;
   int num_subgraphs = 0;
-  // Sets the type of each output (and, for integer tensors, symbolic contents where they are known).
-  // Checks ranks, types and attributes; an error names the operand, what it was, what was expected.
+  // Sets the type of each output (and, for integer tensors, symbolic contents where they are
+  // known). Checks ranks, types and attributes; an error names the operand, what it was, what was
+  // expected.
   Status (*infer)(InferContext&) = nullptr;
   // Computes the outputs on the host exactly to the spec, in higher precision than the element type
   // where that differs. Inputs passed `infer`.
   Status (*reference)(ReferenceContext&) = nullptr;
-  Cost (*cost)(std::span<const Type> inputs, std::span<const Type> outputs, const Attrs& attrs) = nullptr;
+  Cost (*cost)(std::span<const Type> inputs, std::span<const Type> outputs,
+               const Attrs& attrs) = nullptr;
 
   bool has(OpTrait trait) const { return (traits & trait) != 0; }
   size_t min_inputs() const;
@@ -127,7 +129,9 @@ class InferContext {
   std::optional<std::vector<int64_t>> const_ints(size_t i) const;
 
   size_t num_outputs() const { return outputs_.size(); }
-  void set_output(size_t i, Type type) { if (i < outputs_.size()) outputs_[i] = std::move(type); }
+  void set_output(size_t i, Type type) {
+    if (i < outputs_.size()) outputs_[i] = std::move(type);
+  }
   void set_output(size_t i, DType dtype, Shape shape) {
     set_output(i, Type::tensor(dtype, std::move(shape)));
   }
@@ -145,7 +149,7 @@ class InferContext {
   Status input_error(size_t i, std::string_view message) const;
   // Fails unless input i is a tensor (and present).
   Status expect_tensor(size_t i) const;
-  Status expect_rank(size_t i, int rank) const;          // passes when the rank is unknown
+  Status expect_rank(size_t i, int rank) const;  // passes when the rank is unknown
   Status expect_same_dtype(size_t i, size_t j) const;
   // axis in [-rank, rank) to [0, rank).
   Result<int> normalize_axis(int64_t axis, int rank) const;
@@ -168,8 +172,8 @@ class InferContext {
 Result<Shape> broadcast_shapes(std::span<const Shape> shapes);
 Dims broadcast_dims(std::span<const Dims> dims);  // sizes are known to be compatible
 
-// What an op's `reference` sees. Inputs are host tensors; outputs are made by the caller when the op's
-// shape rule tells their sizes, and by allocate_output otherwise.
+// What an op's `reference` sees. Inputs are host tensors; outputs are made by the caller when the
+// op's shape rule tells their sizes, and by allocate_output otherwise.
 class ReferenceContext {
  public:
   virtual ~ReferenceContext() = default;
@@ -206,11 +210,10 @@ class ReferenceContext {
 // Runs an op's reference on host values: shape rule on the concrete sizes, then the reference.
 using RunSubgraph =
     std::function<Result<std::vector<HostValue>>(size_t index, std::span<const HostValue> inputs)>;
-Result<std::vector<HostValue>> run_reference(const OpDef& op, const Attrs& attrs,
-                                             std::span<const HostValue* const> inputs,
-                                             size_t num_outputs,
-                                             const RunSubgraph& run_subgraph = {},
-                                             const InferContext::InferSubgraph& infer_subgraph = {});
+Result<std::vector<HostValue>> run_reference(
+    const OpDef& op, const Attrs& attrs, std::span<const HostValue* const> inputs,
+    size_t num_outputs, const RunSubgraph& run_subgraph = {},
+    const InferContext::InferSubgraph& infer_subgraph = {});
 Type type_of(const HostValue& value);
 
 }  // namespace redline

@@ -35,7 +35,8 @@ Status infer_reshape(InferContext& c) {
     c.set_output(0, c.dtype(0), std::move(dims));
     return {};
   }
-  if (target->size() > kMaxRank) return c.input_error(1, str_cat("asks for a rank over ", kMaxRank));
+  if (target->size() > kMaxRank)
+    return c.input_error(1, str_cat("asks for a rank over ", kMaxRank));
   SymDims dims;
   int rest = -1;
   Dim known(1);
@@ -77,8 +78,8 @@ Status infer_reshape(InferContext& c) {
       dims[at] = floor_div(*total, known);
     }
   } else if (total && total->is_const() && known.is_const() && *total != known) {
-    return c.input_error(1, str_cat("asks for ", known.value(), " elements, the data has ",
-                                    total->value()));
+    return c.input_error(
+        1, str_cat("asks for ", known.value(), " elements, the data has ", total->value()));
   }
   c.set_output(0, c.dtype(0), std::move(dims));
   return {};

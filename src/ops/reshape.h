@@ -6,8 +6,8 @@
 namespace redline {
 
 // reshape(data, shape?): the target sizes come from `sizes` when it is set (symbolic, no -1 or 0
-// codes), else from the input `shape` with ONNX's codes: 0 copies the input's size (unless allow_zero),
-// one -1 takes the rest.
+// codes), else from the input `shape` with ONNX's codes: 0 copies the input's size (unless
+// allow_zero), one -1 takes the rest.
 struct ReshapeAttrs {
   std::optional<SymDims> sizes;
   bool allow_zero = false;
