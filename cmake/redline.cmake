@@ -2,8 +2,17 @@
 
 add_library(redline_options INTERFACE)
 target_include_directories(redline_options INTERFACE ${PROJECT_SOURCE_DIR}/src)
-target_compile_options(redline_options INTERFACE -Wall -Wextra -Werror -Wno-missing-field-initializers
+target_compile_options(redline_options INTERFACE -Wall -Wextra -Wno-missing-field-initializers
   $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict>)  # GCC 12 warns falsely inside std::string (PR 105651)
+if(REDLINE_WERROR)
+  target_compile_options(redline_options INTERFACE -Werror)
+endif()
+if(REDLINE_STATIC_RUNTIME)
+  # The oneDNN module keeps the shared one, which libdnnl needs anyway.
+  set(wants_static $<NOT:$<STREQUAL:$<TARGET_PROPERTY:NAME>,redline_onednn>>)
+  target_link_options(redline_options INTERFACE
+    $<${wants_static}:-static-libstdc++> $<${wants_static}:-static-libgcc>)
+endif()
 if(REDLINE_SANITIZE)
   target_compile_options(redline_options INTERFACE
     -fsanitize=${REDLINE_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
