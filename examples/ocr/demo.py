@@ -143,14 +143,16 @@ def main():
     arguments = parser.parse_args()
     require_packages()
 
-    import cv2
     import drawing
+    import numpy as np
     import onnx
     import recognition
+    from PIL import Image
 
     path = arguments.image or packaged_file("skimage", "data", "page.png")
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR) if path.is_file() else None
-    if image is None:
+    try:
+        image = np.asarray(Image.open(path).convert("RGB"))[:, :, ::-1]
+    except OSError:
         sys.exit(f"demo: {path} is not a readable picture")
 
     models = {k: packaged_file("rapidocr_onnxruntime", "models", v) for k, v in MODELS.items()}
@@ -166,8 +168,10 @@ def main():
     for text in texts:
         print(f"  {text.score:.2f}  {text.text}")
     print_table(stages)
-    if not cv2.imwrite(str(arguments.output), drawing.draw(image, lines, texts)[:, :, ::-1]):
-        sys.exit(f"demo: cannot write {arguments.output}")
+    try:
+        Image.fromarray(drawing.draw(image, lines, texts)).save(arguments.output)
+    except (OSError, ValueError) as error:
+        sys.exit(f"demo: cannot write {arguments.output}: {error}")
     print(f"\nThe page with its boxes and text: {arguments.output}")
 
 
