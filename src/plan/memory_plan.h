@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstddef>
+#include <span>
+#include <vector>
+
+namespace redline {
+
+// A buffer that is needed from step `first` to step `last`, both included.
+struct MemoryItem {
+  size_t bytes = 0;
+  int first = 0;
+  int last = 0;
+};
+
+struct MemoryPlan {
+  std::vector<size_t> offsets;  // one an item, multiples of the alignment
+  size_t peak = 0;              // bytes of the arena
+  size_t lower_bound = 0;       // the largest sum of bytes alive at one step
+};
+
+// Offsets in one arena such that items alive at the same step do not overlap. Sizes are rounded up to
+// `alignment`, in the bound too. Best-fit by decreasing size; O(n^2).
+MemoryPlan plan_memory(std::span<const MemoryItem> items, size_t alignment = 64);
+
+}  // namespace redline

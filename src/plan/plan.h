@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/hash.h"
+#include "ops/op.h"
+
+namespace redline {
+
+// Where a value lives during a run.
+enum class Storage : uint8_t {
+  kInput,     // the caller's memory
+  kConstant,  // the engine's weights
+  kArena,     // at a planned offset, when its sizes can be computed before the run
+  kAlias,     // the same elements as `alias_of`, other sizes
+};
+
+struct PlanValue {
+  std::string name;
+  Type type;
+  Storage storage = Storage::kArena;
+  int constant = -1;  // kConstant: index into Plan::constants
+  int alias_of = -1;  // kAlias: an earlier value
+};
+
+// A constant of the model, or one that a tactic packed for itself.
+struct PlanConstant {
+  Tensor data;         // as stored: packed bytes are u8[n]
+  Type type;           // what it was before packing
+  std::string recipe;  // empty: stored as it is
+  std::string name;
+};
+
+struct Plan;
+
+// One op to run. Operands are indices of values; -1 is an absent one.
+struct PlanStep {
+  const OpDef* op = nullptr;
+  Attrs attrs;
+  std::vector<int> inputs;
+  std::vector<int> outputs;
+  std::string name;    // the nodes of the model that it came from
+  std::string tactic;  // empty: the reference
+  AttrMap config;
+  // Subgraphs, each with the values it reads from outside, which follow its own inputs.
+  std::vector<std::unique_ptr<Plan>> subplans;
+  std::vector<std::vector<int>> captures;
+};
+
+struct NamedValue {
+  std::string name;
+  int value = -1;
+};
+
+// A straight list of steps over numbered values: what an engine file holds and a session runs.
+struct Plan {
+  std::vector<PlanValue> values;
+  std::vector<PlanStep> steps;
+  std::vector<NamedValue> inputs;
+  std::vector<NamedValue> outputs;
+  std::vector<std::shared_ptr<const PlanConstant>> constants;
+};
+
+// Facts about a whole engine that its file's header repeats.
+struct EngineInfo {
+  std::string model;         // file name or producer, for people
+  std::string device = "cpu";
+  std::string device_arch;   // CPU instruction set, or GPU architecture
+  std::string libraries;     // versions that packed constants depend on ("onednn 2.6.3"), or empty
+  std::vector<std::pair<std::string, std::string>> metadata;  // the model's own
+};
+
+}  // namespace redline

@@ -1,0 +1,604 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "runtime/executor.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+
+#include "ops/elements.h"
+
+namespace redline {
+namespace {
+
+constexpr size_t kMaxShapeStates = 16;
+
+std::shared_ptr<void> allocate(size_t bytes) {
+  void* data = std::aligned_alloc(64, (bytes + 127) / 64 * 64);
+  if (data == nullptr) return nullptr;
+  return {data, [](void* p) { std::free(p); }};
+}
+
+Result<Tensor> copy_tensor(const Tensor& tensor) {
+  REDLINE_ASSIGN(Tensor copy, Tensor::create(tensor.dtype(), tensor.dims()));
+  if (tensor.dtype() == DType::kString) {
+    std::copy_n(tensor.data<std::string>(), tensor.count(), copy.mutable_data<std::string>());
+  } else if (tensor.bytes() > 0) {
+    std::memcpy(copy.mutable_raw(), tensor.raw(), tensor.bytes());
+  }
+  return copy;
+}
+
+// Values inside sequences and optionals own their memory already; tensors in the arena do not.
+Result<HostValue> detach(const HostValue& value) {
+  if (value.kind != HostValue::Kind::kTensor) return value;
+  REDLINE_ASSIGN(Tensor copy, copy_tensor(value.tensor));
+  return HostValue::of(std::move(copy));
+}
+
+bool same_kind(const Type& type, const HostValue& value) {
+  switch (type.kind) {
+    case Type::Kind::kTensor: return value.kind == HostValue::Kind::kTensor;
+    case Type::Kind::kSequence: return value.kind == HostValue::Kind::kSequence;
+    case Type::Kind::kOptional: return value.kind == HostValue::Kind::kOptional;
+  }
+  return false;
+}
+
+}  // namespace
+
+struct Executor::DimProgram {
+  std::vector<int64_t> code;
+};
+
+// What does not change from run to run.
+struct Executor::ValueInfo {
+  std::vector<DimProgram> dims;
+  bool sized = false;      // its sizes follow from the inputs' sizes
+  bool is_output = false;
+};
+
+struct Executor::StepState {
+  std::vector<std::unique_ptr<Executor>> subplans;
+  // Of the last run of a step whose sizes are not known beforehand.
+  std::unique_ptr<Kernel> kernel;
+  std::vector<Dims> kernel_dims;
+};
+
+// Everything that is ready for one set of input sizes.
+struct Executor::ShapeState {
+  struct Step {
+    bool dynamic = false;  // sizes are found on the way
+    bool skip = false;     // a view: nothing to do
+    std::unique_ptr<Kernel> kernel;
+    std::vector<TensorView> inputs;
+    std::vector<TensorView> outputs;
+  };
+  struct Patch {  // an operand whose address the caller chooses
+    size_t step;
+    size_t operand;
+    int value;
+  };
+  std::vector<int64_t> symbols;
+  std::vector<Dims> dims;  // of each sized value
+  MemoryPlan memory;
+  std::vector<int> item_of_value;  // index into the memory plan, -1: not in the arena
+  std::vector<Step> steps;
+  std::vector<Patch> patches;
+  std::vector<std::shared_ptr<void>> output_buffers;
+  size_t workspace = 0;
+  const void* arena = nullptr;  // the address the views were made for
+};
+
+Executor::Executor(const Plan& plan, const TacticRegistry& tactics, ThreadPool& pool)
+    : plan_(plan), tactics_(tactics), pool_(pool) {}
+Executor::~Executor() = default;
+
+Result<std::unique_ptr<Executor>> Executor::create(const Plan& plan, const TacticRegistry& tactics,
+                                                   ThreadPool& pool) {
+  std::unique_ptr<Executor> executor(new Executor(plan, tactics, pool));
+  REDLINE_TRY(executor->initialize());
+  return executor;
+}
+
+Status Executor::initialize() {
+  // Symbols that an input's size is, by themselves, are known at the start of a run.
+  std::vector<std::string>& symbols = symbols_;
+  for (const NamedValue& input : plan_.inputs) {
+    const Type& type = plan_.values[static_cast<size_t>(input.value)].type;
+    if (!type.is_tensor() || !type.shape.has_rank()) continue;
+    for (const Dim& dim : type.shape.dims()) {
+      if (!dim.is_symbol()) continue;
+      if (std::find(symbols.begin(), symbols.end(), dim.symbol_name()) == symbols.end()) {
+        symbols.push_back(dim.symbol_name());
+      }
+    }
+  }
+  symbol_values_.resize(symbols.size());
+  auto index_of = [&](std::string_view name) {
+    auto it = std::find(symbols.begin(), symbols.end(), name);
+    return it == symbols.end() ? -1 : static_cast<int>(it - symbols.begin());
+  };
+  values_.resize(plan_.values.size());
+  slots_.resize(plan_.values.size());
+  for (size_t v = 0; v < plan_.values.size(); ++v) {
+    const PlanValue& value = plan_.values[v];
+    ValueInfo& info = values_[v];
+    if (value.storage == Storage::kConstant) {
+      const PlanConstant& constant = *plan_.constants[static_cast<size_t>(value.constant)];
+      // Packed bytes are seen with the type they had before.
+      std::optional<Dims> dims = constant.type.shape.as_static();
+      if (!dims) return internal_error("constant '", value.name, "' has no sizes");
+      slots_[v] = HostValue::of(
+          Tensor::wrap(constant.type.dtype, *dims, constant.data.raw(), plan_.constants[static_cast<size_t>(value.constant)]));
+      info.sized = true;
+      info.dims.clear();
+      for (int64_t dim : *dims) info.dims.push_back({Dim(dim).compile(index_of)});
+      continue;
+    }
+    if (!value.type.is_tensor() || value.type.dtype == DType::kString ||
+        !value.type.shape.has_rank() || value.type.shape.rank() > kMaxRank) {
+      continue;
+    }
+    info.sized = true;
+    for (const Dim& dim : value.type.shape.dims()) {
+      for (const std::string& symbol : dim.symbols()) info.sized &= index_of(symbol) >= 0;
+      if (dim.is_invalid()) info.sized = false;
+      info.dims.push_back({dim.compile(index_of)});
+    }
+  }
+  for (const NamedValue& output : plan_.outputs) {
+    values_[static_cast<size_t>(output.value)].is_output = true;
+  }
+  steps_.resize(plan_.steps.size());
+  for (size_t i = 0; i < plan_.steps.size(); ++i) {
+    for (const auto& subplan : plan_.steps[i].subplans) {
+      REDLINE_ASSIGN(auto executor, Executor::create(*subplan, tactics_, pool_));
+      steps_[i].subplans.push_back(std::move(executor));
+    }
+  }
+  return {};
+}
+
+Status Executor::bind_inputs(std::span<const HostValue> inputs) {
+  if (inputs.size() != plan_.inputs.size()) {
+    return invalid_argument("got ", inputs.size(), " inputs, expected ", plan_.inputs.size());
+  }
+  for (int64_t& value : symbol_values_) value = -1;
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    const NamedValue& named = plan_.inputs[i];
+    const Type& type = plan_.values[static_cast<size_t>(named.value)].type;
+    const HostValue& value = inputs[i];
+    if (!same_kind(type, value)) {
+      return invalid_argument("input '", named.name, "' must be ", type.to_string());
+    }
+    slots_[static_cast<size_t>(named.value)] = value;
+    if (!type.is_tensor()) continue;
+    const Tensor& tensor = value.tensor;
+    if (tensor.dtype() != type.dtype) {
+      return invalid_argument("input '", named.name, "' has element type ",
+                              dtype_name(tensor.dtype()), ", expected ", dtype_name(type.dtype));
+    }
+    if (!type.shape.has_rank()) continue;
+    if (tensor.rank() != type.shape.rank()) {
+      return invalid_argument("input '", named.name, "' has rank ", tensor.rank(), " ",
+                              tensor.dims().to_string(), ", expected ", type.to_string());
+    }
+    for (int d = 0; d < tensor.rank(); ++d) {
+      const Dim& dim = type.shape[d];
+      if (!dim.is_symbol()) continue;
+      auto at = static_cast<size_t>(
+          std::find(symbols_.begin(), symbols_.end(), dim.symbol_name()) - symbols_.begin());
+      int64_t size = tensor.dims()[static_cast<size_t>(d)];
+      if (symbol_values_[at] >= 0 && symbol_values_[at] != size) {
+        return invalid_argument("input '", named.name, "' has size ", size, " at axis ", d,
+                                ", but '", dim.symbol_name(), "' is ", symbol_values_[at],
+                                " elsewhere");
+      }
+      symbol_values_[at] = size;
+    }
+  }
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    const NamedValue& named = plan_.inputs[i];
+    auto v = static_cast<size_t>(named.value);
+    if (!plan_.values[v].type.is_tensor()) continue;
+    for (size_t d = 0; d < values_[v].dims.size(); ++d) {
+      const Dim& declared = plan_.values[v].type.shape[static_cast<int>(d)];
+      if (declared.is_symbol()) continue;
+      Result<int64_t> expected = run_dim_program(values_[v].dims[d].code, symbol_values_);
+      if (!expected.ok()) continue;  // a symbol that nothing binds: any size goes
+      if (*expected != inputs[i].tensor.dims()[d]) {
+        return invalid_argument("input '", named.name, "' has size ", inputs[i].tensor.dims()[d],
+                                " at axis ", d, ", expected ", *expected);
+      }
+    }
+  }
+  return {};
+}
+
+Result<Executor::ShapeState*> Executor::find_shape_state() {
+  for (size_t i = 0; i < states_.size(); ++i) {
+    if (states_[i]->symbols != symbol_values_) continue;
+    if (i > 0) std::rotate(states_.begin(), states_.begin() + static_cast<ptrdiff_t>(i), states_.begin() + static_cast<ptrdiff_t>(i) + 1);
+    return states_[0].get();
+  }
+  auto state = std::make_unique<ShapeState>();
+  state->symbols = symbol_values_;
+  REDLINE_TRY(build_shape_state(*state));
+  if (states_.size() >= kMaxShapeStates) states_.pop_back();
+  states_.insert(states_.begin(), std::move(state));
+  return states_[0].get();
+}
+
+Status Executor::build_shape_state(ShapeState& state) {
+  size_t count = plan_.values.size();
+  state.dims.resize(count);
+  for (size_t v = 0; v < count; ++v) {
+    if (!values_[v].sized) continue;
+    for (const DimProgram& program : values_[v].dims) {
+      Result<int64_t> size = run_dim_program(program.code, symbol_values_);
+      if (!size.ok() || *size < 0) {
+        return invalid_argument("value '", plan_.values[v].name, "' of type ",
+                                plan_.values[v].type.to_string(),
+                                " cannot be sized for these inputs",
+                                size.ok() ? "" : ": ", size.ok() ? "" : size.status().message());
+      }
+      state.dims[v].push_back(*size);
+    }
+    if (!checked_count({state.dims[v].begin(), state.dims[v].size()})) {
+      return invalid_argument("value '", plan_.values[v].name, "' would have the size ",
+                              state.dims[v].to_string());
+    }
+  }
+
+  // Lifetimes of the arena's values; a view keeps alive what it shows.
+  std::vector<int> root(count);
+  std::vector<int> first(count, -1);
+  std::vector<int> last(count, -1);
+  for (size_t v = 0; v < count; ++v) {
+    root[v] = static_cast<int>(v);
+    if (plan_.values[v].storage == Storage::kAlias) {
+      root[v] = root[static_cast<size_t>(plan_.values[v].alias_of)];
+    }
+  }
+  state.steps.resize(plan_.steps.size());
+  for (size_t s = 0; s < plan_.steps.size(); ++s) {
+    const PlanStep& step = plan_.steps[s];
+    ShapeState::Step& ready = state.steps[s];
+    ready.dynamic = !step.subplans.empty();
+    auto touch = [&](int value) {
+      if (value < 0) return;
+      if (!values_[static_cast<size_t>(value)].sized) ready.dynamic = true;
+      auto r = static_cast<size_t>(root[static_cast<size_t>(value)]);
+      if (first[r] < 0) first[r] = static_cast<int>(s);
+      last[r] = static_cast<int>(s);
+    };
+    for (int value : step.inputs) touch(value);
+    for (int value : step.outputs) touch(value);
+    for (const auto& captures : step.captures) {
+      for (int value : captures) touch(value);
+    }
+    ready.skip = step.tactic == "view" && !ready.dynamic;
+  }
+  std::vector<MemoryItem> items;
+  state.item_of_value.assign(count, -1);
+  for (size_t v = 0; v < count; ++v) {
+    bool in_arena = plan_.values[v].storage == Storage::kArena && values_[v].sized &&
+                    !values_[v].is_output && first[v] >= 0;
+    if (!in_arena) continue;
+    state.item_of_value[v] = static_cast<int>(items.size());
+    items.push_back({static_cast<size_t>(state.dims[v].count()) * dtype_bytes(plan_.values[v].type.dtype),
+                     first[v], last[v]});
+  }
+  // Outputs that are views end in the arena of the value they show: it must last to the end.
+  for (const NamedValue& output : plan_.outputs) {
+    int item = state.item_of_value[static_cast<size_t>(root[static_cast<size_t>(output.value)])];
+    if (item >= 0) items[static_cast<size_t>(item)].last = static_cast<int>(plan_.steps.size());
+  }
+  state.memory = plan_memory(items);
+  state.output_buffers.resize(count);
+  for (size_t v = 0; v < count; ++v) {
+    if (!values_[v].is_output || !values_[v].sized || plan_.values[v].storage != Storage::kArena) continue;
+    size_t bytes = static_cast<size_t>(state.dims[v].count()) * dtype_bytes(plan_.values[v].type.dtype);
+    state.output_buffers[v] = allocate(bytes);
+    if (!state.output_buffers[v]) return out_of_memory("no memory for output of ", bytes, " bytes");
+  }
+  return {};
+}
+
+// Gives each sized value its address and each step its views, and prepares the kernels that are not yet.
+Status Executor::place_values(ShapeState& state) {
+  if (state.memory.peak > arena_capacity_ || arena_ == nullptr) {
+    arena_ = allocate(state.memory.peak);
+    if (!arena_) return out_of_memory("no memory for ", state.memory.peak, " bytes of activations");
+    arena_capacity_ = state.memory.peak;
+  }
+  for (size_t v = 0; v < plan_.values.size(); ++v) {
+    const PlanValue& value = plan_.values[v];
+    if (!values_[v].sized || value.storage == Storage::kInput || value.storage == Storage::kConstant) continue;
+    const void* data = nullptr;
+    if (value.storage == Storage::kAlias) {
+      data = slots_[static_cast<size_t>(value.alias_of)].tensor.raw();
+      if (!values_[static_cast<size_t>(value.alias_of)].sized) continue;
+    } else if (state.item_of_value[v] >= 0) {
+      data = static_cast<char*>(arena_.get()) + state.memory.offsets[static_cast<size_t>(state.item_of_value[v])];
+    } else {
+      data = state.output_buffers[v].get();
+    }
+    slots_[v] = HostValue::of(Tensor::wrap(value.type.dtype, state.dims[v], data, nullptr));
+  }
+  auto view_of = [&](int value) {
+    return value < 0 ? TensorView() : slots_[static_cast<size_t>(value)].tensor.view();
+  };
+  auto from_input = [&](int value) {
+    while (value >= 0 && plan_.values[static_cast<size_t>(value)].storage == Storage::kAlias) {
+      value = plan_.values[static_cast<size_t>(value)].alias_of;
+    }
+    return value >= 0 && plan_.values[static_cast<size_t>(value)].storage == Storage::kInput;
+  };
+  state.patches.clear();
+  state.workspace = 0;
+  for (size_t s = 0; s < plan_.steps.size(); ++s) {
+    const PlanStep& step = plan_.steps[s];
+    ShapeState::Step& ready = state.steps[s];
+    if (ready.dynamic || ready.skip) continue;
+    ready.inputs.clear();
+    ready.outputs.clear();
+    for (size_t i = 0; i < step.inputs.size(); ++i) {
+      ready.inputs.push_back(view_of(step.inputs[i]));
+      if (from_input(step.inputs[i])) state.patches.push_back({s, i, step.inputs[i]});
+    }
+    for (int output : step.outputs) ready.outputs.push_back(view_of(output));
+    if (!step.tactic.empty() && ready.kernel == nullptr) {
+      REDLINE_ASSIGN(ready.kernel, prepare(step, ready.inputs, ready.outputs));
+    }
+    if (ready.kernel) state.workspace = std::max(state.workspace, ready.kernel->workspace_bytes());
+  }
+  state.arena = arena_.get();
+  return ensure_workspace(state.workspace);
+}
+
+Status Executor::ensure_workspace(size_t bytes) {
+  if (bytes <= workspace_capacity_) return {};
+  workspace_ = allocate(bytes);
+  if (!workspace_) return out_of_memory("no memory for a workspace of ", bytes, " bytes");
+  workspace_capacity_ = bytes;
+  return {};
+}
+
+Result<std::unique_ptr<Kernel>> Executor::prepare(const PlanStep& step,
+                                                  std::span<const TensorView> inputs,
+                                                  std::span<const TensorView> outputs) const {
+  const Tactic* tactic = tactics_.find(step.tactic);
+  if (tactic == nullptr) {
+    return incompatible("step '", step.name, "' was built with tactic '", step.tactic,
+                        "', which this build of Redline lacks; build the engine again");
+  }
+  Problem problem;
+  problem.op = step.op;
+  problem.attrs = step.attrs;
+  for (size_t i = 0; i < step.inputs.size(); ++i) {
+    OperandDesc operand;
+    operand.present = step.inputs[i] >= 0;
+    if (operand.present) {
+      auto v = static_cast<size_t>(step.inputs[i]);
+      operand.dtype = inputs[i].dtype;
+      operand.dims = inputs[i].dims;
+      const PlanValue& value = plan_.values[v];
+      if (value.storage == Storage::kConstant &&
+          plan_.constants[static_cast<size_t>(value.constant)]->recipe.empty()) {
+        operand.constant = &slots_[v].tensor;
+      }
+    }
+    problem.inputs.push_back(operand);
+  }
+  for (const TensorView& output : outputs) {
+    OperandDesc operand;
+    operand.dtype = output.dtype;
+    operand.dims = output.dims;
+    problem.outputs.push_back(operand);
+  }
+  Result<std::unique_ptr<Kernel>> kernel =
+      tactic->prepare(problem, step.config, {pool_.num_threads()});
+  if (!kernel.ok()) return kernel.status().with_context(str_cat("step '", step.name, "'"));
+  return kernel;
+}
+
+Status Executor::run(std::span<const HostValue> inputs) {
+  REDLINE_TRY(bind_inputs(inputs));
+  REDLINE_ASSIGN(ShapeState * state, find_shape_state());
+  if (state != current_ || state->arena == nullptr || state->arena != arena_.get()) {
+    current_ = nullptr;
+    REDLINE_TRY(place_values(*state));
+    current_ = state;
+  }
+  // Views of the caller's memory follow its address.
+  for (size_t v = 0; v < plan_.values.size(); ++v) {
+    const PlanValue& value = plan_.values[v];
+    if (value.storage != Storage::kAlias || !values_[v].sized) continue;
+    const HostValue& base = slots_[static_cast<size_t>(value.alias_of)];
+    if (values_[static_cast<size_t>(value.alias_of)].sized && base.tensor.raw() != slots_[v].tensor.raw()) {
+      slots_[v].tensor = Tensor::wrap(value.type.dtype, state->dims[v], base.tensor.raw(), nullptr);
+    }
+  }
+  for (const ShapeState::Patch& patch : state->patches) {
+    state->steps[patch.step].inputs[patch.operand].data =
+        slots_[static_cast<size_t>(patch.value)].tensor.view().data;
+  }
+  for (size_t s = 0; s < plan_.steps.size(); ++s) {
+    if (state->steps[s].skip) continue;
+    if (observer_) observer_->before_step(s, plan_.steps[s]);
+    Status status = run_step(*state, s);
+    if (!status.ok()) return status.with_context(str_cat("step '", plan_.steps[s].name, "'"));
+    if (observer_) {
+      std::vector<const HostValue*> outputs;
+      for (int value : plan_.steps[s].outputs) {
+        outputs.push_back(value < 0 ? nullptr : &slots_[static_cast<size_t>(value)]);
+      }
+      observer_->after_step(s, plan_.steps[s], outputs);
+    }
+  }
+  return {};
+}
+
+Status Executor::run_step(ShapeState& state, size_t index) {
+  ShapeState::Step& ready = state.steps[index];
+  if (ready.dynamic) return run_dynamic_step(state, index);
+  if (ready.kernel == nullptr) return run_reference_step(index, ready.outputs);
+  return ready.kernel->run({ready.inputs, ready.outputs, workspace_.get(), &pool_});
+}
+
+// A reference step on this executor's values.
+class Executor::StepContext final : public ReferenceContext {
+ public:
+  StepContext(Executor& executor, size_t index, std::span<const TensorView> outputs)
+      : executor_(executor), index_(index) {
+    const PlanStep& step = executor.plan_.steps[index];
+    attrs_ = &step.attrs;
+    num_outputs_ = step.outputs.size();
+    for (int value : step.inputs) {
+      const HostValue* slot = value < 0 ? nullptr : &executor.slots_[static_cast<size_t>(value)];
+      inputs_.push_back(slot);
+      bool tensor = slot != nullptr && slot->kind == HostValue::Kind::kTensor;
+      input_views_.push_back(tensor ? slot->tensor.view() : TensorView());
+    }
+    output_views_.assign(outputs.begin(), outputs.end());
+    output_views_.resize(num_outputs_);
+  }
+
+  Result<TensorView> allocate_output(size_t i, DType dtype, const Dims& dims) override {
+    if (i >= num_outputs_) return internal_error("output ", i, " is not wanted");
+    if (output_views_[i].data != nullptr) {
+      if (output_views_[i].dtype == dtype && output_views_[i].dims == dims) return output_views_[i];
+      return invalid_argument("output ", i, " comes out as ", dtype_name(dtype), dims.to_string(),
+                              ", the graph says ", dtype_name(output_views_[i].dtype),
+                              output_views_[i].dims.to_string());
+    }
+    REDLINE_ASSIGN(Tensor tensor, Tensor::create(dtype, dims));
+    output_views_[i] = tensor.view();
+    slot(i) = HostValue::of(std::move(tensor));
+    return output_views_[i];
+  }
+
+  Status set_output_value(size_t i, HostValue value) override {
+    if (i >= num_outputs_) return {};
+    if (output_views_[i].data == nullptr) {
+      slot(i) = std::move(value);
+      return {};
+    }
+    REDLINE_ASSIGN(TensorView to, allocate_output(i, value.tensor.dtype(), value.tensor.dims()));
+    if (to.bytes() > 0) std::memcpy(to.data, value.tensor.raw(), to.bytes());
+    return {};
+  }
+
+  Result<std::vector<HostValue>> run_subgraph(size_t index,
+                                              std::span<const HostValue> inputs) override {
+    return executor_.run_subplan(index_, index, inputs);
+  }
+
+ private:
+  HostValue& slot(size_t i) {
+    return executor_.slots_[static_cast<size_t>(executor_.plan_.steps[index_].outputs[i])];
+  }
+  Executor& executor_;
+  size_t index_;
+};
+
+Status Executor::run_reference_step(size_t index, std::span<const TensorView> outputs) {
+  StepContext context(*this, index, outputs);
+  return plan_.steps[index].op->reference(context);
+}
+
+Result<std::vector<HostValue>> Executor::run_subplan(size_t step, size_t index,
+                                                     std::span<const HostValue> inputs) {
+  if (index >= steps_[step].subplans.size()) return internal_error("no subgraph ", index);
+  Executor& executor = *steps_[step].subplans[index];
+  std::vector<HostValue> arguments(inputs.begin(), inputs.end());
+  for (int value : plan_.steps[step].captures[index]) {
+    arguments.push_back(slots_[static_cast<size_t>(value)]);
+  }
+  REDLINE_TRY(executor.run(arguments));
+  std::vector<HostValue> results;
+  for (size_t i = 0; i < executor.plan_.outputs.size(); ++i) {
+    REDLINE_ASSIGN(HostValue value, detach(executor.output(i)));
+    results.push_back(std::move(value));
+  }
+  return results;
+}
+
+// Sizes were not known beforehand: runs the shape rule on what the inputs turned out to be, allocates
+// what it tells, and leaves the rest to the reference.
+Status Executor::run_dynamic_step(ShapeState& state, size_t index) {
+  const PlanStep& step = plan_.steps[index];
+  std::vector<TensorView> outputs(step.outputs.size());
+  for (size_t i = 0; i < step.outputs.size(); ++i) {
+    auto v = static_cast<size_t>(step.outputs[i]);
+    bool planned = values_[v].sized && plan_.values[v].storage == Storage::kArena;
+    if (planned) outputs[i] = slots_[v].tensor.view();
+  }
+  if (step.subplans.empty()) {
+    std::vector<Type> types(step.inputs.size());
+    std::vector<InferInput> infer_inputs(step.inputs.size());
+    for (size_t i = 0; i < step.inputs.size(); ++i) {
+      if (step.inputs[i] < 0) continue;
+      const HostValue& value = slots_[static_cast<size_t>(step.inputs[i])];
+      // An empty sequence has no element to tell its type: the plan knows it.
+      types[i] = value.kind == HostValue::Kind::kTensor
+                     ? type_of(value)
+                     : plan_.values[static_cast<size_t>(step.inputs[i])].type;
+      infer_inputs[i].type = &types[i];
+      if (types[i].is_tensor()) infer_inputs[i].constant = &value.tensor;
+    }
+    InferContext infer(*step.op, step.attrs, infer_inputs, step.outputs.size());
+    int fresh = 0;
+    infer.make_symbol = [&](std::string_view) { return Dim::symbol("run" + std::to_string(fresh++)); };
+    REDLINE_TRY(step.op->infer(infer));
+    for (size_t i = 0; i < step.outputs.size(); ++i) {
+      auto v = static_cast<size_t>(step.outputs[i]);
+      const Type& type = infer.outputs()[i];
+      std::optional<Dims> dims = type.is_tensor() ? type.shape.as_static() : std::nullopt;
+      if (!dims) continue;
+      if (step.tactic == "view") {
+        const HostValue& base = slots_[static_cast<size_t>(step.inputs[0])];
+        if (dims->count() != base.tensor.count()) {
+          return invalid_argument("cannot give ", base.tensor.dims().to_string(), " the sizes ", dims->to_string());
+        }
+        slots_[v] = HostValue::of(base.tensor.reshaped(*dims));
+        outputs[i] = slots_[v].tensor.view();
+        continue;
+      }
+      if (outputs[i].data != nullptr) continue;
+      REDLINE_ASSIGN(Tensor tensor, Tensor::create(type.dtype, *dims));
+      outputs[i] = tensor.view();
+      slots_[v] = HostValue::of(std::move(tensor));
+    }
+  }
+  if (step.tactic == "view") {
+    if (outputs[0].data == nullptr) return internal_error("a view without sizes");
+    return {};
+  }
+  bool known = std::all_of(outputs.begin(), outputs.end(), [](const TensorView& v) { return v.data != nullptr; });
+  if (step.tactic.empty() || !known) return run_reference_step(index, outputs);
+
+  StepState& own = steps_[index];
+  std::vector<TensorView> inputs;
+  std::vector<Dims> dims;
+  for (int value : step.inputs) {
+    inputs.push_back(value < 0 ? TensorView() : slots_[static_cast<size_t>(value)].tensor.view());
+    dims.push_back(inputs.back().dims);
+  }
+  if (own.kernel == nullptr || own.kernel_dims != dims) {
+    REDLINE_ASSIGN(own.kernel, prepare(step, inputs, outputs));
+    own.kernel_dims = std::move(dims);
+  }
+  REDLINE_TRY(ensure_workspace(std::max(own.kernel->workspace_bytes(), state.workspace)));
+  return own.kernel->run({inputs, outputs, workspace_.get(), &pool_});
+}
+
+const HostValue& Executor::output(size_t i) const {
+  return slots_[static_cast<size_t>(plan_.outputs[i].value)];
+}
+
+size_t Executor::arena_bytes() const { return current_ ? current_->memory.peak : 0; }
+size_t Executor::arena_lower_bound() const { return current_ ? current_->memory.lower_bound : 0; }
+
+}  // namespace redline

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "plan/memory_plan.h"
+#include "plan/plan.h"
+#include "tactics/tactic.h"
+
+namespace redline {
+
+// Called around each step of a run when set; for profilers and layer-by-layer comparison.
+class StepObserver {
+ public:
+  virtual ~StepObserver() = default;
+  virtual void before_step(size_t index, const PlanStep& step) = 0;
+  // The outputs are valid during the call.
+  virtual void after_step(size_t index, const PlanStep& step,
+                          std::span<const HostValue* const> outputs) = 0;
+};
+
+// Runs one plan on the CPU. Sizes are evaluated from the inputs' sizes, memory is planned and kernels
+// are prepared on the first run with those sizes; later runs with them do neither, and do not allocate
+// unless a step's output sizes depend on values. One thread at a time; the plan, the tactics and the
+// pool are shared and must outlive it.
+class Executor {
+ public:
+  static Result<std::unique_ptr<Executor>> create(const Plan& plan, const TacticRegistry& tactics,
+                                                  ThreadPool& pool);
+  ~Executor();
+
+  // One value for each input of the plan, checked against its type. They must stay unchanged until the
+  // next run or destruction.
+  Status run(std::span<const HostValue> inputs);
+  // Valid until the next run.
+  const HostValue& output(size_t i) const;
+  // Sizes of output i for the given input types, when they can be told before a run.
+  // Bytes of the arena for the sizes of the last run, and the least any plan could need.
+  size_t arena_bytes() const;
+  size_t arena_lower_bound() const;
+  void set_observer(StepObserver* observer) { observer_ = observer; }
+
+ private:
+  struct StepState;
+  struct ShapeState;
+  class StepContext;
+  struct DimProgram;
+  struct ValueInfo;
+
+  Executor(const Plan& plan, const TacticRegistry& tactics, ThreadPool& pool);
+  Status initialize();
+  Status bind_inputs(std::span<const HostValue> inputs);
+  Result<ShapeState*> find_shape_state();
+  Status build_shape_state(ShapeState& state);
+  Status place_values(ShapeState& state);
+  Status run_step(ShapeState& state, size_t index);
+  Status run_dynamic_step(ShapeState& state, size_t index);
+  Status run_reference_step(size_t index, std::span<const TensorView> outputs);
+  Result<std::vector<HostValue>> run_subplan(size_t step, size_t index,
+                                             std::span<const HostValue> inputs);
+  Result<std::unique_ptr<Kernel>> prepare(const PlanStep& step, std::span<const TensorView> inputs,
+                                          std::span<const TensorView> outputs) const;
+  Status ensure_workspace(size_t bytes);
+
+  const Plan& plan_;
+  const TacticRegistry& tactics_;
+  ThreadPool& pool_;
+  std::vector<ValueInfo> values_;
+  std::vector<HostValue> slots_;  // one a value
+  std::vector<std::string> symbols_;
+  std::vector<int64_t> symbol_values_;
+  std::vector<std::unique_ptr<ShapeState>> states_;  // most recent first
+  std::vector<StepState> steps_;
+  std::shared_ptr<void> arena_;
+  size_t arena_capacity_ = 0;
+  std::shared_ptr<void> workspace_;
+  size_t workspace_capacity_ = 0;
+  ShapeState* current_ = nullptr;
+  StepObserver* observer_ = nullptr;
+};
+
+}  // namespace redline

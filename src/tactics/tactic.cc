@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tactics/tactic.h"
+
+#include <algorithm>
+
+namespace redline {
+namespace {
+
+std::string operand_to_string(const OperandDesc& operand) {
+  if (!operand.present) return "_";
+  if (!operand.is_tensor) return "value";
+  std::string text = str_cat(operand.constant ? "const " : "", dtype_name(operand.dtype), "[");
+  if (!operand.has_rank) return text + "*]";
+  for (int i = 0; i < operand.dims.rank(); ++i) {
+    int64_t dim = operand.dims[static_cast<size_t>(i)];
+    text += (i > 0 ? "," : "") + (dim == kDynamicDim ? "?" : std::to_string(dim));
+  }
+  return text + "]";
+}
+
+std::string operands_to_string(const std::vector<OperandDesc>& operands) {
+  std::string text;
+  for (const OperandDesc& operand : operands) {
+    text += (text.empty() ? "" : ", ") + operand_to_string(operand);
+  }
+  return text;
+}
+
+}  // namespace
+
+bool OperandDesc::is_static() const {
+  return !present || (is_tensor && has_rank &&
+                      std::find(dims.begin(), dims.end(), kDynamicDim) == dims.end());
+}
+
+std::string Problem::to_string() const {
+  std::string text = str_cat(op->name, "(", operands_to_string(inputs), ")");
+  std::string attributes = attrs.to_string();
+  if (!attributes.empty()) text += " " + attributes;
+  return text + " -> " + operands_to_string(outputs);
+}
+
+void TacticRegistry::add(Tactic tactic) {
+  REDLINE_ASSERT(tactic.supports != nullptr && tactic.prepare != nullptr);
+  REDLINE_ASSERT(find(tactic.name) == nullptr);
+  tactics_.push_back(std::make_unique<Tactic>(std::move(tactic)));
+}
+
+const Tactic* TacticRegistry::find(std::string_view name) const {
+  for (const auto& tactic : tactics_) {
+    if (tactic->name == name) return tactic.get();
+  }
+  return nullptr;
+}
+
+std::vector<const Tactic*> TacticRegistry::candidates(std::string_view device,
+                                                      std::string_view op) const {
+  std::vector<const Tactic*> result;
+  for (const auto& tactic : tactics_) {
+    bool takes = std::find(tactic->ops.begin(), tactic->ops.end(), op) != tactic->ops.end();
+    if (takes && tactic->device == device) result.push_back(tactic.get());
+  }
+  std::stable_sort(result.begin(), result.end(),
+                   [](const Tactic* a, const Tactic* b) { return a->preference > b->preference; });
+  return result;
+}
+
+std::vector<const Tactic*> TacticRegistry::all() const {
+  std::vector<const Tactic*> result;
+  for (const auto& tactic : tactics_) result.push_back(tactic.get());
+  return result;
+}
+
+std::unique_ptr<TacticRegistry> make_tactic_registry() {
+  auto registry = std::make_unique<TacticRegistry>();
+  register_tactic_all(*registry);
+  return registry;
+}
+
+}  // namespace redline

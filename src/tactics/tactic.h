@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/status.h"
+#include "base/thread_pool.h"
+#include "core/tensor.h"
+#include "ops/op.h"
+
+namespace redline {
+
+// A size that is not known when the question is asked; concrete whenever a kernel is prepared.
+inline constexpr int64_t kDynamicDim = -1;
+
+// One operand of a problem.
+struct OperandDesc {
+  bool present = true;
+  DType dtype = DType::kFloat32;
+  Dims dims;               // kDynamicDim where a size may vary from run to run
+  bool has_rank = true;    // false: even the rank may vary
+  bool is_tensor = true;   // false: a sequence or an optional
+  const Tensor* constant = nullptr;  // its value, when it is a constant of the model
+
+  bool is_static() const;
+};
+
+// What a tactic is asked to do: an op with its attributes and operands.
+struct Problem {
+  const OpDef* op = nullptr;
+  Attrs attrs;
+  std::vector<OperandDesc> inputs;
+  std::vector<OperandDesc> outputs;
+  bool has_subgraphs = false;
+
+  bool is(std::string_view name) const { return op->name == name; }
+  // "conv(f32[1,3,224,224], const f32[64,3,7,7]) {strides=[2, 2]} -> f32[1,64,112,112]": the key of
+  // the tuning database.
+  std::string to_string() const;
+};
+
+// The memory a kernel works on. Absent operands have null data.
+struct KernelArgs {
+  std::span<const TensorView> inputs;
+  std::span<const TensorView> outputs;
+  void* workspace = nullptr;  // of workspace_bytes(), 64-byte aligned, contents undefined
+  ThreadPool* pool = nullptr;
+};
+
+// One step made ready for one set of sizes. Immutable and thread-safe: what changes during a run is
+// in the arguments. `run` does not allocate, lock or format text unless it fails.
+class Kernel {
+ public:
+  virtual ~Kernel() = default;
+  virtual size_t workspace_bytes() const { return 0; }
+  virtual Status run(const KernelArgs& args) const = 0;
+};
+
+// The knobs of one way to run a tactic, as data: printed, stored in the engine and in the tuning
+// database. Empty for tactics with a single way.
+using Config = AttrMap;
+
+// Constant operands in the form a tactic wants them, made once at build time.
+struct PackedOperand {
+  size_t input = 0;
+  Tensor bytes;        // u8[n]
+  std::string recipe;  // names the packing, so that a refit can repeat it
+};
+
+struct PrepareArgs {
+  int num_threads = 1;
+};
+
+// One way to run an op (or a fused region). A new tactic is one file that fills one of these.
+struct Tactic {
+  std::string name;    // "cpu.conv.onednn"
+  std::string device;  // "cpu"
+  std::vector<std::string> ops;  // the ops it may take
+  // OK, or the reason why not, in words. Asked with kDynamicDim where sizes vary: a yes must hold for
+  // every size.
+  Status (*supports)(const Problem& problem) = nullptr;
+  // The ways worth trying for the problem (concrete sizes), best guess first; null: one, empty.
+  std::vector<Config> (*configs)(const Problem& problem) = nullptr;
+  // Optional: rewrites constant operands. May add to `config` what prepare() needs to read them.
+  Result<std::vector<PackedOperand>> (*pack)(const Problem& problem, Config& config) = nullptr;
+  // For concrete sizes. Operands that were packed have their packed bytes in KernelArgs, while the
+  // problem describes what they were.
+  Result<std::unique_ptr<Kernel>> (*prepare)(const Problem& problem, const Config& config,
+                                             const PrepareArgs& args) = nullptr;
+  int preference = 0;  // ties and unmeasured choices: higher first
+};
+
+class TacticRegistry {
+ public:
+  void add(Tactic tactic);
+  const Tactic* find(std::string_view name) const;
+  // Those of a device that may take the op, preferred first.
+  std::vector<const Tactic*> candidates(std::string_view device, std::string_view op) const;
+  std::vector<const Tactic*> all() const;
+
+ private:
+  std::vector<std::unique_ptr<Tactic>> tactics_;
+};
+
+// Every tactic of the CPU folder.
+void register_tactic_all(TacticRegistry& registry);
+std::unique_ptr<TacticRegistry> make_tactic_registry();
+
+}  // namespace redline
