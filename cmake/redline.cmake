@@ -33,12 +33,12 @@ function(redline_library name)
 endfunction()
 
 # redline_table(ops FUNCTION register_op ARGUMENT OpRegistry HEADER ops/registry.h EXCLUDE ...):
-# each remaining .cc of the folder exports `void <FUNCTION>_<stem>(<ARGUMENT>&)`; the generated file
+# each remaining .cc of the folder (or of its FOLDER) exports `void <FUNCTION>_<stem>(<ARGUMENT>&)`; the generated file
 # defines `void <FUNCTION>_all(<ARGUMENT>&)`, which calls them all. Self-registering objects would be
 # dropped by the linker from a static library.
 function(redline_table name)
-  cmake_parse_arguments(arg "" "FUNCTION;ARGUMENT;HEADER" "EXCLUDE" ${ARGN})
-  file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.cc)
+  cmake_parse_arguments(arg "" "FUNCTION;ARGUMENT;HEADER;FOLDER" "EXCLUDE" ${ARGN})
+  file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/${arg_FOLDER}/*.cc)
   set(declarations "")
   set(calls "")
   foreach(source ${sources})
@@ -55,6 +55,7 @@ function(redline_table name)
 namespace redline {
 ${declarations}
 void ${arg_FUNCTION}_all(${arg_ARGUMENT}& table) {
+  (void)table;
 ${calls}}
 }  // namespace redline
 ")

@@ -31,8 +31,8 @@ size_t live_peak(std::span<const MemoryItem> items, size_t alignment) {
   return static_cast<size_t>(peak);
 }
 
-// Places the items in the given order, each in the smallest gap that fits between those placed before
-// that live at the same time.
+// Places the items in the given order, each in the smallest gap that fits between those placed
+// before that live at the same time.
 size_t place(std::span<const MemoryItem> items, std::span<const size_t> order, size_t alignment,
              std::vector<size_t>& offsets) {
   std::vector<size_t> placed;  // by offset
@@ -71,7 +71,8 @@ MemoryPlan plan_memory(std::span<const MemoryItem> items, size_t alignment) {
   std::vector<size_t> order(items.size());
   auto length = [&](size_t i) { return items[i].last - items[i].first; };
   auto by_size = [&](size_t a, size_t b) {
-    return items[a].bytes != items[b].bytes ? items[a].bytes > items[b].bytes : length(a) > length(b);
+    return items[a].bytes != items[b].bytes ? items[a].bytes > items[b].bytes
+                                            : length(a) > length(b);
   };
   auto by_area = [&](size_t a, size_t b) {
     auto area = [&](size_t i) { return items[i].bytes * static_cast<size_t>(length(i) + 1); };

@@ -20,8 +20,8 @@ struct MemoryPlan {
   size_t lower_bound = 0;       // the largest sum of bytes alive at one step
 };
 
-// Offsets in one arena such that items alive at the same step do not overlap. Sizes are rounded up to
-// `alignment`, in the bound too. Best-fit by decreasing size; O(n^2).
+// Offsets in one arena such that items alive at the same step do not overlap. Sizes are rounded up
+// to `alignment`, in the bound too. Best-fit by decreasing size; O(n^2).
 MemoryPlan plan_memory(std::span<const MemoryItem> items, size_t alignment = 64);
 
 }  // namespace redline

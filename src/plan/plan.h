@@ -66,10 +66,10 @@ struct Plan {
 
 // Facts about a whole engine that its file's header repeats.
 struct EngineInfo {
-  std::string model;         // file name or producer, for people
+  std::string model;  // file name or producer, for people
   std::string device = "cpu";
-  std::string device_arch;   // CPU instruction set, or GPU architecture
-  std::string libraries;     // versions that packed constants depend on ("onednn 2.6.3"), or empty
+  std::string device_arch;  // CPU instruction set, or GPU architecture
+  std::string libraries;    // versions that packed constants depend on ("onednn 2.6.3"), or empty
   std::vector<std::pair<std::string, std::string>> metadata;  // the model's own
 };
 

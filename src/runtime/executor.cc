@@ -37,9 +37,12 @@ Result<HostValue> detach(const HostValue& value) {
 
 bool same_kind(const Type& type, const HostValue& value) {
   switch (type.kind) {
-    case Type::Kind::kTensor: return value.kind == HostValue::Kind::kTensor;
-    case Type::Kind::kSequence: return value.kind == HostValue::Kind::kSequence;
-    case Type::Kind::kOptional: return value.kind == HostValue::Kind::kOptional;
+    case Type::Kind::kTensor:
+      return value.kind == HostValue::Kind::kTensor;
+    case Type::Kind::kSequence:
+      return value.kind == HostValue::Kind::kSequence;
+    case Type::Kind::kOptional:
+      return value.kind == HostValue::Kind::kOptional;
   }
   return false;
 }
@@ -53,7 +56,7 @@ struct Executor::DimProgram {
 // What does not change from run to run.
 struct Executor::ValueInfo {
   std::vector<DimProgram> dims;
-  bool sized = false;      // its sizes follow from the inputs' sizes
+  bool sized = false;  // its sizes follow from the inputs' sizes
   bool is_output = false;
 };
 
@@ -128,8 +131,8 @@ Status Executor::initialize() {
       // Packed bytes are seen with the type they had before.
       std::optional<Dims> dims = constant.type.shape.as_static();
       if (!dims) return internal_error("constant '", value.name, "' has no sizes");
-      slots_[v] = HostValue::of(
-          Tensor::wrap(constant.type.dtype, *dims, constant.data.raw(), plan_.constants[static_cast<size_t>(value.constant)]));
+      slots_[v] = HostValue::of(Tensor::wrap(constant.type.dtype, *dims, constant.data.raw(),
+                                             plan_.constants[static_cast<size_t>(value.constant)]));
       info.sized = true;
       info.dims.clear();
       for (int64_t dim : *dims) info.dims.push_back({Dim(dim).compile(index_of)});
@@ -186,8 +189,8 @@ Status Executor::bind_inputs(std::span<const HostValue> inputs) {
     for (int d = 0; d < tensor.rank(); ++d) {
       const Dim& dim = type.shape[d];
       if (!dim.is_symbol()) continue;
-      auto at = static_cast<size_t>(
-          std::find(symbols_.begin(), symbols_.end(), dim.symbol_name()) - symbols_.begin());
+      auto at = static_cast<size_t>(std::find(symbols_.begin(), symbols_.end(), dim.symbol_name()) -
+                                    symbols_.begin());
       int64_t size = tensor.dims()[static_cast<size_t>(d)];
       if (symbol_values_[at] >= 0 && symbol_values_[at] != size) {
         return invalid_argument("input '", named.name, "' has size ", size, " at axis ", d,
@@ -218,7 +221,9 @@ Status Executor::bind_inputs(std::span<const HostValue> inputs) {
 Result<Executor::ShapeState*> Executor::find_shape_state() {
   for (size_t i = 0; i < states_.size(); ++i) {
     if (states_[i]->symbols != symbol_values_) continue;
-    if (i > 0) std::rotate(states_.begin(), states_.begin() + static_cast<ptrdiff_t>(i), states_.begin() + static_cast<ptrdiff_t>(i) + 1);
+    if (i > 0)
+      std::rotate(states_.begin(), states_.begin() + static_cast<ptrdiff_t>(i),
+                  states_.begin() + static_cast<ptrdiff_t>(i) + 1);
     return states_[0].get();
   }
   auto state = std::make_unique<ShapeState>();
@@ -239,8 +244,8 @@ Status Executor::build_shape_state(ShapeState& state) {
       if (!size.ok() || *size < 0) {
         return invalid_argument("value '", plan_.values[v].name, "' of type ",
                                 plan_.values[v].type.to_string(),
-                                " cannot be sized for these inputs",
-                                size.ok() ? "" : ": ", size.ok() ? "" : size.status().message());
+                                " cannot be sized for these inputs", size.ok() ? "" : ": ",
+                                size.ok() ? "" : size.status().message());
       }
       state.dims[v].push_back(*size);
     }
@@ -249,6 +254,8 @@ Status Executor::build_shape_state(ShapeState& state) {
                               state.dims[v].to_string());
     }
   }
+
+  for (const PlanStep& step : plan_.steps) REDLINE_TRY(check_step_sizes(state, step));
 
   // Lifetimes of the arena's values; a view keeps alive what it shows.
   std::vector<int> root(count);
@@ -286,8 +293,9 @@ Status Executor::build_shape_state(ShapeState& state) {
                     !values_[v].is_output && first[v] >= 0;
     if (!in_arena) continue;
     state.item_of_value[v] = static_cast<int>(items.size());
-    items.push_back({static_cast<size_t>(state.dims[v].count()) * dtype_bytes(plan_.values[v].type.dtype),
-                     first[v], last[v]});
+    items.push_back(
+        {static_cast<size_t>(state.dims[v].count()) * dtype_bytes(plan_.values[v].type.dtype),
+         first[v], last[v]});
   }
   // Outputs that are views end in the arena of the value they show: it must last to the end.
   for (const NamedValue& output : plan_.outputs) {
@@ -297,15 +305,54 @@ Status Executor::build_shape_state(ShapeState& state) {
   state.memory = plan_memory(items);
   state.output_buffers.resize(count);
   for (size_t v = 0; v < count; ++v) {
-    if (!values_[v].is_output || !values_[v].sized || plan_.values[v].storage != Storage::kArena) continue;
-    size_t bytes = static_cast<size_t>(state.dims[v].count()) * dtype_bytes(plan_.values[v].type.dtype);
+    if (!values_[v].is_output || !values_[v].sized || plan_.values[v].storage != Storage::kArena)
+      continue;
+    size_t bytes =
+        static_cast<size_t>(state.dims[v].count()) * dtype_bytes(plan_.values[v].type.dtype);
     state.output_buffers[v] = allocate(bytes);
     if (!state.output_buffers[v]) return out_of_memory("no memory for output of ", bytes, " bytes");
   }
   return {};
 }
 
-// Gives each sized value its address and each step its views, and prepares the kernels that are not yet.
+// The sizes that symbols gave must be what the op's own rule says of the actual sizes: the symbolic
+// rules take operands to agree where they cannot know.
+Status Executor::check_step_sizes(const ShapeState& state, const PlanStep& step) const {
+  if (!step.subplans.empty()) return {};
+  std::vector<Type> types(step.inputs.size());
+  std::vector<InferInput> inputs(step.inputs.size());
+  for (size_t i = 0; i < step.inputs.size(); ++i) {
+    if (step.inputs[i] < 0) continue;
+    auto v = static_cast<size_t>(step.inputs[i]);
+    if (!values_[v].sized) return {};
+    types[i] = Type::tensor(plan_.values[v].type.dtype, Shape::of(state.dims[v]));
+    inputs[i].type = &types[i];
+    const PlanValue& value = plan_.values[v];
+    if (value.storage == Storage::kConstant &&
+        plan_.constants[static_cast<size_t>(value.constant)]->recipe.empty()) {
+      inputs[i].constant = &slots_[v].tensor;
+    }
+  }
+  InferContext infer(*step.op, step.attrs, inputs, step.outputs.size());
+  int fresh = 0;
+  infer.make_symbol = [&](std::string_view) {
+    return Dim::symbol("run" + std::to_string(fresh++));
+  };
+  Status status = step.op->infer(infer);
+  if (!status.ok()) return status.with_context(str_cat("step '", step.name, "'"));
+  for (size_t i = 0; i < step.outputs.size(); ++i) {
+    auto v = static_cast<size_t>(step.outputs[i]);
+    std::optional<Dims> dims = infer.outputs()[i].shape.as_static();
+    if (!values_[v].sized || !dims || *dims == state.dims[v]) continue;
+    return invalid_argument("step '", step.name, "': output '", plan_.values[v].name,
+                            "' comes out as ", dims->to_string(), ", the model declares ",
+                            plan_.values[v].type.to_string(), ", here ", state.dims[v].to_string());
+  }
+  return {};
+}
+
+// Gives each sized value its address and each step its views, and prepares the kernels that are not
+// yet.
 Status Executor::place_values(ShapeState& state) {
   if (state.memory.peak > arena_capacity_ || arena_ == nullptr) {
     arena_ = allocate(state.memory.peak);
@@ -314,13 +361,16 @@ Status Executor::place_values(ShapeState& state) {
   }
   for (size_t v = 0; v < plan_.values.size(); ++v) {
     const PlanValue& value = plan_.values[v];
-    if (!values_[v].sized || value.storage == Storage::kInput || value.storage == Storage::kConstant) continue;
+    if (!values_[v].sized || value.storage == Storage::kInput ||
+        value.storage == Storage::kConstant)
+      continue;
     const void* data = nullptr;
     if (value.storage == Storage::kAlias) {
       data = slots_[static_cast<size_t>(value.alias_of)].tensor.raw();
       if (!values_[static_cast<size_t>(value.alias_of)].sized) continue;
     } else if (state.item_of_value[v] >= 0) {
-      data = static_cast<char*>(arena_.get()) + state.memory.offsets[static_cast<size_t>(state.item_of_value[v])];
+      data = static_cast<char*>(arena_.get()) +
+             state.memory.offsets[static_cast<size_t>(state.item_of_value[v])];
     } else {
       data = state.output_buffers[v].get();
     }
@@ -416,7 +466,8 @@ Status Executor::run(std::span<const HostValue> inputs) {
     const PlanValue& value = plan_.values[v];
     if (value.storage != Storage::kAlias || !values_[v].sized) continue;
     const HostValue& base = slots_[static_cast<size_t>(value.alias_of)];
-    if (values_[static_cast<size_t>(value.alias_of)].sized && base.tensor.raw() != slots_[v].tensor.raw()) {
+    if (values_[static_cast<size_t>(value.alias_of)].sized &&
+        base.tensor.raw() != slots_[v].tensor.raw()) {
       slots_[v].tensor = Tensor::wrap(value.type.dtype, state->dims[v], base.tensor.raw(), nullptr);
     }
   }
@@ -525,8 +576,8 @@ Result<std::vector<HostValue>> Executor::run_subplan(size_t step, size_t index,
   return results;
 }
 
-// Sizes were not known beforehand: runs the shape rule on what the inputs turned out to be, allocates
-// what it tells, and leaves the rest to the reference.
+// Sizes were not known beforehand: runs the shape rule on what the inputs turned out to be,
+// allocates what it tells, and leaves the rest to the reference.
 Status Executor::run_dynamic_step(ShapeState& state, size_t index) {
   const PlanStep& step = plan_.steps[index];
   std::vector<TensorView> outputs(step.outputs.size());
@@ -550,7 +601,9 @@ Status Executor::run_dynamic_step(ShapeState& state, size_t index) {
     }
     InferContext infer(*step.op, step.attrs, infer_inputs, step.outputs.size());
     int fresh = 0;
-    infer.make_symbol = [&](std::string_view) { return Dim::symbol("run" + std::to_string(fresh++)); };
+    infer.make_symbol = [&](std::string_view) {
+      return Dim::symbol("run" + std::to_string(fresh++));
+    };
     REDLINE_TRY(step.op->infer(infer));
     for (size_t i = 0; i < step.outputs.size(); ++i) {
       auto v = static_cast<size_t>(step.outputs[i]);
@@ -560,7 +613,8 @@ Status Executor::run_dynamic_step(ShapeState& state, size_t index) {
       if (step.tactic == "view") {
         const HostValue& base = slots_[static_cast<size_t>(step.inputs[0])];
         if (dims->count() != base.tensor.count()) {
-          return invalid_argument("cannot give ", base.tensor.dims().to_string(), " the sizes ", dims->to_string());
+          return invalid_argument("cannot give ", base.tensor.dims().to_string(), " the sizes ",
+                                  dims->to_string());
         }
         slots_[v] = HostValue::of(base.tensor.reshaped(*dims));
         outputs[i] = slots_[v].tensor.view();
@@ -576,7 +630,8 @@ Status Executor::run_dynamic_step(ShapeState& state, size_t index) {
     if (outputs[0].data == nullptr) return internal_error("a view without sizes");
     return {};
   }
-  bool known = std::all_of(outputs.begin(), outputs.end(), [](const TensorView& v) { return v.data != nullptr; });
+  bool known = std::all_of(outputs.begin(), outputs.end(),
+                           [](const TensorView& v) { return v.data != nullptr; });
   if (step.tactic.empty() || !known) return run_reference_step(index, outputs);
 
   StepState& own = steps_[index];

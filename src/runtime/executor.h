@@ -22,18 +22,18 @@ class StepObserver {
                           std::span<const HostValue* const> outputs) = 0;
 };
 
-// Runs one plan on the CPU. Sizes are evaluated from the inputs' sizes, memory is planned and kernels
-// are prepared on the first run with those sizes; later runs with them do neither, and do not allocate
-// unless a step's output sizes depend on values. One thread at a time; the plan, the tactics and the
-// pool are shared and must outlive it.
+// Runs one plan on the CPU. Sizes are evaluated from the inputs' sizes, memory is planned and
+// kernels are prepared on the first run with those sizes; later runs with them do neither, and do
+// not allocate unless a step's output sizes depend on values. One thread at a time; the plan, the
+// tactics and the pool are shared and must outlive it.
 class Executor {
  public:
   static Result<std::unique_ptr<Executor>> create(const Plan& plan, const TacticRegistry& tactics,
                                                   ThreadPool& pool);
   ~Executor();
 
-  // One value for each input of the plan, checked against its type. They must stay unchanged until the
-  // next run or destruction.
+  // One value for each input of the plan, checked against its type. They must stay unchanged until
+  // the next run or destruction.
   Status run(std::span<const HostValue> inputs);
   // Valid until the next run.
   const HostValue& output(size_t i) const;
@@ -55,6 +55,7 @@ class Executor {
   Status bind_inputs(std::span<const HostValue> inputs);
   Result<ShapeState*> find_shape_state();
   Status build_shape_state(ShapeState& state);
+  Status check_step_sizes(const ShapeState& state, const PlanStep& step) const;
   Status place_values(ShapeState& state);
   Status run_step(ShapeState& state, size_t index);
   Status run_dynamic_step(ShapeState& state, size_t index);

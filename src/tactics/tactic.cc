@@ -29,8 +29,8 @@ std::string operands_to_string(const std::vector<OperandDesc>& operands) {
 }  // namespace
 
 bool OperandDesc::is_static() const {
-  return !present || (is_tensor && has_rank &&
-                      std::find(dims.begin(), dims.end(), kDynamicDim) == dims.end());
+  return !present ||
+         (is_tensor && has_rank && std::find(dims.begin(), dims.end(), kDynamicDim) == dims.end());
 }
 
 std::string Problem::to_string() const {

@@ -21,9 +21,9 @@ inline constexpr int64_t kDynamicDim = -1;
 struct OperandDesc {
   bool present = true;
   DType dtype = DType::kFloat32;
-  Dims dims;               // kDynamicDim where a size may vary from run to run
-  bool has_rank = true;    // false: even the rank may vary
-  bool is_tensor = true;   // false: a sequence or an optional
+  Dims dims;                         // kDynamicDim where a size may vary from run to run
+  bool has_rank = true;              // false: even the rank may vary
+  bool is_tensor = true;             // false: a sequence or an optional
   const Tensor* constant = nullptr;  // its value, when it is a constant of the model
 
   bool is_static() const;
@@ -77,11 +77,11 @@ struct PrepareArgs {
 
 // One way to run an op (or a fused region). A new tactic is one file that fills one of these.
 struct Tactic {
-  std::string name;    // "cpu.conv.onednn"
-  std::string device;  // "cpu"
+  std::string name;              // "cpu.conv.onednn"
+  std::string device;            // "cpu"
   std::vector<std::string> ops;  // the ops it may take
-  // OK, or the reason why not, in words. Asked with kDynamicDim where sizes vary: a yes must hold for
-  // every size.
+  // OK, or the reason why not, in words. Asked with kDynamicDim where sizes vary: a yes must hold
+  // for every size.
   Status (*supports)(const Problem& problem) = nullptr;
   // The ways worth trying for the problem (concrete sizes), best guess first; null: one, empty.
   std::vector<Config> (*configs)(const Problem& problem) = nullptr;
