@@ -7,6 +7,7 @@ import argparse
 import concurrent.futures
 import hashlib
 import json
+import os
 import pathlib
 import re
 import shutil
@@ -54,8 +55,10 @@ def main():
     compiled = {pathlib.Path(entry["file"]) for entry in database}
     wanted = [path.resolve() for path in args.files] or sources.files(".cc", folders=FOLDERS)
     paths = [path for path in wanted if path in compiled]
-    clean = args.build / "lint"
-    clean.mkdir(exist_ok=True)
+    # With the compiler's cache, so that what keeps that keeps this.
+    cache = os.environ.get("CCACHE_DIR") or pathlib.Path.home() / ".cache" / "ccache"
+    clean = pathlib.Path(cache) / "redline-lint"
+    clean.mkdir(parents=True, exist_ok=True)
 
     def run(path):
         stamp = clean / digest(path)
