@@ -178,6 +178,7 @@ class ReferenceContext {
  public:
   virtual ~ReferenceContext() = default;
 
+  const Attrs& attrs() const { return *attrs_; }
   template <class A>
   const A& attrs() const {
     return attrs_->as<A>();
