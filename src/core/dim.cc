@@ -2,6 +2,7 @@
 #include "core/dim.h"
 
 #include <algorithm>
+#include <iterator>
 #include <limits>
 #include <numeric>
 
@@ -15,6 +16,7 @@ using internal::DimAtomPtr;
 using internal::DimExpr;
 using internal::DimOp;
 using internal::DimTerm;
+using internal::kMaxDimArgs;
 using internal::kMaxDimDepth;
 using internal::kMaxDimWeight;
 
@@ -322,6 +324,7 @@ Dim min_or_max(DimOp op, const Dim& a, const Dim& b) {
   if (a == neutral) return b;
   if (b == neutral) return a;
   std::vector<Dim> args = flatten(op, a, b);
+  if (args.size() > kMaxDimArgs) return Dim::invalid();
   for (size_t i = 0; i < args.size();) {
     const bool needless = std::any_of(args.begin(), args.end(), [&](const Dim& other) {
       if (&other == &args[i]) return false;
@@ -530,6 +533,7 @@ Dim broadcast(const Dim& a, const Dim& b) {
   if (b == 1 || a.is_const()) return a;
   if (b.is_const()) return b;
   std::vector<Dim> args = flatten(DimOp::kBroadcast, a, b);
+  if (args.size() > kMaxDimArgs) return Dim::invalid();
   for (const Dim& arg : args) {
     if (arg.lower_bound() >= 2) return arg;
   }

@@ -42,6 +42,7 @@ struct DimExpr {
 // Limits that keep every walk over an expression short, whatever a hostile model asks for.
 inline constexpr int kMaxDimWeight = 2048;
 inline constexpr int kMaxDimDepth = 60;
+inline constexpr size_t kMaxDimArgs = 24;  // of one min, max or bcast; they are compared pairwise
 // Each nesting level holds a sum, a product and a first argument on the stack.
 inline constexpr int kDimStackSize = 4 * (kMaxDimDepth + 2);
 
