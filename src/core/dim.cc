@@ -49,6 +49,8 @@ std::strong_ordering compare_factors(const DimTerm& a, const DimTerm& b) {
                                                 b.factors.begin(), b.factors.end(), compare_atoms);
 }
 
+bool term_less(const DimTerm& a, const DimTerm& b) { return compare_factors(a, b) < 0; }
+
 // A view of the terms of a Dim that is not invalid; a constant has one term (zero: none).
 class Terms {
  public:
@@ -73,8 +75,9 @@ class Terms {
 
 // The canonical Dim of a sum of terms whose factors are each sorted.
 Dim from_terms(std::vector<DimTerm> terms) {
-  std::sort(terms.begin(), terms.end(),
-            [](const DimTerm& a, const DimTerm& b) { return compare_factors(a, b) < 0; });
+  if (!std::is_sorted(terms.begin(), terms.end(), term_less)) {
+    std::sort(terms.begin(), terms.end(), term_less);
+  }
   auto expr = std::make_shared<DimExpr>();
   for (DimTerm& term : terms) {
     auto& sum = expr->terms;
@@ -400,8 +403,9 @@ Dim operator+(const Dim& a, const Dim& b) {
   if (a.is_invalid() || b.is_invalid()) return Dim::invalid();
   const Terms x(a);
   const Terms y(b);
-  std::vector<DimTerm> terms(x.begin(), x.end());
-  terms.insert(terms.end(), y.begin(), y.end());
+  std::vector<DimTerm> terms;
+  terms.reserve(x.size() + y.size());
+  std::merge(x.begin(), x.end(), y.begin(), y.end(), std::back_inserter(terms), term_less);
   return from_terms(std::move(terms));
 }
 

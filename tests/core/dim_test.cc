@@ -360,6 +360,14 @@ TEST(Dim, GrowthIsBounded) {
   EXPECT_TRUE(product.is_invalid());
   EXPECT_TRUE(nested.is_invalid());
   EXPECT_TRUE(squared.is_invalid());
+  Dim least = sym("x");
+  std::string wide = "max(x";
+  for (int i = 0; i < 2000; ++i) {
+    least = min(least, Dim::symbol(str_cat("s", i)));
+    wide += str_cat(", s", i, "*x - ", i);
+  }
+  EXPECT_TRUE(least.is_invalid());
+  EXPECT_TRUE(Dim::parse(wide + ")")->is_invalid());
   // A wide sum, as a concat of many inputs makes, is fine.
   Dim sum = 0;
   for (int i = 0; i < 300; ++i) sum += Dim::symbol(str_cat("s", i));
