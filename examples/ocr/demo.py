@@ -50,17 +50,14 @@ def progress_bar(label):
     """A callback for redline.build; draws on a terminal, silent otherwise."""
     started = time.perf_counter()
 
-    def show(fraction, step=""):
-        if not sys.stderr.isatty():
-            return
-        filled = round(30 * fraction)
-        elapsed = time.perf_counter() - started
-        left = f"{elapsed / fraction - elapsed:4.1f} s left" if fraction > 0 else ""
-        bar = "#" * filled + "." * (30 - filled)
-        sys.stderr.write(f"\r\033[Kbuilding {label:<12} [{bar}] {100 * fraction:3.0f} % {left} {step:.30}")
-        if fraction >= 1:
-            sys.stderr.write("\r\033[K")
-        sys.stderr.flush()
+    def show(phase, fraction):
+        if sys.stderr.isatty():
+            filled = round(30 * fraction)
+            bar = "#" * filled + "." * (30 - filled)
+            seconds = time.perf_counter() - started
+            sys.stderr.write(f"\r\033[Kbuilding {label:<11} {seconds:5.1f} s [{bar}] {phase}")
+            sys.stderr.flush()
+        return True
 
     return show
 
@@ -76,6 +73,8 @@ class Stage:
         started = time.perf_counter()
         redline.build(model_path, engine, device=device, progress=progress_bar(name))
         self.build_seconds = time.perf_counter() - started
+        if sys.stderr.isatty():
+            sys.stderr.write("\r\033[K")
         self.session = redline.load(engine, device=device)
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
