@@ -384,30 +384,70 @@ TEST(Onednn, pointwise_post_ops_by_formula) {
   }
 }
 
-TEST(Onednn, transposed_convolution_reads_onnx_weights) {
-  // 2x2, stride 2, no pads: each input pixel becomes a 2x2 block.
-  const int64_t c = 6, m = 5, h = 3, w = 4;
-  Convolution p;
-  p.transposed = true;
-  p.src = desc({1, c, h, w});
-  p.dst = desc({1, m, 2 * h, 2 * w});
-  p.weights = strided({m, c, 2, 2}, {4, m * 4, 2, 1});  // the buffer is (C, M, 2, 2)
-  p.strides[0] = p.strides[1] = 2;
-  auto primitive = make(api().convolution, p);
-  ASSERT_NE(primitive, nullptr);
-  Floats src = random_floats(c * h * w, 1), weights = random_floats(c * m * 4, 2);
-  Floats got(static_cast<size_t>(m * 4 * h * w)), want(got.size());
+// 2x2, stride 2, no pads: each input pixel becomes a 2x2 block. ONNX's buffer is (C, M, 2, 2).
+Floats naive_doubling(int64_t c, int64_t m, int64_t h, int64_t w, const Floats& src,
+                      const Floats& weights, const Floats& bias) {
+  Floats out;
   for (int64_t o = 0; o < m; ++o)
     for (int64_t y = 0; y < 2 * h; ++y)
       for (int64_t x = 0; x < 2 * w; ++x) {
-        double sum = 0;
+        double sum = bias[o];
         for (int64_t i = 0; i < c; ++i)
           sum += double(src[(i * h + y / 2) * w + x / 2]) *
                  weights[((i * m + o) * 2 + y % 2) * 2 + x % 2];
-        want[(o * 2 * h + y) * 2 * w + x] = static_cast<float>(sum);
+        out.push_back(static_cast<float>(std::max(sum, 0.)));
       }
-  run(*primitive, {src.data(), weights.data(), got.data()});
-  expect_near(got, want, 1e-5f);
+  return out;
+}
+
+class OnednnDoubling : public ::testing::TestWithParam<std::tuple<int64_t, Format>> {};
+
+TEST_P(OnednnDoubling, transposed_convolution_reads_onnx_weights) {
+  const auto& [m, format] = GetParam();
+  const int64_t c = 6, h = 3, w = 5;
+  Convolution p;
+  p.transposed = true;
+  p.has_bias = true;
+  p.src = desc({1, c, h, w}, format);
+  p.dst = desc({1, m, 2 * h, 2 * w}, format);
+  p.weights = desc({m, c, 2, 2}, Format::kAny);
+  p.bias = desc({m});
+  p.strides[0] = p.strides[1] = 2;
+  const PostOp relu = {};
+  auto primitive =
+      make(api().convolution, p, {.post_ops = &relu, .post_op_count = 1, .threads = 2});
+  ASSERT_NE(primitive, nullptr);
+  const Floats src = random_floats(c * h * w, 1), weights = random_floats(c * m * 4, 2);
+  Floats bias = random_floats(m, 3);
+  const Arg dst = arg(*primitive, Role::kDst);
+  Floats x = reordered(src, desc({1, c, h, w}), arg(*primitive, Role::kSrc).desc);
+  Floats packed = reordered(weights, strided({m, c, 2, 2}, {4, m * 4, 2, 1}),
+                            arg(*primitive, Role::kWeights).desc);
+  Floats got(static_cast<size_t>(dst.bytes) / 4, std::nanf(""));
+  run(*primitive, {x.data(), packed.data(), bias.data(), got.data()});
+  expect_near(reordered(got, dst.desc, desc({1, m, 2 * h, 2 * w})),
+              naive_doubling(c, m, h, w, src, weights, bias), 1e-5f);
+}
+
+INSTANTIATE_TEST_SUITE_P(all, OnednnDoubling,
+                         ::testing::Combine(::testing::Values(1, 5, 24),
+                                            ::testing::Values(Format::kPlain, Format::kAny,
+                                                              Format::kChannelsLast)));
+
+TEST(Onednn, transposed_convolution_with_overlap) {
+  // 3, stride 2, pads 1 and 0 in one dimension.
+  Convolution p;
+  p.transposed = true;
+  p.spatial = 1;
+  p.src = desc({1, 1, 3});
+  p.weights = desc({1, 1, 3});
+  p.dst = desc({1, 1, 6});
+  p.strides[0] = 2;
+  p.pads_begin[0] = 1;
+  Floats src = {1, 2, 3}, weights = {10, 20, 30}, got(6);
+  run(*make(api().convolution, p), {src.data(), weights.data(), got.data()});
+  // Full: 10, 20, 30+20, 40, 60+30, 60, 90; the first is cut.
+  expect_near(got, {20, 50, 40, 90, 60, 90}, 1e-6f);
 }
 
 struct MatMulCase {
@@ -680,6 +720,17 @@ TEST(Onednn, refusals_say_why) {
   only_pad.src = only_pad.dst = desc({1, 1, 1, 1});
   only_pad.pads_begin[0] = 1;
   EXPECT_NE(refusal(api().pool, only_pad).find("cannot have pads"), std::string::npos);
+}
+
+TEST(Onednn, reference_code_only_when_allowed) {
+  const ConvCase t = {.n = 1, .c = 16, .h = 5, .w = 5, .m = 16, .kh = 1, .kw = 1};
+  Convolution p = conv_problem(t, Format::kPlain);
+  p.dst = desc({1, 16, 5, 5}, Format::kBlocked16);
+  EXPECT_NE(refusal(api().convolution, p).find("only slow reference code"), std::string::npos);
+  const Floats src = random_floats(16 * 25, 1), weights = random_floats(256, 2);
+  const Floats bias = random_floats(16, 3);
+  expect_near(run_conv(t, p, {.allow_reference = true}, src, weights, bias),
+              naive_conv(t, src, weights, bias), 1e-5f);
 }
 
 TEST(Onednn, null_pointers_are_refused_at_execution) {

@@ -90,6 +90,8 @@ struct Options {
   int32_t post_op_count = 0;
   int32_t threads = 1;      // used to plan the work and again by each execute
   bool allow_bf16 = false;  // f32 products may be rounded to bf16 (accumulated in f32)
+  // oneDNN's reference code, up to 1000 times slower, is refused as unsupported unless this is set.
+  bool allow_reference = false;
 };
 
 // Dims of src (N, C, spatial...), dst (N, M, spatial...), bias (M).
@@ -250,7 +252,8 @@ struct Api {
   // strides (elements) is null for row-major; else `format` must be kPlain.
   Code (*desc_create)(DataType type, int32_t rank, const int64_t* dims, Format format,
                       const int64_t* strides, MemoryDesc* out, Error* error);
-  // A window of `parent` (concat and split in place). Its pointer is the parent's.
+  // A window of `parent` (concat and split in place). Its pointer is the parent's, whose size its
+  // `desc_bytes` does not say. Reorders and products take windows; convolutions do not.
   Code (*desc_window)(const MemoryDesc& parent, const int64_t* dims, const int64_t* offsets,
                       MemoryDesc* out, Error* error);
   bool (*desc_equal)(const MemoryDesc& a, const MemoryDesc& b);

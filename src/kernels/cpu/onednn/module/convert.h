@@ -41,13 +41,6 @@ Code check_desc(const dnnl_memory_desc_t& desc, int rank, const char* name, Erro
 dnnl_alg_kind_t to_dnnl(Eltwise eltwise);
 dnnl_alg_kind_t to_dnnl(Binary binary);
 
-struct ArgSlot {
-  Role role;
-  bool is_output;
-  int dnnl_arg;
-  dnnl_memory_desc_t desc;
-};
-
 // Sets the team size of the calling thread for its lifetime: oneDNN plans and runs on
 // omp_get_max_threads() threads.
 class TeamSize {
@@ -67,19 +60,21 @@ struct SlotSpec {
   bool present = true;
 };
 
-// Compiles `op_desc` with `options` and takes its slots from `specs` and the post-ops.
+// A primitive of one stage: compiles `op_desc` with `options` and takes its slots from `specs` and
+// the post-ops.
 Code make_primitive(const void* op_desc, const Options& options, const char* what,
                     const std::vector<SlotSpec>& specs, Primitive** out, Error* error);
-
-// An attribute handle of `options`, to be destroyed by the caller.
-Code make_attributes(const Options& options, dnnl_primitive_attr_t* out, Error* error);
-// Takes ownership of `primitive_desc`.
+// The same from an attribute-bearing descriptor, of which it takes ownership.
 Code finish_primitive(dnnl_primitive_desc_t primitive_desc, const Options& options,
                       const char* what, const std::vector<SlotSpec>& specs, Primitive** out,
                       Error* error);
 
+// An attribute handle of `options`, to be destroyed by the caller.
+Code make_attributes(const Options& options, dnnl_primitive_attr_t* out, Error* error);
+
 // The problems, one file a family; same signatures as in Api.
 Code make_convolution(const Convolution&, const Options&, Primitive**, Error*);
+Code make_block_transposed_convolution(const Convolution&, const Options&, Primitive**, Error*);
 Code make_matmul(const MatMul&, const Options&, Primitive**, Error*);
 Code make_pool(const Pool&, const Options&, Primitive**, Error*);
 Code make_lrn(const Lrn&, const Options&, Primitive**, Error*);

@@ -2,7 +2,7 @@
 // Attributes, compiled primitives and their execution.
 #include <cstdio>
 #include <memory>
-#include <new>
+#include <utility>
 
 #include "kernels/cpu/onednn/module/convert.h"
 #include "kernels/cpu/onednn/module/primitive.h"
@@ -49,16 +49,27 @@ Code append_post_ops(const Options& options, dnnl_primitive_attr_t attr, Error* 
   return code;
 }
 
+const char* implementation(const_dnnl_primitive_desc_t desc) {
+  const char* name = nullptr;
+  const dnnl_status_t status = dnnl_primitive_desc_query(desc, dnnl_query_impl_info_str, 0, &name);
+  return status == dnnl_success && name != nullptr ? name : "";
+}
+
 }  // namespace
 
-Primitive::~Primitive() {
+Stage::Stage(Stage&& other) noexcept
+    : desc(std::exchange(other.desc, nullptr)),
+      handle(std::exchange(other.handle, nullptr)),
+      args(std::move(other.args)) {}
+
+Stage::~Stage() {
   if (handle != nullptr) dnnl_primitive_destroy(handle);
   if (desc != nullptr) dnnl_primitive_desc_destroy(desc);
 }
 
 Execution::~Execution() {
-  for (dnnl_exec_arg_t& arg : args) {
-    if (arg.memory != nullptr) dnnl_memory_destroy(arg.memory);
+  for (const auto& stage : args) {
+    for (const dnnl_exec_arg_t& arg : stage) dnnl_memory_destroy(arg.memory);
   }
   if (stream != nullptr) dnnl_stream_destroy(stream);
 }
@@ -106,41 +117,72 @@ Code make_primitive(const void* op_desc, const Options& options, const char* wha
   return finish_primitive(desc, options, what, specs, out, error);
 }
 
-Code finish_primitive(dnnl_primitive_desc_t primitive_desc, const Options& options,
-                      const char* what, const std::vector<SlotSpec>& specs, Primitive** out,
-                      Error* error) {
-  auto primitive = std::unique_ptr<Primitive>(new (std::nothrow) Primitive);
-  if (primitive == nullptr) {
-    dnnl_primitive_desc_destroy(primitive_desc);
-    return fail(Code::kOutOfMemory, error, "no memory for a %s", what);
-  }
-  primitive->desc = primitive_desc;
-  primitive->threads = options.threads;
-  TeamSize team(options.threads);
-  if (Code code = check(dnnl_primitive_create(&primitive->handle, primitive_desc), error, what);
+int64_t reserve_scratchpad(Primitive* primitive, int64_t bytes) {
+  const int64_t offset = primitive->scratchpad_bytes;
+  primitive->scratchpad_bytes = offset + (bytes + 63) / 64 * 64;
+  return offset;
+}
+
+Code add_stage(dnnl_primitive_desc_t primitive_desc, std::vector<StageArg> args, const char* what,
+               Primitive* primitive, Error* error) {
+  Stage stage;
+  stage.desc = primitive_desc;
+  TeamSize team(primitive->threads);
+  if (Code code = check(dnnl_primitive_create(&stage.handle, primitive_desc), error, what);
       code != Code::kOk) {
     return code;
   }
+  const dnnl_memory_desc_t* scratchpad =
+      dnnl_primitive_desc_query_md(primitive_desc, dnnl_query_scratchpad_md, 0);
+  if (const size_t bytes = dnnl_memory_desc_get_size(scratchpad); bytes > 0) {
+    const int64_t offset = reserve_scratchpad(primitive, static_cast<int64_t>(bytes));
+    args.push_back({DNNL_ARG_SCRATCHPAD, StageArg::kScratchpad, offset, *scratchpad});
+  }
+  stage.args = std::move(args);
+  primitive->stages.push_back(std::move(stage));
+  return Code::kOk;
+}
+
+Code finish_primitive(dnnl_primitive_desc_t primitive_desc, const Options& options,
+                      const char* what, const std::vector<SlotSpec>& specs, Primitive** out,
+                      Error* error) {
+  if (const char* name = implementation(primitive_desc);
+      !options.allow_reference && std::strncmp(name, "ref", 3) == 0) {
+    dnnl_primitive_desc_destroy(primitive_desc);
+    return fail(
+        Code::kUnsupported, error,
+        "oneDNN has only slow reference code for a %s of these types, layouts and post-ops; "
+        "dense channels-last layouts are served best",
+        what);
+  }
+  auto primitive = std::make_unique<Primitive>();
+  primitive->threads = options.threads;
+  std::vector<StageArg> args;
+  const auto add = [&](Role role, int dnnl_arg, const dnnl_memory_desc_t& desc) {
+    const bool output = role == Role::kDst || role == Role::kDstIter || role == Role::kDstCell;
+    args.push_back({dnnl_arg, static_cast<int>(primitive->slots.size()), 0, desc});
+    primitive->slots.push_back({role, output, desc});
+  };
   for (const SlotSpec& spec : specs) {
     if (!spec.present) continue;
     const dnnl_memory_desc_t* desc =
         dnnl_primitive_desc_query_md(primitive_desc, dnnl_query_exec_arg_md, spec.dnnl_arg);
     if (desc == nullptr || desc->ndims == 0) {
+      dnnl_primitive_desc_destroy(primitive_desc);
       return fail(Code::kInternal, error, "oneDNN names no layout for argument %d of a %s",
                   spec.dnnl_arg, what);
     }
-    const bool output =
-        spec.role == Role::kDst || spec.role == Role::kDstIter || spec.role == Role::kDstCell;
-    primitive->slots.push_back({spec.role, output, spec.dnnl_arg, *desc});
+    add(spec.role, spec.dnnl_arg, *desc);
   }
   for (int i = 0; i < options.post_op_count; ++i) {
     if (options.post_ops[i].kind != PostOp::Kind::kBinary) continue;
-    primitive->slots.push_back({Role::kPostOp, false,
-                                DNNL_ARG_ATTR_MULTIPLE_POST_OP(i) | DNNL_ARG_SRC_1,
-                                to_dnnl(*options.post_ops[i].operand)});
+    add(Role::kPostOp, DNNL_ARG_ATTR_MULTIPLE_POST_OP(i) | DNNL_ARG_SRC_1,
+        to_dnnl(*options.post_ops[i].operand));
   }
-  primitive->scratchpad =
-      *dnnl_primitive_desc_query_md(primitive_desc, dnnl_query_scratchpad_md, 0);
+  if (Code code = add_stage(primitive_desc, std::move(args), what, primitive.get(), error);
+      code != Code::kOk) {
+    return code;
+  }
   *out = primitive.release();
   return Code::kOk;
 }
@@ -148,13 +190,9 @@ Code finish_primitive(dnnl_primitive_desc_t primitive_desc, const Options& optio
 void primitive_info(const Primitive& primitive, PrimitiveInfo* out) {
   *out = {};
   out->arg_count = static_cast<int32_t>(primitive.slots.size());
-  out->scratchpad_bytes = static_cast<int64_t>(dnnl_memory_desc_get_size(&primitive.scratchpad));
-  const char* name = nullptr;
-  if (dnnl_primitive_desc_query(primitive.desc, dnnl_query_impl_info_str, 0, &name) ==
-          dnnl_success &&
-      name != nullptr) {
-    std::snprintf(out->implementation, sizeof out->implementation, "%s", name);
-  }
+  out->scratchpad_bytes = primitive.scratchpad_bytes;
+  std::snprintf(out->implementation, sizeof out->implementation, "%s",
+                implementation(primitive.stages[0].desc));
 }
 
 void primitive_arg(const Primitive& primitive, int32_t index, Arg* out) {
@@ -170,45 +208,59 @@ void primitive_arg(const Primitive& primitive, int32_t index, Arg* out) {
 void primitive_destroy(Primitive* primitive) { delete primitive; }
 
 Code execution_create(const Primitive& primitive, Execution** out, Error* error) {
-  auto execution = std::unique_ptr<Execution>(new (std::nothrow) Execution);
-  if (execution == nullptr) return fail(Code::kOutOfMemory, error, "no memory for an execution");
+  auto execution = std::make_unique<Execution>();
   execution->primitive = &primitive;
-  Code code = check(dnnl_stream_create(&execution->stream, cpu_engine(), dnnl_stream_default_flags),
-                    error, "stream");
-  if (code != Code::kOk) return code;
-  execution->args.reserve(primitive.slots.size() + 1);
-  const auto add = [&](int arg, const dnnl_memory_desc_t& desc) {
-    dnnl_memory_t memory = nullptr;
-    if (code == Code::kOk) {
-      code = check(dnnl_memory_create(&memory, &desc, cpu_engine(), DNNL_MEMORY_NONE), error,
-                   "memory object");
-    }
-    if (code == Code::kOk) execution->args.push_back({arg, memory});
-  };
-  for (const ArgSlot& slot : primitive.slots) add(slot.dnnl_arg, slot.desc);
-  if (dnnl_memory_desc_get_size(&primitive.scratchpad) > 0) {
-    add(DNNL_ARG_SCRATCHPAD, primitive.scratchpad);
+  if (Code code =
+          check(dnnl_stream_create(&execution->stream, cpu_engine(), dnnl_stream_default_flags),
+                error, "stream");
+      code != Code::kOk) {
+    return code;
   }
-  if (code != Code::kOk) return code;
+  for (const Stage& stage : primitive.stages) {
+    auto& args = execution->args.emplace_back();
+    args.reserve(stage.args.size());
+    for (const StageArg& arg : stage.args) {
+      dnnl_memory_t memory = nullptr;
+      const dnnl_status_t status =
+          dnnl_memory_create(&memory, &arg.desc, cpu_engine(), DNNL_MEMORY_NONE);
+      if (Code code = check(status, error, "memory object"); code != Code::kOk) return code;
+      args.push_back({arg.dnnl_arg, memory});
+    }
+  }
   *out = execution.release();
   return Code::kOk;
 }
 
 Code execute(Execution& execution, void* const* pointers, void* scratchpad, Error* error) {
-  const size_t slots = execution.primitive->slots.size();
-  for (size_t i = 0; i < execution.args.size(); ++i) {
-    void* pointer = i < slots ? pointers[i] : scratchpad;
-    if (pointer == nullptr) {
+  const Primitive& primitive = *execution.primitive;
+  for (size_t i = 0; i < primitive.slots.size(); ++i) {
+    if (pointers[i] == nullptr) {
       return fail(Code::kInvalidArgument, error, "argument %zu of %zu of a oneDNN step is null", i,
-                  slots);
+                  primitive.slots.size());
     }
-    dnnl_memory_set_data_handle(execution.args[i].memory, pointer);
   }
-  TeamSize team(execution.primitive->threads);
-  return check(
-      dnnl_primitive_execute(execution.primitive->handle, execution.stream,
-                             static_cast<int>(execution.args.size()), execution.args.data()),
-      error, "step");
+  if (primitive.scratchpad_bytes > 0 && scratchpad == nullptr) {
+    return fail(Code::kInvalidArgument, error, "a oneDNN step needs a scratchpad of %lld bytes",
+                static_cast<long long>(primitive.scratchpad_bytes));
+  }
+  for (int64_t i = 0; i < primitive.tile.copies; ++i) {
+    std::memcpy(static_cast<char*>(scratchpad) + primitive.tile.offset + i * primitive.tile.bytes,
+                pointers[primitive.tile.slot], static_cast<size_t>(primitive.tile.bytes));
+  }
+  TeamSize team(primitive.threads);
+  for (size_t s = 0; s < primitive.stages.size(); ++s) {
+    const Stage& stage = primitive.stages[s];
+    const auto& args = execution.args[s];
+    for (size_t i = 0; i < args.size(); ++i) {
+      const StageArg& arg = stage.args[i];
+      void* base = arg.slot == StageArg::kScratchpad ? scratchpad : pointers[arg.slot];
+      dnnl_memory_set_data_handle(args[i].memory, static_cast<char*>(base) + arg.offset);
+    }
+    const dnnl_status_t status = dnnl_primitive_execute(stage.handle, execution.stream,
+                                                        static_cast<int>(args.size()), args.data());
+    if (Code code = check(status, error, "step"); code != Code::kOk) return code;
+  }
+  return Code::kOk;
 }
 
 void execution_destroy(Execution* execution) { delete execution; }
