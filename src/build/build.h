@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "base/cancel.h"
+#include "base/log.h"
+#include "base/thread_pool.h"
+#include "ir/graph.h"
+#include "plan/plan.h"
+#include "tactics/tactic.h"
+
+namespace redline {
+
+struct BuildOptions {
+  std::string device = "cpu";
+  std::vector<std::string> disabled_passes;
+  bool verify_passes = false;        // compare the reference before and after each pass
+  std::string dump_ir;               // folder for the graph after each pass; empty: none
+  bool tune = true;                  // choose by time; false: by preference
+  std::vector<std::pair<std::string, int64_t>> symbol_values;  // sizes to optimise for, by symbol
+  Logger logger;
+  Progress progress;
+};
+
+// Optimises the graph in place, chooses a tactic for each step and packs its constants.
+Result<Plan> build_plan(Graph& graph, const TacticRegistry& tactics, ThreadPool& pool,
+                        const BuildOptions& options);
+
+}  // namespace redline

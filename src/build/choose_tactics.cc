@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "build/choose_tactics.h"
+
+#include <map>
+
+namespace redline {
+namespace {
+
+OperandDesc describe(const Plan& plan, int index) {
+  OperandDesc operand;
+  operand.present = index >= 0;
+  if (!operand.present) return operand;
+  const PlanValue& value = plan.values[static_cast<size_t>(index)];
+  operand.is_tensor = value.type.is_tensor();
+  if (!operand.is_tensor) return operand;
+  operand.dtype = value.type.dtype;
+  const Shape& shape = value.type.shape;
+  operand.has_rank = shape.has_rank() && shape.rank() <= kMaxRank;
+  if (operand.has_rank) {
+    for (const Dim& dim : shape.dims()) operand.dims.push_back(dim.as_const().value_or(kDynamicDim));
+  }
+  if (value.storage == Storage::kConstant) {
+    operand.constant = &plan.constants[static_cast<size_t>(value.constant)]->data;
+  }
+  return operand;
+}
+
+Problem describe(const Plan& plan, const PlanStep& step) {
+  Problem problem;
+  problem.op = step.op;
+  problem.attrs = step.attrs;
+  problem.has_subgraphs = !step.subplans.empty();
+  for (int input : step.inputs) problem.inputs.push_back(describe(plan, input));
+  for (int output : step.outputs) problem.outputs.push_back(describe(plan, output));
+  return problem;
+}
+
+// The step reads the packed form from now on; other readers of the constant keep the old one.
+void use_packed(Plan& plan, PlanStep& step, PackedOperand packed) {
+  auto old = static_cast<size_t>(step.inputs[packed.input]);
+  auto constant = std::make_shared<PlanConstant>();
+  constant->data = std::move(packed.bytes);
+  constant->type = plan.values[old].type;
+  constant->recipe = std::move(packed.recipe);
+  constant->name = plan.values[old].name;
+  PlanValue value = plan.values[old];
+  value.constant = static_cast<int>(plan.constants.size());
+  plan.constants.push_back(std::move(constant));
+  step.inputs[packed.input] = static_cast<int>(plan.values.size());
+  plan.values.push_back(std::move(value));
+}
+
+// Constants that no step reads any more are dropped, and the rest renumbered.
+void drop_unread_constants(Plan& plan) {
+  std::vector<bool> read(plan.values.size());
+  auto mark = [&](int value) {
+    if (value >= 0) read[static_cast<size_t>(value)] = true;
+  };
+  for (const PlanStep& step : plan.steps) {
+    for (int input : step.inputs) mark(input);
+    for (const auto& captures : step.captures) {
+      for (int value : captures) mark(value);
+    }
+  }
+  for (const NamedValue& output : plan.outputs) mark(output.value);
+  for (const PlanValue& value : plan.values) mark(value.alias_of);
+  std::vector<std::shared_ptr<const PlanConstant>> kept;
+  std::map<const PlanConstant*, int> index;
+  for (size_t v = 0; v < plan.values.size(); ++v) {
+    PlanValue& value = plan.values[v];
+    if (value.storage != Storage::kConstant || !read[v]) continue;
+    const auto& constant = plan.constants[static_cast<size_t>(value.constant)];
+    auto [it, inserted] = index.emplace(constant.get(), static_cast<int>(kept.size()));
+    if (inserted) kept.push_back(constant);
+  }
+  for (size_t v = 0; v < plan.values.size(); ++v) {
+    PlanValue& value = plan.values[v];
+    if (value.storage != Storage::kConstant) continue;
+    value.constant = read[v] ? index.at(plan.constants[static_cast<size_t>(value.constant)].get()) : -1;
+  }
+  plan.constants = std::move(kept);
+}
+
+Status choose_for_step(Plan& plan, PlanStep& step, const TacticRegistry& tactics,
+                       const BuildOptions& options) {
+  if (step.tactic == "view" || !step.subplans.empty()) return {};
+  Problem problem = describe(plan, step);
+  for (const Tactic* tactic : tactics.candidates(options.device, step.op->name)) {
+    Status supports = tactic->supports(problem);
+    if (!supports.ok()) {
+      options.logger.verbose("step '", step.name, "': ", tactic->name, " refuses ",
+                             problem.to_string(), ": ", supports.message());
+      continue;
+    }
+    Config config;
+    if (tactic->configs != nullptr) {
+      std::vector<Config> configs = tactic->configs(problem);
+      if (!configs.empty()) config = std::move(configs[0]);
+    }
+    if (tactic->pack != nullptr) {
+      REDLINE_ASSIGN(std::vector<PackedOperand> packed, tactic->pack(problem, config));
+      for (PackedOperand& operand : packed) use_packed(plan, step, std::move(operand));
+    }
+    step.tactic = tactic->name;
+    step.config = std::move(config);
+    return {};
+  }
+  return {};
+}
+
+}  // namespace
+
+Status choose_tactics(Plan& plan, const TacticRegistry& tactics, ThreadPool& pool,
+                      const BuildOptions& options) {
+  for (size_t i = 0; i < plan.steps.size(); ++i) {
+    PlanStep& step = plan.steps[i];
+    REDLINE_TRY(options.progress.report("choose", static_cast<double>(i) / static_cast<double>(plan.steps.size())));
+    for (const auto& subplan : step.subplans) {
+      REDLINE_TRY(choose_tactics(*subplan, tactics, pool, options));
+    }
+    Status status = choose_for_step(plan, step, tactics, options);
+    if (!status.ok()) return status.with_context(str_cat("step '", step.name, "'"));
+  }
+  drop_unread_constants(plan);
+  return {};
+}
+
+}  // namespace redline

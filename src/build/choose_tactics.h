@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "build/build.h"
+
+namespace redline {
+
+// Gives each step of the plan (and of its subplans) the tactic that serves it best and packs constants
+// for it. Steps that no tactic supports keep the reference.
+Status choose_tactics(Plan& plan, const TacticRegistry& tactics, ThreadPool& pool,
+                      const BuildOptions& options);
+
+}  // namespace redline
