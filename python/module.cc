@@ -105,7 +105,7 @@ class PySession {
  public:
   explicit PySession(nb::bytes model, const std::string& folder, bool reference_only) {
     auto copy = std::make_shared<std::string>(model.c_str(), model.size());
-    ModelBytes source{std::as_bytes(std::span(copy->data(), copy->size())), copy, folder, ""};
+    ModelBytes source{std::as_bytes(std::span(copy->data(), copy->size())), copy, folder};
     ImportedModel imported = take(import_onnx(source, *ops_, *rules_));
     graph_ = std::move(imported.graph);
     pool_ = take(ThreadPool::create(0));

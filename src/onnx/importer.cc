@@ -72,14 +72,14 @@ struct Scope {
 class Importer {
  public:
   Importer(const ModelBytes& source, const ModelProto& model, const ImportRegistry& rules,
-           ExternalData* external, ImportReport& report)
+           OnnxExternalData& external, ImportReport& report)
       : source_(source), model_(model), rules_(rules), external_(external), report_(report) {}
 
   Status import_graph(const GraphProto& proto, Scope& scope, std::span<const Type> input_types);
   Status import_nodes(std::span<const NodeProto> nodes, Scope& scope);
   void import_node(const NodeProto& node, Scope& scope);
   Result<Tensor> tensor(const TensorProto& proto) {
-    return read_tensor(proto, source_.owner, external_);
+    return read_onnx_tensor(proto, source_.owner, external_);
   }
   Result<Type> type(const TypeProto& proto, Graph& graph, std::string_view name);
   const AttributeProto* attribute(const NodeProto& node, const Scope& scope, std::string_view name);
@@ -94,7 +94,7 @@ class Importer {
   const ModelBytes& source_;
   const ModelProto& model_;
   const ImportRegistry& rules_;
-  ExternalData* external_;
+  OnnxExternalData& external_;
   ImportReport& report_;
   size_t num_nodes_ = 0;
 };
@@ -342,7 +342,7 @@ Result<Type> Importer::type(const TypeProto& proto, Graph& graph, std::string_vi
 Status Importer::import_sparse(const SparseTensorProto& proto, Scope& scope) {
   if (proto.values == nullptr) return invalid_argument("sparse initializer without values");
   std::string_view name = proto.values->name;
-  Result<Tensor> dense = read_sparse_tensor(proto, source_.owner, external_);
+  Result<Tensor> dense = read_onnx_sparse_tensor(proto, source_.owner, external_);
   if (!dense.ok()) return dense.status().with_context(str_cat("sparse initializer '", name, "'"));
   scope.values[name] = scope.graph->add_constant(*std::move(dense), std::string(name));
   return {};
@@ -611,10 +611,8 @@ std::string ImportProblem::to_string() const {
 
 Result<ModelBytes> open_model(const std::string& path) {
   REDLINE_ASSIGN(std::shared_ptr<const MmapFile> file, MmapFile::open(path));
-  size_t slash = path.rfind('/');
-  std::string folder = slash == std::string::npos ? "." : path.substr(0, slash + 1);
   std::span<const std::byte> bytes = file->bytes();
-  return ModelBytes{bytes, std::move(file), std::move(folder), path};
+  return ModelBytes{bytes, std::move(file), path};
 }
 
 std::unique_ptr<ImportRegistry> make_import_registry() {
@@ -628,7 +626,7 @@ Result<ImportedModel> import_onnx(const ModelBytes& source, const OpRegistry& op
   ImportReport local;
   ImportReport& gathered = report != nullptr ? *report : local;
   auto in_file = [&](const Status& status) {
-    return source.name.empty() ? status : status.with_context(source.name);
+    return source.path.empty() ? status : status.with_context(source.path);
   };
   Result<ModelProto> read = read_model_proto(source.bytes);
   if (!read.ok()) return in_file(read.status());
@@ -660,9 +658,11 @@ Result<ImportedModel> import_onnx(const ModelBytes& source, const OpRegistry& op
   for (const StringStringEntryProto& entry : model.metadata_props) {
     result.metadata.emplace_back(entry.key, entry.value);
   }
-  std::optional<ExternalData> external;
-  if (!source.folder.empty()) external.emplace(source.folder);
-  Importer importer(source, model, rules, external ? &*external : nullptr, gathered);
+  OnnxExternalData external;
+  if (!source.path.empty()) {
+    REDLINE_ASSIGN(external, OnnxExternalData::beside(source.path));
+  }
+  Importer importer(source, model, rules, external, gathered);
   Scope scope;
   scope.graph = result.graph.get();
   scope.opsets = &opsets;

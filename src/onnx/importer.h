@@ -16,11 +16,10 @@ namespace redline {
 struct ModelBytes {
   std::span<const std::byte> bytes;
   std::shared_ptr<const void> owner;
-  std::string folder;  // where external data may lie; empty: there is none
-  std::string name;    // for messages
+  std::string path;  // external data lies beside it; empty: from memory, without external data
 };
 
-// Maps a model file. Its folder is where external data may lie.
+// Maps a model file.
 Result<ModelBytes> open_model(const std::string& path);
 
 // One node that could not become IR.

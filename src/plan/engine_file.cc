@@ -1,0 +1,746 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "plan/engine_file.h"
+
+#include <algorithm>
+#include <cstring>
+#include <map>
+#include <unordered_map>
+
+#include "base/file_io.h"
+#include "base/hash.h"
+#include "base/mmap_file.h"
+#include "plan/plan_generated.h"
+#include "ops/body.h"
+
+namespace redline {
+namespace {
+
+using flatbuffers::FlatBufferBuilder;
+using flatbuffers::Offset;
+
+constexpr char kMagic[8] = {'R', 'E', 'D', 'L', 'I', 'N', 'E', '\n'};
+constexpr uint32_t kFormatVersion = 1;
+constexpr size_t kWeightAlignment = 256;
+constexpr int kMaxNesting = 64;
+
+struct Section {
+  uint64_t offset = 0;
+  uint64_t bytes = 0;
+  Hash128 hash;
+};
+
+// At the start of the file; `hash` covers the header with this field zero.
+struct Header {
+  char magic[8];
+  uint32_t format = kFormatVersion;
+  uint32_t header_bytes = sizeof(Header);
+  char library[32] = {};  // version of the writer, for people
+  uint64_t file_bytes = 0;
+  Section plan;
+  Section weights;
+  Hash128 hash;
+};
+static_assert(std::is_trivially_copyable_v<Header>);
+
+Hash128 header_hash(Header header) {
+  header.hash = {};
+  return hash128(std::as_bytes(std::span(&header, 1)));
+}
+
+// Writing.
+
+class Writer {
+ public:
+  Result<std::vector<std::byte>> plan_bytes(const EngineInfo& info, const Plan& plan) {
+    REDLINE_ASSIGN(Offset<fbs::Plan> root, write_plan(plan));
+    std::vector<Offset<fbs::KeyValue>> metadata;
+    for (const auto& [key, value] : info.metadata) {
+      metadata.push_back(fbs::CreateKeyValue(b_, text(key), text(value)));
+    }
+    auto metadata_offset = b_.CreateVector(metadata);
+    auto constants = b_.CreateVector(constants_);
+    auto model = text(info.model);
+    auto device = text(info.device);
+    auto arch = text(info.device_arch);
+    auto libraries = text(info.libraries);
+    b_.Finish(fbs::CreateEngine(b_, model, device, arch, libraries, metadata_offset, constants, root));
+    auto* data = reinterpret_cast<const std::byte*>(b_.GetBufferPointer());
+    return std::vector<std::byte>(data, data + b_.GetSize());
+  }
+  const std::vector<std::pair<uint64_t, Tensor>>& blobs() const { return blobs_; }
+  uint64_t weight_bytes() const { return weight_bytes_; }
+
+ private:
+  Offset<flatbuffers::String> text(std::string_view s) { return b_.CreateString(s.data(), s.size()); }
+  Offset<flatbuffers::Vector<Offset<flatbuffers::String>>> texts(std::span<const std::string> list) {
+    std::vector<Offset<flatbuffers::String>> offsets;
+    for (const std::string& s : list) offsets.push_back(text(s));
+    return b_.CreateVector(offsets);
+  }
+  Offset<flatbuffers::Vector<int64_t>> dims(const Dims& d) {
+    return b_.CreateVector(d.begin(), d.size());
+  }
+
+  Offset<fbs::Type> write_type(const Type& type) {
+    Offset<fbs::Type> element;
+    if (type.element) element = write_type(*type.element);
+    std::vector<std::string> sizes;
+    if (type.shape.has_rank()) {
+      for (const Dim& dim : type.shape.dims()) sizes.push_back(dim.to_string());
+    }
+    auto sizes_offset = texts(sizes);
+    return fbs::CreateType(b_, static_cast<uint8_t>(type.kind), static_cast<uint8_t>(type.dtype),
+                           type.shape.has_rank(), sizes_offset, element);
+  }
+
+  Offset<fbs::Body> write_body(const Body& body) {
+    std::vector<Offset<fbs::BodyNode>> nodes;
+    for (const BodyNode& node : body.nodes) {
+      auto name = text(node.op->name);
+      auto attrs = write_attrs(node.attrs.map());
+      auto inputs = b_.CreateVector(node.inputs);
+      nodes.push_back(fbs::CreateBodyNode(b_, name, attrs, inputs, node.num_outputs));
+    }
+    auto nodes_offset = b_.CreateVector(nodes);
+    auto outputs = b_.CreateVector(body.outputs);
+    return fbs::CreateBody(b_, body.num_inputs, nodes_offset, outputs);
+  }
+
+  Offset<fbs::TensorData> write_tensor(const Tensor& tensor) {
+    auto sizes = dims(tensor.dims());
+    Offset<flatbuffers::Vector<uint8_t>> bytes;
+    Offset<flatbuffers::Vector<Offset<flatbuffers::String>>> strings;
+    if (tensor.dtype() == DType::kString) {
+      strings = texts(tensor.span<std::string>());
+    } else {
+      bytes = b_.CreateVector(tensor.data<uint8_t>(), tensor.bytes());
+    }
+    return fbs::CreateTensorData(b_, static_cast<uint8_t>(tensor.dtype()), sizes, bytes, strings);
+  }
+
+  Offset<flatbuffers::Vector<Offset<fbs::Attr>>> write_attrs(const AttrMap& map) {
+    std::vector<Offset<fbs::Attr>> offsets;
+    for (const NamedAttr& attr : map) {
+      std::vector<int64_t> ints;
+      std::vector<double> floats;
+      std::vector<std::string> strings;
+      Offset<fbs::TensorData> tensor;
+      Offset<fbs::Body> body;
+      const AttrValue& v = attr.value;
+      if (auto* x = std::get_if<int64_t>(&v)) ints = {*x};
+      if (auto* x = std::get_if<double>(&v)) floats = {*x};
+      if (auto* x = std::get_if<std::string>(&v)) strings = {*x};
+      if (auto* x = std::get_if<std::vector<int64_t>>(&v)) ints = *x;
+      if (auto* x = std::get_if<std::vector<double>>(&v)) floats = *x;
+      if (auto* x = std::get_if<std::vector<std::string>>(&v)) strings = *x;
+      if (auto* x = std::get_if<SymDims>(&v)) {
+        for (const Dim& dim : *x) strings.push_back(dim.to_string());
+      }
+      if (auto* x = std::get_if<DType>(&v)) ints = {static_cast<int64_t>(*x)};
+      if (auto* x = std::get_if<Tensor>(&v); x && x->defined()) tensor = write_tensor(*x);
+      if (auto* x = std::get_if<std::shared_ptr<const Body>>(&v); x && *x) body = write_body(**x);
+      auto name = text(attr.name);
+      auto ints_offset = b_.CreateVector(ints);
+      auto floats_offset = b_.CreateVector(floats);
+      auto strings_offset = texts(strings);
+      offsets.push_back(fbs::CreateAttr(b_, name, static_cast<uint8_t>(v.index()), ints_offset,
+                                        floats_offset, strings_offset, tensor, body));
+    }
+    return b_.CreateVector(offsets);
+  }
+
+  int write_constant(const PlanConstant& constant) {
+    if (auto it = constant_index_.find(&constant); it != constant_index_.end()) return it->second;
+    const Tensor& data = constant.data;
+    uint64_t offset = 0;
+    uint64_t bytes = 0;
+    Hash128 hash;
+    Offset<flatbuffers::Vector<Offset<flatbuffers::String>>> strings;
+    if (data.dtype() == DType::kString) {
+      strings = texts(data.span<std::string>());
+    } else {
+      bytes = data.bytes();
+      hash = hash128(std::span(data.data<std::byte>(), data.bytes()));
+      auto [it, inserted] = offset_of_.emplace(std::pair(hash, bytes), weight_bytes_);
+      offset = it->second;
+      if (inserted) {
+        blobs_.emplace_back(weight_bytes_, data);
+        weight_bytes_ += (bytes + kWeightAlignment - 1) / kWeightAlignment * kWeightAlignment;
+      }
+    }
+    auto name = text(constant.name);
+    auto sizes = dims(data.dims());
+    auto type = write_type(constant.type);
+    auto recipe = text(constant.recipe);
+    fbs::Hash stored(hash.low, hash.high);
+    int index = static_cast<int>(constants_.size());
+    constants_.push_back(fbs::CreateConstant(b_, name, offset, bytes, &stored,
+                                             static_cast<uint8_t>(data.dtype()), sizes, type, recipe,
+                                             strings));
+    constant_index_.emplace(&constant, index);
+    return index;
+  }
+
+  Result<Offset<fbs::Plan>> write_plan(const Plan& plan) {
+    std::vector<int> constants;
+    for (const auto& constant : plan.constants) constants.push_back(write_constant(*constant));
+    std::vector<Offset<fbs::Value>> values;
+    for (const PlanValue& value : plan.values) {
+      auto name = text(value.name);
+      auto type = write_type(value.type);
+      values.push_back(fbs::CreateValue(b_, name, type, static_cast<uint8_t>(value.storage),
+                                        value.constant, value.alias_of));
+    }
+    std::vector<Offset<fbs::Step>> steps;
+    for (const PlanStep& step : plan.steps) {
+      std::vector<Offset<fbs::Plan>> subplans;
+      for (const auto& subplan : step.subplans) {
+        REDLINE_ASSIGN(Offset<fbs::Plan> offset, write_plan(*subplan));
+        subplans.push_back(offset);
+      }
+      std::vector<Offset<fbs::IntList>> captures;
+      for (const std::vector<int>& list : step.captures) {
+        captures.push_back(fbs::CreateIntList(b_, b_.CreateVector(list)));
+      }
+      auto op = text(step.op->name);
+      auto attrs = write_attrs(step.attrs.map());
+      auto inputs = b_.CreateVector(step.inputs);
+      auto outputs = b_.CreateVector(step.outputs);
+      auto name = text(step.name);
+      auto tactic = text(step.tactic);
+      auto config = write_attrs(step.config);
+      auto subplans_offset = b_.CreateVector(subplans);
+      auto captures_offset = b_.CreateVector(captures);
+      steps.push_back(fbs::CreateStep(b_, op, attrs, inputs, outputs, name, tactic, config,
+                                      subplans_offset, captures_offset));
+    }
+    auto named = [&](const std::vector<NamedValue>& list) {
+      std::vector<Offset<fbs::Named>> offsets;
+      for (const NamedValue& value : list) {
+        auto name = text(value.name);
+        offsets.push_back(fbs::CreateNamed(b_, name, value.value));
+      }
+      return b_.CreateVector(offsets);
+    };
+    auto values_offset = b_.CreateVector(values);
+    auto steps_offset = b_.CreateVector(steps);
+    auto inputs = named(plan.inputs);
+    auto outputs = named(plan.outputs);
+    auto constants_offset = b_.CreateVector(constants);
+    return fbs::CreatePlan(b_, values_offset, steps_offset, inputs, outputs, constants_offset);
+  }
+
+  FlatBufferBuilder b_;
+  std::vector<Offset<fbs::Constant>> constants_;
+  std::unordered_map<const PlanConstant*, int> constant_index_;
+  std::map<std::pair<Hash128, uint64_t>, uint64_t> offset_of_;
+  std::vector<std::pair<uint64_t, Tensor>> blobs_;
+  uint64_t weight_bytes_ = 0;
+};
+
+uint64_t round_up(uint64_t value) {
+  return (value + kWeightAlignment - 1) / kWeightAlignment * kWeightAlignment;
+}
+
+// Calls write(bytes) for the parts of the file in order, header first.
+template <class Write>
+Status emit(const EngineInfo& info, const Plan& plan, Write&& write) {
+  Writer writer;
+  REDLINE_ASSIGN(std::vector<std::byte> plan_section, writer.plan_bytes(info, plan));
+  static constexpr std::byte kZeros[kWeightAlignment] = {};
+  Header header;
+  std::memcpy(header.magic, kMagic, sizeof kMagic);
+  std::strncpy(header.library, REDLINE_VERSION, sizeof header.library - 1);
+  header.plan = {round_up(sizeof(Header)), plan_section.size(), hash128(plan_section)};
+  header.weights = {round_up(header.plan.offset + header.plan.bytes), writer.weight_bytes(), {}};
+  header.file_bytes = header.weights.offset + header.weights.bytes;
+  // The constants' own hashes are in the plan; this one covers the padding too.
+  std::vector<Hash128> hashes;
+  for (const auto& [offset, tensor] : writer.blobs()) {
+    hashes.push_back(hash128(std::span(tensor.data<std::byte>(), tensor.bytes())));
+  }
+  header.weights.hash = hash128(std::as_bytes(std::span(hashes)));
+  header.hash = header_hash(header);
+  auto pad = [&](uint64_t from) { return write(std::span(kZeros, round_up(from) - from)); };
+  REDLINE_TRY(write(std::as_bytes(std::span(&header, 1))));
+  REDLINE_TRY(pad(sizeof(Header)));
+  REDLINE_TRY(write(std::span<const std::byte>(plan_section)));
+  REDLINE_TRY(pad(header.plan.offset + header.plan.bytes));
+  for (const auto& [offset, tensor] : writer.blobs()) {
+    REDLINE_TRY(write(std::span(tensor.data<std::byte>(), tensor.bytes())));
+    REDLINE_TRY(pad(tensor.bytes()));
+  }
+  return {};
+}
+
+// Reading. FlatBuffers' verifier has checked offsets and lengths; the rest is checked here.
+
+Status damaged(std::string_view what) {
+  return invalid_argument("engine is damaged: ", what, "; build it again");
+}
+
+class Reader {
+ public:
+  Reader(const OpRegistry& ops, std::span<const std::byte> weights, std::shared_ptr<const void> owner)
+      : ops_(ops), weights_(weights), owner_(std::move(owner)) {}
+
+  Status read_constants(const fbs::Engine& engine) {
+    if (engine.constants() == nullptr) return {};
+    for (const fbs::Constant* stored : *engine.constants()) {
+      auto constant = std::make_shared<PlanConstant>();
+      constant->name = text(stored->name());
+      constant->recipe = text(stored->recipe());
+      if (stored->type() == nullptr) return damaged("constant without a type");
+      REDLINE_ASSIGN(constant->type, read_type(*stored->type(), 0));
+      REDLINE_ASSIGN(DType dtype, read_dtype(stored->dtype()));
+      REDLINE_ASSIGN(Dims sizes, read_dims(stored->dims()));
+      std::optional<int64_t> count = checked_count({sizes.begin(), sizes.size()});
+      if (!count) return damaged("constant with impossible sizes");
+      std::optional<Dims> logical = constant->type.shape.as_static();
+      if (!constant->type.is_tensor() || !logical ||
+          !checked_count({logical->begin(), logical->size()})) {
+        return damaged("constant of a type without sizes");
+      }
+      if (constant->recipe.empty() && !(*logical == sizes && constant->type.dtype == dtype)) {
+        return damaged("constant whose type and data differ");
+      }
+      if (dtype == DType::kString) {
+        if (stored->strings() == nullptr || stored->strings()->size() != static_cast<uint64_t>(*count)) {
+          return damaged("string constant of another size");
+        }
+        REDLINE_ASSIGN(constant->data, Tensor::create(dtype, sizes));
+        for (uint32_t i = 0; i < stored->strings()->size(); ++i) {
+          constant->data.mutable_data<std::string>()[i] = stored->strings()->Get(i)->str();
+        }
+      } else {
+        uint64_t bytes = 0;
+        if (__builtin_mul_overflow(static_cast<uint64_t>(*count), dtype_bytes(dtype), &bytes) ||
+            bytes != stored->bytes() || stored->offset() % kWeightAlignment != 0 ||
+            stored->offset() > weights_.size() || bytes > weights_.size() - stored->offset()) {
+          return damaged("constant outside of the weights");
+        }
+        constant->data = Tensor::wrap(dtype, sizes, weights_.data() + stored->offset(), owner_);
+      }
+      constants_.push_back(std::move(constant));
+    }
+    return {};
+  }
+
+  Result<Plan> read_plan(const fbs::Plan& stored, int depth) {
+    if (depth > kMaxNesting) return damaged("plans nested too deeply");
+    Plan plan;
+    if (stored.constants() != nullptr) {
+      for (int index : *stored.constants()) {
+        if (index < 0 || static_cast<size_t>(index) >= constants_.size()) return damaged("constant index");
+        plan.constants.push_back(constants_[static_cast<size_t>(index)]);
+      }
+    }
+    if (stored.values() != nullptr) {
+      for (const fbs::Value* v : *stored.values()) {
+        PlanValue value;
+        value.name = text(v->name());
+        REDLINE_ASSIGN(value.type, read_type(*v->type(), 0));
+        if (v->storage() > static_cast<uint8_t>(Storage::kAlias)) return damaged("storage kind");
+        value.storage = static_cast<Storage>(v->storage());
+        value.constant = v->constant();
+        value.alias_of = v->alias_of();
+        bool constant_ok = value.storage != Storage::kConstant ||
+                           (value.constant >= 0 && static_cast<size_t>(value.constant) < plan.constants.size());
+        bool alias_ok = value.storage != Storage::kAlias ||
+                        (value.alias_of >= 0 && static_cast<size_t>(value.alias_of) < plan.values.size());
+        // A constant nobody reads any more has no index.
+        if (value.storage == Storage::kConstant && value.constant == -1) constant_ok = true;
+        if (!constant_ok || !alias_ok) return damaged("value index");
+        plan.values.push_back(std::move(value));
+      }
+    }
+    // Inputs exist from the start; every other value has one maker, before its readers.
+    std::vector<bool> ready(plan.values.size());
+    for (size_t v = 0; v < plan.values.size(); ++v) {
+      ready[v] = plan.values[v].storage == Storage::kConstant && plan.values[v].constant >= 0;
+    }
+    REDLINE_TRY(read_named(stored.inputs(), plan.inputs, plan.values.size()));
+    for (const NamedValue& input : plan.inputs) {
+      auto v = static_cast<size_t>(input.value);
+      if (plan.values[v].storage != Storage::kInput || ready[v]) return damaged("input value");
+      ready[v] = true;
+    }
+    if (stored.steps() != nullptr) {
+      for (const fbs::Step* s : *stored.steps()) {
+        REDLINE_ASSIGN(PlanStep step, read_step(*s, plan, ready, depth));
+        plan.steps.push_back(std::move(step));
+      }
+    }
+    REDLINE_TRY(read_named(stored.outputs(), plan.outputs, plan.values.size()));
+    for (const NamedValue& output : plan.outputs) {
+      if (!ready[static_cast<size_t>(output.value)]) return damaged("output that no step makes");
+    }
+    return plan;
+  }
+
+ private:
+  static std::string text(const flatbuffers::String* s) { return s ? s->str() : std::string(); }
+
+  static Result<DType> read_dtype(uint64_t index) {
+    if (index >= kNumDTypes) return damaged("element type");
+    return static_cast<DType>(index);
+  }
+
+  static Result<Dims> read_dims(const flatbuffers::Vector<int64_t>* stored) {
+    if (stored == nullptr) return Dims();
+    if (stored->size() > kMaxRank) return damaged("rank");
+    Dims dims;
+    for (int64_t dim : *stored) dims.push_back(dim);
+    return dims;
+  }
+
+  static Result<SymDims> read_sizes(const flatbuffers::Vector<Offset<flatbuffers::String>>* stored) {
+    SymDims sizes;
+    if (stored == nullptr) return sizes;
+    for (const flatbuffers::String* s : *stored) {
+      Result<Dim> dim = Dim::parse(s->string_view());
+      if (!dim.ok()) return damaged(dim.status().message());
+      sizes.push_back(*dim);
+    }
+    return sizes;
+  }
+
+  static Result<Type> read_type(const fbs::Type& stored, int depth) {
+    if (depth > kMaxNesting) return damaged("types nested too deeply");
+    if (stored.kind() > static_cast<uint8_t>(Type::Kind::kOptional)) return damaged("kind of type");
+    Type type;
+    type.kind = static_cast<Type::Kind>(stored.kind());
+    REDLINE_ASSIGN(type.dtype, read_dtype(stored.dtype()));
+    if (stored.has_rank()) {
+      REDLINE_ASSIGN(SymDims sizes, read_sizes(stored.dims()));
+      type.shape = std::move(sizes);
+    }
+    if (type.is_tensor()) return type;
+    if (stored.element() == nullptr) return damaged("sequence without an element type");
+    REDLINE_ASSIGN(Type element, read_type(*stored.element(), depth + 1));
+    type.element = std::make_shared<const Type>(std::move(element));
+    return type;
+  }
+
+  static Status read_named(const flatbuffers::Vector<Offset<fbs::Named>>* stored,
+                           std::vector<NamedValue>& list, size_t num_values) {
+    if (stored == nullptr) return {};
+    for (const fbs::Named* named : *stored) {
+      if (named->value() < 0 || static_cast<size_t>(named->value()) >= num_values) {
+        return damaged("index of an input or output");
+      }
+      list.push_back({text(named->name()), named->value()});
+    }
+    return {};
+  }
+
+  Result<Tensor> read_tensor(const fbs::TensorData& stored) {
+    REDLINE_ASSIGN(DType dtype, read_dtype(stored.dtype()));
+    REDLINE_ASSIGN(Dims sizes, read_dims(stored.dims()));
+    std::optional<int64_t> count = checked_count({sizes.begin(), sizes.size()});
+    uint64_t held = dtype == DType::kString ? (stored.strings() ? stored.strings()->size() : 0)
+                                            : (stored.bytes() ? stored.bytes()->size() : 0);
+    uint64_t each = dtype == DType::kString ? 1 : dtype_bytes(dtype);
+    if (!count || static_cast<uint64_t>(*count) > held || static_cast<uint64_t>(*count) * each != held) {
+      return damaged("tensor attribute of another size");
+    }
+    REDLINE_ASSIGN(Tensor tensor, Tensor::create(dtype, sizes));
+    if (dtype == DType::kString) {
+      for (uint32_t i = 0; i < held; ++i) {
+        tensor.mutable_data<std::string>()[i] = stored.strings()->Get(i)->str();
+      }
+    } else if (held > 0) {
+      std::memcpy(tensor.mutable_raw(), stored.bytes()->data(), held);
+    }
+    return tensor;
+  }
+
+  Result<std::shared_ptr<const Body>> read_body(const fbs::Body& stored, int depth) {
+    auto body = std::make_shared<Body>();
+    body->num_inputs = stored.num_inputs();
+    if (body->num_inputs < 0) return damaged("fused region");
+    int64_t known = body->num_inputs;
+    if (stored.nodes() != nullptr) {
+      for (const fbs::BodyNode* n : *stored.nodes()) {
+        BodyNode node;
+        REDLINE_ASSIGN(node.op, read_op(n->op()));
+        REDLINE_ASSIGN(AttrMap map, read_attrs(n->attrs(), depth + 1));
+        REDLINE_ASSIGN(node.attrs, Attrs::load(node.op->attrs, map));
+        if (n->inputs() != nullptr) {
+          for (int input : *n->inputs()) {
+            if (input < -1 || input >= known) return damaged("operand in a fused region");
+            node.inputs.push_back(input);
+          }
+        }
+        node.num_outputs = n->num_outputs();
+        if (node.num_outputs < 1 || node.num_outputs > 64) return damaged("fused region");
+        known += node.num_outputs;
+        body->nodes.push_back(std::move(node));
+      }
+    }
+    if (stored.outputs() != nullptr) {
+      for (int output : *stored.outputs()) {
+        if (output < 0 || output >= known) return damaged("output of a fused region");
+        body->outputs.push_back(output);
+      }
+    }
+    return std::shared_ptr<const Body>(std::move(body));
+  }
+
+  Result<AttrMap> read_attrs(const flatbuffers::Vector<Offset<fbs::Attr>>* stored, int depth) {
+    AttrMap map;
+    if (depth > kMaxNesting) return damaged("attributes nested too deeply");
+    if (stored == nullptr) return map;
+    for (const fbs::Attr* a : *stored) {
+      std::vector<int64_t> ints;
+      std::vector<double> floats;
+      std::vector<std::string> strings;
+      if (a->ints()) ints.assign(a->ints()->begin(), a->ints()->end());
+      if (a->floats()) floats.assign(a->floats()->begin(), a->floats()->end());
+      if (a->strings()) {
+        for (const flatbuffers::String* s : *a->strings()) strings.push_back(s->str());
+      }
+      AttrValue value;
+      bool good = true;
+      switch (a->kind()) {
+        case 0: good = ints.size() == 1; if (good) value = ints[0]; break;
+        case 1: good = floats.size() == 1; if (good) value = floats[0]; break;
+        case 2: good = strings.size() == 1; if (good) value = strings[0]; break;
+        case 3: value = std::move(ints); break;
+        case 4: value = std::move(floats); break;
+        case 5: value = std::move(strings); break;
+        case 6: {
+          REDLINE_ASSIGN(SymDims sizes, read_sizes(a->strings()));
+          value = std::move(sizes);
+          break;
+        }
+        case 7: {
+          if (ints.size() != 1 || ints[0] < 0) return damaged("element type attribute");
+          REDLINE_ASSIGN(DType dtype, read_dtype(static_cast<uint64_t>(ints[0])));
+          value = dtype;
+          break;
+        }
+        case 8: {
+          Tensor tensor;
+          if (a->tensor() != nullptr) {
+            REDLINE_ASSIGN(tensor, read_tensor(*a->tensor()));
+          }
+          value = std::move(tensor);
+          break;
+        }
+        case 9: {
+          std::shared_ptr<const Body> body;
+          if (a->body() != nullptr) {
+            REDLINE_ASSIGN(body, read_body(*a->body(), depth + 1));
+          }
+          value = std::move(body);
+          break;
+        }
+        default: good = false;
+      }
+      if (!good) return damaged("attribute");
+      map.push_back({text(a->name()), std::move(value)});
+    }
+    return map;
+  }
+
+  Result<const OpDef*> read_op(const flatbuffers::String* name) {
+    const OpDef* op = name ? ops_.find(name->string_view()) : nullptr;
+    if (op != nullptr) return op;
+    return incompatible("engine uses the op '", name ? name->string_view() : "",
+                        "', which this build of Redline lacks; build the engine again");
+  }
+
+  Result<PlanStep> read_step(const fbs::Step& stored, Plan& plan, std::vector<bool>& ready, int depth) {
+    PlanStep step;
+    REDLINE_ASSIGN(step.op, read_op(stored.op()));
+    step.name = text(stored.name());
+    step.tactic = text(stored.tactic());
+    REDLINE_ASSIGN(AttrMap map, read_attrs(stored.attrs(), 0));
+    Result<Attrs> attrs = Attrs::load(step.op->attrs, map);
+    if (!attrs.ok()) return damaged(attrs.status().message());
+    step.attrs = *std::move(attrs);
+    REDLINE_ASSIGN(step.config, read_attrs(stored.config(), 0));
+    auto readable = [&](int value) {
+      return value >= 0 && static_cast<size_t>(value) < ready.size() && ready[static_cast<size_t>(value)];
+    };
+    if (stored.inputs() != nullptr) {
+      for (int value : *stored.inputs()) {
+        if (value != -1 && !readable(value)) return damaged("operand of a step");
+        step.inputs.push_back(value);
+      }
+    }
+    if (stored.subplans() != nullptr) {
+      for (const fbs::Plan* subplan : *stored.subplans()) {
+        REDLINE_ASSIGN(Plan inner, read_plan(*subplan, depth + 1));
+        step.subplans.push_back(std::make_unique<Plan>(std::move(inner)));
+      }
+    }
+    if (stored.captures() != nullptr) {
+      for (const fbs::IntList* list : *stored.captures()) {
+        std::vector<int>& captures = step.captures.emplace_back();
+        if (list->values() == nullptr) continue;
+        for (int value : *list->values()) {
+          if (!readable(value)) return damaged("captured value");
+          captures.push_back(value);
+        }
+      }
+    }
+    if (step.captures.size() != step.subplans.size() ||
+        step.subplans.size() != static_cast<size_t>(step.op->num_subgraphs)) {
+      return damaged("number of subgraphs");
+    }
+    if (stored.outputs() != nullptr) {
+      for (int value : *stored.outputs()) {
+        if (value < 0 || static_cast<size_t>(value) >= ready.size() || ready[static_cast<size_t>(value)]) {
+          return damaged("result of a step");
+        }
+        Storage storage = plan.values[static_cast<size_t>(value)].storage;
+        bool view = step.tactic == "view";
+        if (storage != (view ? Storage::kAlias : Storage::kArena)) return damaged("storage of a result");
+        ready[static_cast<size_t>(value)] = true;
+        step.outputs.push_back(value);
+      }
+    }
+    const OpDef& op = *step.op;
+    if (step.inputs.size() < op.min_inputs() || step.inputs.size() > op.max_inputs() ||
+        step.outputs.size() < op.min_outputs() || step.outputs.size() > op.max_outputs()) {
+      return damaged("number of operands");
+    }
+    for (size_t i = 0; i < std::min(step.inputs.size(), op.inputs.size()); ++i) {
+      if (step.inputs[i] < 0 && op.inputs[i].arity == Arity::kRequired) return damaged("absent operand");
+    }
+    if (step.tactic == "view") {
+      bool sound = step.inputs.size() >= 1 && step.inputs[0] >= 0 && step.outputs.size() == 1 &&
+                   plan.values[static_cast<size_t>(step.outputs[0])].alias_of == step.inputs[0] &&
+                   plan.values[static_cast<size_t>(step.outputs[0])].type.is_tensor() &&
+                   plan.values[static_cast<size_t>(step.inputs[0])].type.is_tensor() &&
+                   plan.values[static_cast<size_t>(step.outputs[0])].type.dtype ==
+                       plan.values[static_cast<size_t>(step.inputs[0])].type.dtype;
+      if (!sound) return damaged("view");
+    }
+    return step;
+  }
+
+  const OpRegistry& ops_;
+  std::span<const std::byte> weights_;
+  std::shared_ptr<const void> owner_;
+  std::vector<std::shared_ptr<const PlanConstant>> constants_;
+};
+
+}  // namespace
+
+Status save_engine(const std::string& path, const EngineInfo& info, const Plan& plan) {
+  REDLINE_ASSIGN(AtomicFile file, AtomicFile::create(path));
+  REDLINE_TRY(emit(info, plan, [&](std::span<const std::byte> bytes) { return file.write(bytes); }));
+  return file.commit();
+}
+
+Result<std::vector<std::byte>> serialize_engine(const EngineInfo& info, const Plan& plan) {
+  std::vector<std::byte> result;
+  REDLINE_TRY(emit(info, plan, [&](std::span<const std::byte> bytes) {
+    result.insert(result.end(), bytes.begin(), bytes.end());
+    return Status();
+  }));
+  return result;
+}
+
+bool looks_like_engine(std::span<const std::byte> bytes) {
+  return bytes.size() >= sizeof kMagic && std::memcmp(bytes.data(), kMagic, sizeof kMagic) == 0;
+}
+
+Result<LoadedEngine> load_engine(const std::string& path, const OpRegistry& ops) {
+  REDLINE_ASSIGN(std::shared_ptr<const MmapFile> file, MmapFile::open(path));
+  std::span<const std::byte> bytes = file->bytes();
+  Result<LoadedEngine> engine = parse_engine(bytes, std::move(file), ops);
+  if (!engine.ok()) return engine.status().with_context(path);
+  return engine;
+}
+
+Result<LoadedEngine> parse_engine(std::span<const std::byte> bytes,
+                                  std::shared_ptr<const void> owner, const OpRegistry& ops) {
+  if (!looks_like_engine(bytes)) return invalid_argument("not a Redline engine");
+  if (bytes.size() < sizeof(Header)) return damaged("it ends inside its header");
+  Header header;
+  std::memcpy(&header, bytes.data(), sizeof header);
+  header.library[sizeof header.library - 1] = '\0';
+  if (header.format != kFormatVersion) {
+    return incompatible("engine has format ", header.format, " (written by Redline ", header.library,
+                        "), this is Redline " REDLINE_VERSION " with format ", kFormatVersion,
+                        "; build the engine again");
+  }
+  Header stored;
+  std::memcpy(&stored, bytes.data(), sizeof stored);
+  if (header.header_bytes != sizeof(Header) || header_hash(stored) != header.hash) {
+    return damaged("its header's checksum differs");
+  }
+  if (header.file_bytes != bytes.size()) {
+    return damaged(str_cat("it has ", bytes.size(), " bytes, expected ", header.file_bytes));
+  }
+  auto inside = [&](const Section& s) {
+    return s.offset <= bytes.size() && s.bytes <= bytes.size() - s.offset;
+  };
+  if (!inside(header.plan) || !inside(header.weights) || header.weights.offset % kWeightAlignment != 0) {
+    return damaged("its section table");
+  }
+  auto plan_bytes = bytes.subspan(header.plan.offset, header.plan.bytes);
+  if (hash128(plan_bytes) != header.plan.hash) return damaged("the plan's checksum differs");
+  auto zero = [&](uint64_t from, uint64_t to) {
+    return std::all_of(bytes.begin() + static_cast<ptrdiff_t>(from),
+                       bytes.begin() + static_cast<ptrdiff_t>(to),
+                       [](std::byte b) { return b == std::byte{0}; });
+  };
+  if (header.plan.offset < sizeof(Header) || header.weights.offset < header.plan.offset + header.plan.bytes ||
+      !zero(sizeof(Header), header.plan.offset) ||
+      !zero(header.plan.offset + header.plan.bytes, header.weights.offset)) {
+    return damaged("bytes between its sections");
+  }
+  flatbuffers::Verifier verifier(reinterpret_cast<const uint8_t*>(plan_bytes.data()), plan_bytes.size(),
+                                 /*max_depth=*/256, /*max_tables=*/50'000'000);
+  if (!fbs::VerifyEngineBuffer(verifier)) return damaged("its plan");
+  const fbs::Engine& engine = *fbs::GetEngine(plan_bytes.data());
+
+  auto weights = bytes.subspan(header.weights.offset, header.weights.bytes);
+  // Each distinct constant once, in the order of the file.
+  std::map<uint64_t, const fbs::Constant*> blobs;
+  if (engine.constants() != nullptr) {
+    for (const fbs::Constant* c : *engine.constants()) {
+      if (static_cast<DType>(c->dtype()) != DType::kString) blobs.emplace(c->offset(), c);
+    }
+  }
+  std::vector<Hash128> hashes;
+  uint64_t end = 0;
+  for (const auto& [offset, c] : blobs) {
+    if (offset != end || c->bytes() > weights.size() - offset || c->hash() == nullptr) return damaged("its weights");
+    Hash128 hash = hash128(weights.subspan(offset, c->bytes()));
+    if (hash != Hash128{c->hash()->low(), c->hash()->high()}) {
+      return damaged(str_cat("the checksum of weight '", c->name() ? c->name()->string_view() : "", "' differs"));
+    }
+    hashes.push_back(hash);
+    end = round_up(offset + c->bytes());
+    if (end > weights.size() || !zero(header.weights.offset + offset + c->bytes(), header.weights.offset + end)) {
+      return damaged("its weights");
+    }
+  }
+  if (end != weights.size() || hash128(std::as_bytes(std::span(hashes))) != header.weights.hash) {
+    return damaged("its weights");
+  }
+
+  LoadedEngine result;
+  auto text = [](const flatbuffers::String* s) { return s ? s->str() : std::string(); };
+  result.info.model = text(engine.model());
+  result.info.device = text(engine.device());
+  result.info.device_arch = text(engine.device_arch());
+  result.info.libraries = text(engine.libraries());
+  if (engine.metadata() != nullptr) {
+    for (const fbs::KeyValue* entry : *engine.metadata()) {
+      result.info.metadata.emplace_back(text(entry->key()), text(entry->value()));
+    }
+  }
+  Reader reader(ops, weights, std::move(owner));
+  REDLINE_TRY(reader.read_constants(engine));
+  REDLINE_ASSIGN(result.plan, reader.read_plan(*engine.plan(), 0));
+  return result;
+}
+
+}  // namespace redline
