@@ -24,12 +24,18 @@ T take(Result<T> result) {
 }
 
 // numpy's (or ml_dtypes') name of each element type.
-constexpr const char* kNumpyNames[kNumDTypes] = {
-    "float64",       "float32",        "float16",  "bfloat16",        "float8_e4m3fn",
-    "float8_e4m3fnuz", "float8_e5m2",  "float8_e5m2fnuz", "float8_e8m0fnu", "float4_e2m1fn",
-    "int64",         "int32",          "int16",    "int8",            "int4",
-    "int2",          "uint64",         "uint32",   "uint16",          "uint8",
-    "uint4",         "uint2",          "bool",     "object"};
+constexpr const char* kNumpyNames[kNumDTypes] = {"float64",        "float32",
+                                                 "float16",        "bfloat16",
+                                                 "float8_e4m3fn",  "float8_e4m3fnuz",
+                                                 "float8_e5m2",    "float8_e5m2fnuz",
+                                                 "float8_e8m0fnu", "float4_e2m1fn",
+                                                 "int64",          "int32",
+                                                 "int16",          "int8",
+                                                 "int4",           "int2",
+                                                 "uint64",         "uint32",
+                                                 "uint16",         "uint8",
+                                                 "uint4",          "uint2",
+                                                 "bool",           "object"};
 
 struct Numpy {
   nb::object numpy = nb::module_::import_("numpy");
@@ -63,7 +69,8 @@ HostValue to_host(const Numpy& np, nb::handle object, const Type& type) {
     Tensor tensor = take(Tensor::create(DType::kString, dims));
     int64_t i = 0;
     for (nb::handle item : array.attr("ravel")()) {
-      nb::object text = nb::isinstance<nb::bytes>(item) ? item.attr("decode")("utf-8") : nb::borrow(item);
+      nb::object text =
+          nb::isinstance<nb::bytes>(item) ? item.attr("decode")("utf-8") : nb::borrow(item);
       tensor.mutable_data<std::string>()[i++] = nb::cast<std::string>(nb::str(text));
     }
     return HostValue::of(std::move(tensor));
@@ -92,13 +99,16 @@ nb::object to_python(const Numpy& np, const HostValue& value) {
   for (int64_t dim : tensor.dims()) shape.append(dim);
   if (tensor.dtype() == DType::kString) {
     nb::list items;
-    for (int64_t i = 0; i < tensor.count(); ++i) items.append(tensor.data<std::string>()[i].c_str());
+    for (int64_t i = 0; i < tensor.count(); ++i)
+      items.append(tensor.data<std::string>()[i].c_str());
     nb::object array = np.numpy.attr("empty")(tensor.count(), np.dtype(DType::kString));
     array[nb::slice(nb::none(), nb::none(), nb::none())] = items;
     return array.attr("reshape")(nb::tuple(shape));
   }
   nb::bytes bytes(static_cast<const char*>(tensor.raw()), tensor.bytes());
-  return np.numpy.attr("frombuffer")(bytes, np.dtype(tensor.dtype())).attr("reshape")(nb::tuple(shape)).attr("copy")();
+  return np.numpy.attr("frombuffer")(bytes, np.dtype(tensor.dtype()))
+      .attr("reshape")(nb::tuple(shape))
+      .attr("copy")();
 }
 
 class PySession {
@@ -119,14 +129,16 @@ class PySession {
     size_t i = 0;
     for (nb::handle input : inputs) {
       if (i >= plan_.inputs.size()) throw std::runtime_error("too many inputs");
-      values.push_back(to_host(np_, input, plan_.values[static_cast<size_t>(plan_.inputs[i++].value)].type));
+      values.push_back(
+          to_host(np_, input, plan_.values[static_cast<size_t>(plan_.inputs[i++].value)].type));
     }
     {
       nb::gil_scoped_release release;
       check(executor_->run(values));
     }
     nb::list outputs;
-    for (size_t k = 0; k < plan_.outputs.size(); ++k) outputs.append(to_python(np_, executor_->output(k)));
+    for (size_t k = 0; k < plan_.outputs.size(); ++k)
+      outputs.append(to_python(np_, executor_->output(k)));
     return outputs;
   }
   nb::list input_names() const { return names(plan_.inputs); }
@@ -154,8 +166,8 @@ class PySession {
 NB_MODULE(_redline, m) {
   using redline::PySession;
   nb::class_<PySession>(m, "Session")
-      .def(nb::init<nb::bytes, const std::string&, bool>(), nb::arg("model"), nb::arg("folder") = "",
-           nb::arg("reference_only") = false)
+      .def(nb::init<nb::bytes, const std::string&, bool>(), nb::arg("model"),
+           nb::arg("folder") = "", nb::arg("reference_only") = false)
       .def("run", &PySession::run)
       .def_prop_ro("input_names", &PySession::input_names)
       .def_prop_ro("output_names", &PySession::output_names);

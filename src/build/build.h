@@ -16,9 +16,9 @@ namespace redline {
 struct BuildOptions {
   std::string device = "cpu";
   std::vector<std::string> disabled_passes;
-  bool verify_passes = false;        // compare the reference before and after each pass
-  std::string dump_ir;               // folder for the graph after each pass; empty: none
-  bool tune = true;                  // choose by time; false: by preference
+  bool verify_passes = false;  // compare the reference before and after each pass
+  std::string dump_ir;         // folder for the graph after each pass; empty: none
+  bool tune = true;            // choose by time; false: by preference
   std::vector<std::pair<std::string, int64_t>> symbol_values;  // sizes to optimise for, by symbol
   Logger logger;
   Progress progress;

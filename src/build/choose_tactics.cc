@@ -17,7 +17,8 @@ OperandDesc describe(const Plan& plan, int index) {
   const Shape& shape = value.type.shape;
   operand.has_rank = shape.has_rank() && shape.rank() <= kMaxRank;
   if (operand.has_rank) {
-    for (const Dim& dim : shape.dims()) operand.dims.push_back(dim.as_const().value_or(kDynamicDim));
+    for (const Dim& dim : shape.dims())
+      operand.dims.push_back(dim.as_const().value_or(kDynamicDim));
   }
   if (value.storage == Storage::kConstant) {
     operand.constant = &plan.constants[static_cast<size_t>(value.constant)]->data;
@@ -76,7 +77,8 @@ void drop_unread_constants(Plan& plan) {
   for (size_t v = 0; v < plan.values.size(); ++v) {
     PlanValue& value = plan.values[v];
     if (value.storage != Storage::kConstant) continue;
-    value.constant = read[v] ? index.at(plan.constants[static_cast<size_t>(value.constant)].get()) : -1;
+    value.constant =
+        read[v] ? index.at(plan.constants[static_cast<size_t>(value.constant)].get()) : -1;
   }
   plan.constants = std::move(kept);
 }
@@ -114,7 +116,8 @@ Status choose_tactics(Plan& plan, const TacticRegistry& tactics, ThreadPool& poo
                       const BuildOptions& options) {
   for (size_t i = 0; i < plan.steps.size(); ++i) {
     PlanStep& step = plan.steps[i];
-    REDLINE_TRY(options.progress.report("choose", static_cast<double>(i) / static_cast<double>(plan.steps.size())));
+    REDLINE_TRY(options.progress.report(
+        "choose", static_cast<double>(i) / static_cast<double>(plan.steps.size())));
     for (const auto& subplan : step.subplans) {
       REDLINE_TRY(choose_tactics(*subplan, tactics, pool, options));
     }

@@ -5,8 +5,8 @@
 
 namespace redline {
 
-// Gives each step of the plan (and of its subplans) the tactic that serves it best and packs constants
-// for it. Steps that no tactic supports keep the reference.
+// Gives each step of the plan (and of its subplans) the tactic that serves it best and packs
+// constants for it. Steps that no tactic supports keep the reference.
 Status choose_tactics(Plan& plan, const TacticRegistry& tactics, ThreadPool& pool,
                       const BuildOptions& options);
 

@@ -24,7 +24,9 @@ std::string qualified(std::string_view domain, std::string_view op_type) {
   return domain.empty() ? std::string(op_type) : str_cat(domain, ".", op_type);
 }
 
-std::string_view normal_domain(std::string_view domain) { return domain == "ai.onnx" ? "" : domain; }
+std::string_view normal_domain(std::string_view domain) {
+  return domain == "ai.onnx" ? "" : domain;
+}
 
 std::string node_label(const NodeProto& node) {
   if (!node.name.empty()) return std::string(node.name);
@@ -34,7 +36,8 @@ std::string node_label(const NodeProto& node) {
   return "unnamed";
 }
 
-// The names a piece of the model knows: of a graph, with the graph around it; or of a function's body.
+// The names a piece of the model knows: of a graph, with the graph around it; or of a function's
+// body.
 struct Scope {
   Graph* graph = nullptr;
   Scope* parent = nullptr;
@@ -87,7 +90,8 @@ class Importer {
 
  private:
   Status import_sparse(const SparseTensorProto& proto, Scope& scope);
-  Result<std::vector<const NodeProto*>> sorted(std::span<const NodeProto> nodes, const Scope& scope);
+  Result<std::vector<const NodeProto*>> sorted(std::span<const NodeProto> nodes,
+                                               const Scope& scope);
   Status import_function(const FunctionProto& function, const NodeProto& node, Scope& scope);
   Status run_rule(const ImportRule& rule, const NodeProto& node, Scope& scope, int opset);
 
@@ -103,7 +107,11 @@ class Importer {
 class NodeImport final : public ImportContext {
  public:
   NodeImport(Importer& importer, const NodeProto& node, Scope& scope, int opset)
-      : importer_(importer), node_(node), scope_(scope), opset_(opset), outputs_(count_outputs(node)) {
+      : importer_(importer),
+        node_(node),
+        scope_(scope),
+        opset_(opset),
+        outputs_(count_outputs(node)) {
     size_t count = node.input.size();
     while (count > 0 && node.input[count - 1].empty()) --count;
     for (size_t i = 0; i < count; ++i) {
@@ -170,7 +178,8 @@ class NodeImport final : public ImportContext {
   }
   Result<Type> type_attr(std::string_view name) override {
     const AttributeProto* a = typed(name, kAttributeProto_AttributeType_TYPE_PROTO);
-    if (a == nullptr || a->tp == nullptr) return invalid_argument("attribute '", name, "' is missing");
+    if (a == nullptr || a->tp == nullptr)
+      return invalid_argument("attribute '", name, "' is missing");
     return importer_.type(*a->tp, *scope_.graph, name);
   }
 
@@ -195,8 +204,9 @@ class NodeImport final : public ImportContext {
 
   Result<Node*> emit_node(std::string_view op, std::vector<Value*> inputs, Attrs attrs,
                           size_t num_outputs) override {
-    return graph().add_node(op, std::move(inputs), std::move(attrs), num_outputs, nullptr,
-                            std::string(node_.name.empty() && !node_.output.empty() ? node_.output[0] : node_.name));
+    return graph().add_node(
+        op, std::move(inputs), std::move(attrs), num_outputs, nullptr,
+        std::string(node_.name.empty() && !node_.output.empty() ? node_.output[0] : node_.name));
   }
 
   void set_output(size_t i, Value* value) override {
@@ -206,7 +216,8 @@ class NodeImport final : public ImportContext {
   Status import_subgraph(std::string_view name, Graph* into,
                          std::span<const Type> input_types) override {
     const AttributeProto* a = typed(name, kAttributeProto_AttributeType_GRAPH);
-    if (a == nullptr || a->g == nullptr) return invalid_argument("attribute '", name, "' is missing");
+    if (a == nullptr || a->g == nullptr)
+      return invalid_argument("attribute '", name, "' is missing");
     Scope inner;
     inner.graph = into;
     inner.parent = &scope_;
@@ -260,12 +271,16 @@ class NodeImport final : public ImportContext {
       if (!a.strings.empty()) type = kAttributeProto_AttributeType_STRINGS;
     }
     switch (type) {
-      case kAttributeProto_AttributeType_FLOAT: return AttrValue(static_cast<double>(a.f.value_or(0)));
-      case kAttributeProto_AttributeType_INT: return AttrValue(a.i.value_or(0));
-      case kAttributeProto_AttributeType_STRING: return AttrValue(std::string(a.s.value_or("")));
+      case kAttributeProto_AttributeType_FLOAT:
+        return AttrValue(static_cast<double>(a.f.value_or(0)));
+      case kAttributeProto_AttributeType_INT:
+        return AttrValue(a.i.value_or(0));
+      case kAttributeProto_AttributeType_STRING:
+        return AttrValue(std::string(a.s.value_or("")));
       case kAttributeProto_AttributeType_FLOATS:
         return AttrValue(std::vector<double>(a.floats.begin(), a.floats.end()));
-      case kAttributeProto_AttributeType_INTS: return AttrValue(a.ints);
+      case kAttributeProto_AttributeType_INTS:
+        return AttrValue(a.ints);
       case kAttributeProto_AttributeType_STRINGS:
         return AttrValue(std::vector<std::string>(a.strings.begin(), a.strings.end()));
       case kAttributeProto_AttributeType_TENSOR: {
@@ -334,8 +349,10 @@ Result<Type> Importer::type(const TypeProto& proto, Graph& graph, std::string_vi
       return proto.kind == TypeProto::Kind::kSequence ? Type::sequence(std::move(element))
                                                       : Type::optional(std::move(element));
     }
-    case TypeProto::Kind::kNone: return invalid_argument("type is missing");
-    default: return unsupported("only tensors, sequences and optionals are supported as types");
+    case TypeProto::Kind::kNone:
+      return invalid_argument("type is missing");
+    default:
+      return unsupported("only tensors, sequences and optionals are supported as types");
   }
 }
 
@@ -390,7 +407,8 @@ Status Importer::import_graph(const GraphProto& proto, Scope& scope,
   }
   REDLINE_TRY(import_nodes(proto.node, scope));
   for (const ValueInfoProto& output : proto.output) {
-    if (output.name.empty()) return invalid_argument("graph '", proto.name, "' has an output without a name");
+    if (output.name.empty())
+      return invalid_argument("graph '", proto.name, "' has an output without a name");
     Value* value = scope.find(output.name);
     if (value == nullptr) {
       if (scope.is_missing(output.name)) continue;  // its node is reported already
@@ -436,7 +454,10 @@ Result<std::vector<const NodeProto*>> Importer::sorted(std::span<const NodeProto
     std::set<size_t> producers;
     for (std::string_view name : reads) {
       auto it = made_by.find(name);
-      if (it != made_by.end() && (it->second != i || std::find(nodes[i].input.begin(), nodes[i].input.end(), name) != nodes[i].input.end())) producers.insert(it->second);
+      if (it != made_by.end() &&
+          (it->second != i ||
+           std::find(nodes[i].input.begin(), nodes[i].input.end(), name) != nodes[i].input.end()))
+        producers.insert(it->second);
     }
     waits[i] = producers.size();
     for (size_t producer : producers) readers[producer].push_back(i);
@@ -587,7 +608,8 @@ Status Importer::import_function(const FunctionProto& function, const NodeProto&
   REDLINE_TRY(import_nodes(function.node, inner));
   for (size_t i = 0; i < node.output.size(); ++i) {
     if (node.output[i].empty()) continue;
-    if (i >= function.output.size()) return invalid_argument("function '", function.name, "' has no output ", i);
+    if (i >= function.output.size())
+      return invalid_argument("function '", function.name, "' has no output ", i);
     Value* value = inner.find(function.output[i]);
     if (value == nullptr) {
       if (report_.problems.size() > problems) continue;
@@ -631,7 +653,8 @@ Result<ImportedModel> import_onnx(const ModelBytes& source, const OpRegistry& op
   Result<ModelProto> read = read_model_proto(source.bytes);
   if (!read.ok()) return in_file(read.status());
   const ModelProto& model = *read;
-  if (model.graph == nullptr) return in_file(invalid_argument("holds no graph; is it an ONNX model?"));
+  if (model.graph == nullptr)
+    return in_file(invalid_argument("holds no graph; is it an ONNX model?"));
   if (model.ir_version > kOnnxNewestIrVersion) {
     return in_file(unsupported("IR version ", model.ir_version, "; the newest supported is ",
                                kOnnxNewestIrVersion));
@@ -650,7 +673,8 @@ Result<ImportedModel> import_onnx(const ModelBytes& source, const OpRegistry& op
   }
 
   ImportedModel result;
-  result.graph = std::make_unique<Graph>(ops, model.graph->name.empty() ? "main" : std::string(model.graph->name));
+  result.graph = std::make_unique<Graph>(
+      ops, model.graph->name.empty() ? "main" : std::string(model.graph->name));
   result.producer = str_cat(model.producer_name, model.producer_version.empty() ? "" : " ",
                             model.producer_version);
   result.ir_version = model.ir_version;
@@ -670,8 +694,9 @@ Result<ImportedModel> import_onnx(const ModelBytes& source, const OpRegistry& op
   result.num_nodes = importer.num_nodes();
   if (!status.ok()) return in_file(status);
   if (!gathered.problems.empty()) {
-    std::string text = str_cat(gathered.problems.size(), gathered.problems.size() == 1 ? " node" : " nodes",
-                               " cannot be imported:");
+    std::string text =
+        str_cat(gathered.problems.size(), gathered.problems.size() == 1 ? " node" : " nodes",
+                " cannot be imported:");
     for (const ImportProblem& problem : gathered.problems) text += "\n  " + problem.to_string();
     return in_file(unsupported(text));
   }

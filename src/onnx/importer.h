@@ -54,8 +54,8 @@ struct ImportReport {
   std::vector<ImportProblem> problems;
 };
 
-// Reads an ONNX model. All nodes that cannot be imported are gathered in `report` (when given) and in
-// the message of the error.
+// Reads an ONNX model. All nodes that cannot be imported are gathered in `report` (when given) and
+// in the message of the error.
 Result<ImportedModel> import_onnx(const ModelBytes& model, const OpRegistry& ops,
                                   const ImportRegistry& rules, ImportReport* report = nullptr);
 

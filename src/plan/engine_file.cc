@@ -9,8 +9,8 @@
 #include "base/file_io.h"
 #include "base/hash.h"
 #include "base/mmap_file.h"
-#include "plan/plan_generated.h"
 #include "ops/body.h"
+#include "plan/plan_generated.h"
 
 namespace redline {
 namespace {
@@ -47,6 +47,10 @@ Hash128 header_hash(Header header) {
   return hash128(std::as_bytes(std::span(&header, 1)));
 }
 
+std::span<const std::byte> raw_bytes(const Tensor& tensor) {
+  return {static_cast<const std::byte*>(tensor.raw()), tensor.bytes()};
+}
+
 // Writing.
 
 class Writer {
@@ -63,7 +67,8 @@ class Writer {
     auto device = text(info.device);
     auto arch = text(info.device_arch);
     auto libraries = text(info.libraries);
-    b_.Finish(fbs::CreateEngine(b_, model, device, arch, libraries, metadata_offset, constants, root));
+    b_.Finish(
+        fbs::CreateEngine(b_, model, device, arch, libraries, metadata_offset, constants, root));
     auto* data = reinterpret_cast<const std::byte*>(b_.GetBufferPointer());
     return std::vector<std::byte>(data, data + b_.GetSize());
   }
@@ -71,8 +76,11 @@ class Writer {
   uint64_t weight_bytes() const { return weight_bytes_; }
 
  private:
-  Offset<flatbuffers::String> text(std::string_view s) { return b_.CreateString(s.data(), s.size()); }
-  Offset<flatbuffers::Vector<Offset<flatbuffers::String>>> texts(std::span<const std::string> list) {
+  Offset<flatbuffers::String> text(std::string_view s) {
+    return b_.CreateString(s.data(), s.size());
+  }
+  Offset<flatbuffers::Vector<Offset<flatbuffers::String>>> texts(
+      std::span<const std::string> list) {
     std::vector<Offset<flatbuffers::String>> offsets;
     for (const std::string& s : list) offsets.push_back(text(s));
     return b_.CreateVector(offsets);
@@ -160,7 +168,7 @@ class Writer {
       strings = texts(data.span<std::string>());
     } else {
       bytes = data.bytes();
-      hash = hash128(std::span(data.data<std::byte>(), data.bytes()));
+      hash = hash128(raw_bytes(data));
       auto [it, inserted] = offset_of_.emplace(std::pair(hash, bytes), weight_bytes_);
       offset = it->second;
       if (inserted) {
@@ -175,8 +183,8 @@ class Writer {
     fbs::Hash stored(hash.low, hash.high);
     int index = static_cast<int>(constants_.size());
     constants_.push_back(fbs::CreateConstant(b_, name, offset, bytes, &stored,
-                                             static_cast<uint8_t>(data.dtype()), sizes, type, recipe,
-                                             strings));
+                                             static_cast<uint8_t>(data.dtype()), sizes, type,
+                                             recipe, strings));
     constant_index_.emplace(&constant, index);
     return index;
   }
@@ -257,7 +265,7 @@ Status emit(const EngineInfo& info, const Plan& plan, Write&& write) {
   // The constants' own hashes are in the plan; this one covers the padding too.
   std::vector<Hash128> hashes;
   for (const auto& [offset, tensor] : writer.blobs()) {
-    hashes.push_back(hash128(std::span(tensor.data<std::byte>(), tensor.bytes())));
+    hashes.push_back(hash128(raw_bytes(tensor)));
   }
   header.weights.hash = hash128(std::as_bytes(std::span(hashes)));
   header.hash = header_hash(header);
@@ -267,7 +275,7 @@ Status emit(const EngineInfo& info, const Plan& plan, Write&& write) {
   REDLINE_TRY(write(std::span<const std::byte>(plan_section)));
   REDLINE_TRY(pad(header.plan.offset + header.plan.bytes));
   for (const auto& [offset, tensor] : writer.blobs()) {
-    REDLINE_TRY(write(std::span(tensor.data<std::byte>(), tensor.bytes())));
+    REDLINE_TRY(write(raw_bytes(tensor)));
     REDLINE_TRY(pad(tensor.bytes()));
   }
   return {};
@@ -281,7 +289,8 @@ Status damaged(std::string_view what) {
 
 class Reader {
  public:
-  Reader(const OpRegistry& ops, std::span<const std::byte> weights, std::shared_ptr<const void> owner)
+  Reader(const OpRegistry& ops, std::span<const std::byte> weights,
+         std::shared_ptr<const void> owner)
       : ops_(ops), weights_(weights), owner_(std::move(owner)) {}
 
   Status read_constants(const fbs::Engine& engine) {
@@ -305,7 +314,8 @@ class Reader {
         return damaged("constant whose type and data differ");
       }
       if (dtype == DType::kString) {
-        if (stored->strings() == nullptr || stored->strings()->size() != static_cast<uint64_t>(*count)) {
+        if (stored->strings() == nullptr ||
+            stored->strings()->size() != static_cast<uint64_t>(*count)) {
           return damaged("string constant of another size");
         }
         REDLINE_ASSIGN(constant->data, Tensor::create(dtype, sizes));
@@ -331,7 +341,8 @@ class Reader {
     Plan plan;
     if (stored.constants() != nullptr) {
       for (int index : *stored.constants()) {
-        if (index < 0 || static_cast<size_t>(index) >= constants_.size()) return damaged("constant index");
+        if (index < 0 || static_cast<size_t>(index) >= constants_.size())
+          return damaged("constant index");
         plan.constants.push_back(constants_[static_cast<size_t>(index)]);
       }
     }
@@ -344,10 +355,12 @@ class Reader {
         value.storage = static_cast<Storage>(v->storage());
         value.constant = v->constant();
         value.alias_of = v->alias_of();
-        bool constant_ok = value.storage != Storage::kConstant ||
-                           (value.constant >= 0 && static_cast<size_t>(value.constant) < plan.constants.size());
-        bool alias_ok = value.storage != Storage::kAlias ||
-                        (value.alias_of >= 0 && static_cast<size_t>(value.alias_of) < plan.values.size());
+        bool constant_ok =
+            value.storage != Storage::kConstant ||
+            (value.constant >= 0 && static_cast<size_t>(value.constant) < plan.constants.size());
+        bool alias_ok =
+            value.storage != Storage::kAlias ||
+            (value.alias_of >= 0 && static_cast<size_t>(value.alias_of) < plan.values.size());
         // A constant nobody reads any more has no index.
         if (value.storage == Storage::kConstant && value.constant == -1) constant_ok = true;
         if (!constant_ok || !alias_ok) return damaged("value index");
@@ -394,7 +407,8 @@ class Reader {
     return dims;
   }
 
-  static Result<SymDims> read_sizes(const flatbuffers::Vector<Offset<flatbuffers::String>>* stored) {
+  static Result<SymDims> read_sizes(
+      const flatbuffers::Vector<Offset<flatbuffers::String>>* stored) {
     SymDims sizes;
     if (stored == nullptr) return sizes;
     for (const flatbuffers::String* s : *stored) {
@@ -441,7 +455,8 @@ class Reader {
     uint64_t held = dtype == DType::kString ? (stored.strings() ? stored.strings()->size() : 0)
                                             : (stored.bytes() ? stored.bytes()->size() : 0);
     uint64_t each = dtype == DType::kString ? 1 : dtype_bytes(dtype);
-    if (!count || static_cast<uint64_t>(*count) > held || static_cast<uint64_t>(*count) * each != held) {
+    if (!count || static_cast<uint64_t>(*count) > held ||
+        static_cast<uint64_t>(*count) * each != held) {
       return damaged("tensor attribute of another size");
     }
     REDLINE_ASSIGN(Tensor tensor, Tensor::create(dtype, sizes));
@@ -503,12 +518,27 @@ class Reader {
       AttrValue value;
       bool good = true;
       switch (a->kind()) {
-        case 0: good = ints.size() == 1; if (good) value = ints[0]; break;
-        case 1: good = floats.size() == 1; if (good) value = floats[0]; break;
-        case 2: good = strings.size() == 1; if (good) value = strings[0]; break;
-        case 3: value = std::move(ints); break;
-        case 4: value = std::move(floats); break;
-        case 5: value = std::move(strings); break;
+        case 0:
+          good = ints.size() == 1;
+          if (good) value = ints[0];
+          break;
+        case 1:
+          good = floats.size() == 1;
+          if (good) value = floats[0];
+          break;
+        case 2:
+          good = strings.size() == 1;
+          if (good) value = strings[0];
+          break;
+        case 3:
+          value = std::move(ints);
+          break;
+        case 4:
+          value = std::move(floats);
+          break;
+        case 5:
+          value = std::move(strings);
+          break;
         case 6: {
           REDLINE_ASSIGN(SymDims sizes, read_sizes(a->strings()));
           value = std::move(sizes);
@@ -536,7 +566,8 @@ class Reader {
           value = std::move(body);
           break;
         }
-        default: good = false;
+        default:
+          good = false;
       }
       if (!good) return damaged("attribute");
       map.push_back({text(a->name()), std::move(value)});
@@ -551,7 +582,8 @@ class Reader {
                         "', which this build of Redline lacks; build the engine again");
   }
 
-  Result<PlanStep> read_step(const fbs::Step& stored, Plan& plan, std::vector<bool>& ready, int depth) {
+  Result<PlanStep> read_step(const fbs::Step& stored, Plan& plan, std::vector<bool>& ready,
+                             int depth) {
     PlanStep step;
     REDLINE_ASSIGN(step.op, read_op(stored.op()));
     step.name = text(stored.name());
@@ -562,7 +594,8 @@ class Reader {
     step.attrs = *std::move(attrs);
     REDLINE_ASSIGN(step.config, read_attrs(stored.config(), 0));
     auto readable = [&](int value) {
-      return value >= 0 && static_cast<size_t>(value) < ready.size() && ready[static_cast<size_t>(value)];
+      return value >= 0 && static_cast<size_t>(value) < ready.size() &&
+             ready[static_cast<size_t>(value)];
     };
     if (stored.inputs() != nullptr) {
       for (int value : *stored.inputs()) {
@@ -592,12 +625,14 @@ class Reader {
     }
     if (stored.outputs() != nullptr) {
       for (int value : *stored.outputs()) {
-        if (value < 0 || static_cast<size_t>(value) >= ready.size() || ready[static_cast<size_t>(value)]) {
+        if (value < 0 || static_cast<size_t>(value) >= ready.size() ||
+            ready[static_cast<size_t>(value)]) {
           return damaged("result of a step");
         }
         Storage storage = plan.values[static_cast<size_t>(value)].storage;
         bool view = step.tactic == "view";
-        if (storage != (view ? Storage::kAlias : Storage::kArena)) return damaged("storage of a result");
+        if (storage != (view ? Storage::kAlias : Storage::kArena))
+          return damaged("storage of a result");
         ready[static_cast<size_t>(value)] = true;
         step.outputs.push_back(value);
       }
@@ -608,7 +643,8 @@ class Reader {
       return damaged("number of operands");
     }
     for (size_t i = 0; i < std::min(step.inputs.size(), op.inputs.size()); ++i) {
-      if (step.inputs[i] < 0 && op.inputs[i].arity == Arity::kRequired) return damaged("absent operand");
+      if (step.inputs[i] < 0 && op.inputs[i].arity == Arity::kRequired)
+        return damaged("absent operand");
     }
     if (step.tactic == "view") {
       bool sound = step.inputs.size() >= 1 && step.inputs[0] >= 0 && step.outputs.size() == 1 &&
@@ -632,7 +668,8 @@ class Reader {
 
 Status save_engine(const std::string& path, const EngineInfo& info, const Plan& plan) {
   REDLINE_ASSIGN(AtomicFile file, AtomicFile::create(path));
-  REDLINE_TRY(emit(info, plan, [&](std::span<const std::byte> bytes) { return file.write(bytes); }));
+  REDLINE_TRY(
+      emit(info, plan, [&](std::span<const std::byte> bytes) { return file.write(bytes); }));
   return file.commit();
 }
 
@@ -665,9 +702,9 @@ Result<LoadedEngine> parse_engine(std::span<const std::byte> bytes,
   std::memcpy(&header, bytes.data(), sizeof header);
   header.library[sizeof header.library - 1] = '\0';
   if (header.format != kFormatVersion) {
-    return incompatible("engine has format ", header.format, " (written by Redline ", header.library,
-                        "), this is Redline " REDLINE_VERSION " with format ", kFormatVersion,
-                        "; build the engine again");
+    return incompatible("engine has format ", header.format, " (written by Redline ",
+                        header.library, "), this is Redline " REDLINE_VERSION " with format ",
+                        kFormatVersion, "; build the engine again");
   }
   Header stored;
   std::memcpy(&stored, bytes.data(), sizeof stored);
@@ -680,7 +717,8 @@ Result<LoadedEngine> parse_engine(std::span<const std::byte> bytes,
   auto inside = [&](const Section& s) {
     return s.offset <= bytes.size() && s.bytes <= bytes.size() - s.offset;
   };
-  if (!inside(header.plan) || !inside(header.weights) || header.weights.offset % kWeightAlignment != 0) {
+  if (!inside(header.plan) || !inside(header.weights) ||
+      header.weights.offset % kWeightAlignment != 0) {
     return damaged("its section table");
   }
   auto plan_bytes = bytes.subspan(header.plan.offset, header.plan.bytes);
@@ -690,12 +728,14 @@ Result<LoadedEngine> parse_engine(std::span<const std::byte> bytes,
                        bytes.begin() + static_cast<ptrdiff_t>(to),
                        [](std::byte b) { return b == std::byte{0}; });
   };
-  if (header.plan.offset < sizeof(Header) || header.weights.offset < header.plan.offset + header.plan.bytes ||
+  if (header.plan.offset < sizeof(Header) ||
+      header.weights.offset < header.plan.offset + header.plan.bytes ||
       !zero(sizeof(Header), header.plan.offset) ||
       !zero(header.plan.offset + header.plan.bytes, header.weights.offset)) {
     return damaged("bytes between its sections");
   }
-  flatbuffers::Verifier verifier(reinterpret_cast<const uint8_t*>(plan_bytes.data()), plan_bytes.size(),
+  flatbuffers::Verifier verifier(reinterpret_cast<const uint8_t*>(plan_bytes.data()),
+                                 plan_bytes.size(),
                                  /*max_depth=*/256, /*max_tables=*/50'000'000);
   if (!fbs::VerifyEngineBuffer(verifier)) return damaged("its plan");
   const fbs::Engine& engine = *fbs::GetEngine(plan_bytes.data());
@@ -711,14 +751,17 @@ Result<LoadedEngine> parse_engine(std::span<const std::byte> bytes,
   std::vector<Hash128> hashes;
   uint64_t end = 0;
   for (const auto& [offset, c] : blobs) {
-    if (offset != end || c->bytes() > weights.size() - offset || c->hash() == nullptr) return damaged("its weights");
+    if (offset != end || c->bytes() > weights.size() - offset || c->hash() == nullptr)
+      return damaged("its weights");
     Hash128 hash = hash128(weights.subspan(offset, c->bytes()));
     if (hash != Hash128{c->hash()->low(), c->hash()->high()}) {
-      return damaged(str_cat("the checksum of weight '", c->name() ? c->name()->string_view() : "", "' differs"));
+      return damaged(str_cat("the checksum of weight '", c->name() ? c->name()->string_view() : "",
+                             "' differs"));
     }
     hashes.push_back(hash);
     end = round_up(offset + c->bytes());
-    if (end > weights.size() || !zero(header.weights.offset + offset + c->bytes(), header.weights.offset + end)) {
+    if (end > weights.size() ||
+        !zero(header.weights.offset + offset + c->bytes(), header.weights.offset + end)) {
       return damaged("its weights");
     }
   }
