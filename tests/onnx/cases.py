@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """ONNX's own backend cases, made and run by ONNX's own runner with its own tolerances.
 
+With them the cases for com.microsoft ops of contrib_cases.py.
+
 A case is called `category/name`, e.g. `node/test_add`. Two lists beside this file say what is not
 expected to pass: skips.txt (with a reason) is not run, known_failures.txt is run and must fail.
 """
@@ -15,6 +17,7 @@ import tempfile
 import warnings
 from collections.abc import Callable
 
+import contrib_cases
 import onnx
 import random_cases
 from onnx.backend.test import BackendTest
@@ -76,6 +79,9 @@ def collect(backend):
                 run = functools.partial(check, backend, node.model, node.data_sets[0][0])
             ops = tuple(dict.fromkeys(n.op_type for n in node.model.graph.node))
             cases[name] = Case(name, f"node: {_needs(node.model)}", ops, run)
+    for short, case in contrib_cases.CASES.items():
+        run = functools.partial(contrib_cases.check, backend, case)
+        cases[f"contrib/{short}"] = Case(f"contrib/{short}", "com.microsoft", (case.op,), run)
     return cases
 
 
