@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "ops/elements.h"
+#include "ops/numeric.h"
 #include "ops/pointwise_math.h"
 
 namespace redline {
@@ -215,25 +216,6 @@ std::vector<W> read_broadcast(const TensorView& view, const Dims& dims) {
   return result;
 }
 
-// Floating-point results of integer ops: towards zero, saturating, NaN to 0.
-template <class I>
-std::vector<I> to_integers(const std::vector<double>& values) {
-  std::vector<I> result;
-  result.reserve(values.size());
-  constexpr auto kLow = static_cast<double>(std::numeric_limits<I>::min());
-  constexpr auto kHigh = static_cast<double>(std::numeric_limits<I>::max());  // rounded up
-  for (double v : values) {
-    if (v != v) {
-      result.push_back(0);
-    } else if (v >= kHigh) {
-      result.push_back(std::numeric_limits<I>::max());
-    } else {
-      result.push_back(v <= kLow ? std::numeric_limits<I>::min() : static_cast<I>(v));
-    }
-  }
-  return result;
-}
-
 DType computing_dtype(const ReferenceContext& c, const PointwiseRow& row) {
   DType dtype = c.input(0).dtype;
   if (row.has(kPointwiseInFloat)) return DType::kFloat64;
@@ -251,12 +233,21 @@ T type_limit(DType dtype, bool lowest) {
     T infinity = std::numeric_limits<T>::infinity();
     return lowest ? -infinity : infinity;
   } else if constexpr (std::is_signed_v<T>) {
-    int bits = dtype_bits(dtype);
-    T high = static_cast<T>((uint64_t{1} << (bits - 1)) - 1);
-    return lowest ? -high - 1 : high;
+    return lowest ? int_min(dtype) : int_max(dtype);
   } else {
     return lowest ? T(0) : std::numeric_limits<T>::max();
   }
+}
+
+// Floating-point results of integer ops.
+void write_saturated(const std::vector<double>& values, const TensorView& out) {
+  std::vector<int64_t> whole;
+  for (double v : values) {
+    whole.push_back(out.dtype == DType::kUInt64
+                        ? static_cast<int64_t>(saturating_uint64(v))
+                        : saturating_int64(v, int_min(out.dtype), int_max(out.dtype)));
+  }
+  write_elements(whole, out);
 }
 
 template <class W>
@@ -279,8 +270,7 @@ void run_formula(ReferenceContext& c, const PointwiseRow& row) {
                                               operands[2].data(), result.data(), out.count(), alpha,
                                               beta);
   if constexpr (std::is_same_v<W, double>) {
-    if (is_signed_int(out.dtype)) return write_elements(to_integers<int64_t>(result), out);
-    if (is_unsigned_int(out.dtype)) return write_elements(to_integers<uint64_t>(result), out);
+    if (is_int(out.dtype)) return write_saturated(result, out);
   }
   write_elements(result, out);
 }
