@@ -289,27 +289,45 @@ REDLINE_INLINE F max_nan(F a, F b) { return select(is_nan(a), a, max_raw(a, b));
 REDLINE_INLINE F min_nan(F a, F b) { return select(is_nan(a), a, min_raw(a, b)); }
 REDLINE_INLINE F as_one(M m) { return select(m, set1(1.0f), zero()); }
 
-// Across the lanes.
-REDLINE_INLINE float reduce_add(F v) {
-  alignas(64) float lanes[kLanes];
-  store(lanes, v);
-  for (int width = kLanes / 2; width > 0; width /= 2)
-    for (int i = 0; i < width; ++i) lanes[i] += lanes[i + width];
-  return lanes[0];
-}
-REDLINE_INLINE float reduce_max(F v) {  // NaN when a lane is
-  alignas(64) float lanes[kLanes];
-  store(lanes, v);
-  float m = lanes[0];
-  for (int i = 1; i < kLanes; ++i) m = (lanes[i] > m || lanes[i] != lanes[i]) ? lanes[i] : m;
-  return any(is_nan(v)) ? __builtin_nanf("") : m;
-}
-REDLINE_INLINE float reduce_min(F v) {  // NaN when a lane is
-  alignas(64) float lanes[kLanes];
-  store(lanes, v);
-  float m = lanes[0];
-  for (int i = 1; i < kLanes; ++i) m = lanes[i] < m ? lanes[i] : m;
-  return any(is_nan(v)) ? __builtin_nanf("") : m;
+// Across the lanes. The maximum and minimum are unspecified when a lane is NaN.
+#if defined(__AVX512F__)
+REDLINE_INLINE __m256 low_half(F v) { return _mm512_castps512_ps256(v); }
+REDLINE_INLINE __m256 high_half(F v) { return _mm512_extractf32x8_ps(v, 1); }
+#define REDLINE_FOLD(op, v)                                      \
+  const __m256 v8 = _mm256_##op##_ps(low_half(v), high_half(v)); \
+  __m128 r = _mm_##op##_ps(_mm256_castps256_ps128(v8), _mm256_extractf128_ps(v8, 1));
+#elif defined(__AVX2__)
+#define REDLINE_FOLD(op, v) \
+  __m128 r = _mm_##op##_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+#else
+#define REDLINE_FOLD(op, v) __m128 r = v;
+#endif
+#define REDLINE_REDUCE(name, op)                                        \
+  REDLINE_INLINE float name(F v) {                                      \
+    REDLINE_FOLD(op, v)                                                 \
+    r = _mm_##op##_ps(r, _mm_movehl_ps(r, r));                          \
+    return _mm_cvtss_f32(_mm_##op##_ss(r, _mm_shuffle_ps(r, r, 0x55))); \
+  }
+REDLINE_REDUCE(reduce_add, add)
+REDLINE_REDUCE(reduce_mul, mul)
+REDLINE_REDUCE(reduce_max, max)
+REDLINE_REDUCE(reduce_min, min)
+#undef REDLINE_FOLD
+#undef REDLINE_REDUCE
+
+// load_n whose missing lanes are `rest`.
+REDLINE_INLINE F load_n_or(const float* p, int n, F rest) {
+#if defined(__AVX512F__)
+  return _mm512_mask_loadu_ps(rest, first(n), p);
+#elif defined(__AVX2__)
+  const I mask = first(n);
+  return _mm256_blendv_ps(rest, _mm256_maskload_ps(p, mask), _mm256_castsi256_ps(mask));
+#else
+  alignas(16) float lanes[4];
+  _mm_store_ps(lanes, rest);
+  for (int i = 0; i < n && i < 4; ++i) lanes[i] = p[i];
+  return _mm_load_ps(lanes);
+#endif
 }
 
 }  // namespace redline::kernels::REDLINE_ISA

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+// The tables that the *.isa.cc files define in each instruction set's namespace.
+#include "kernels/cpu/norm/norm.h"
+#include "kernels/cpu/pointwise/program.h"
+#include "kernels/cpu/reduce/reduce.h"
+
+#define REDLINE_SELECT(Table, function, table)            \
+  namespace sse4 {                                        \
+  extern const Table table;                               \
+  }                                                       \
+  namespace avx2 {                                        \
+  extern const Table table;                               \
+  }                                                       \
+  namespace avx512 {                                      \
+  extern const Table table;                               \
+  }                                                       \
+  const Table& function(Isa isa) {                        \
+    if (isa == Isa::kAvx512) return avx512::table;        \
+    return isa == Isa::kAvx2 ? avx2::table : sse4::table; \
+  }
+
+namespace redline::kernels {
+
+REDLINE_SELECT(NormKernels, norm_kernels, kNorm)
+REDLINE_SELECT(PointwiseKernels, pointwise_kernels, kPointwise)
+REDLINE_SELECT(ReduceKernels, reduce_kernels, kReduce)
+
+}  // namespace redline::kernels
