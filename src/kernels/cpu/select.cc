@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The tables that the *.isa.cc files define in each instruction set's namespace.
+#include "kernels/cpu/movement/movement.h"
 #include "kernels/cpu/norm/norm.h"
 #include "kernels/cpu/pointwise/program.h"
 #include "kernels/cpu/reduce/reduce.h"
@@ -21,6 +22,7 @@
 
 namespace redline::kernels {
 
+REDLINE_SELECT(MovementKernels, movement_kernels, kMovement)
 REDLINE_SELECT(NormKernels, norm_kernels, kNorm)
 REDLINE_SELECT(PointwiseKernels, pointwise_kernels, kPointwise)
 REDLINE_SELECT(ReduceKernels, reduce_kernels, kReduce)
