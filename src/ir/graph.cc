@@ -2,6 +2,8 @@
 #include "ir/graph.h"
 
 #include <algorithm>
+#include <charconv>
+#include <set>
 
 namespace redline {
 namespace {
@@ -10,12 +12,38 @@ bool same_use(const Use& a, const Use& b) {
   return a.node == b.node && a.index == b.index && (a.node != nullptr || a.graph == b.graph);
 }
 
-// Keeps what is stored where the new type says less.
-Type merge_types(const Type& stored, Type inferred) {
-  if (inferred.is_tensor() && stored.is_tensor() && stored.dtype == inferred.dtype &&
-      !inferred.shape.has_rank() && stored.shape.has_rank()) {
-    return stored;
+using SymbolSet = std::set<std::string, std::less<>>;
+
+bool mentions(const Dim& dim, const SymbolSet& symbols) {
+  if (dim.is_const() || symbols.empty()) return false;
+  std::set<std::string> names = dim.symbols();
+  return std::any_of(names.begin(), names.end(),
+                     [&](const std::string& name) { return symbols.contains(name); });
+}
+
+// Sizes for which the rule had to invent a symbol stay as they are stored, so that inferring twice
+// changes nothing.
+void merge_dims(const SymDims& stored, SymDims& inferred, const SymbolSet& invented) {
+  if (stored.size() != inferred.size()) return;
+  for (size_t i = 0; i < stored.size(); ++i) {
+    if (mentions(inferred[i], invented)) inferred[i] = stored[i];
   }
+}
+
+// Keeps what is stored where the new type says less.
+Type merge_types(const Type& stored, Type inferred, const SymbolSet& invented) {
+  if (stored.kind != inferred.kind) return inferred;
+  if (!inferred.is_tensor()) {
+    Type element = merge_types(*stored.element, *inferred.element, invented);
+    inferred.element = std::make_shared<const Type>(std::move(element));
+    return inferred;
+  }
+  if (stored.dtype != inferred.dtype || !stored.shape.has_rank()) return inferred;
+  if (!inferred.shape.has_rank()) return stored;
+  if (invented.empty()) return inferred;
+  SymDims dims = inferred.shape.dims();
+  merge_dims(stored.shape.dims(), dims, invented);
+  inferred.shape = std::move(dims);
   return inferred;
 }
 
@@ -165,7 +193,12 @@ Status Graph::infer(Node* node) {
                        value->contents ? &*value->contents : nullptr};
   }
   InferContext context(op, node->attrs_, infer_inputs, outputs);
-  context.make_symbol = [this](std::string_view hint) { return fresh_symbol(hint); };
+  SymbolSet invented;
+  context.make_symbol = [this, &invented](std::string_view hint) {
+    Dim symbol = fresh_symbol(hint);
+    invented.insert(symbol.symbol_name());
+    return symbol;
+  };
   context.subgraph = [node](size_t index,
                             std::span<const Type> types) -> Result<std::vector<Type>> {
     if (index >= node->subgraphs_.size()) return internal_error("subgraph ", index, " is missing");
@@ -186,8 +219,11 @@ Status Graph::infer(Node* node) {
   }
   for (size_t i = 0; i < outputs; ++i) {
     Value* value = node->outputs_[i];
-    value->type = merge_types(value->type, std::move(context.outputs()[i]));
-    if (context.output_contents()[i]) value->contents = std::move(context.output_contents()[i]);
+    value->type = merge_types(value->type, std::move(context.outputs()[i]), invented);
+    std::optional<SymDims>& contents = context.output_contents()[i];
+    if (!contents) continue;
+    if (value->contents) merge_dims(*value->contents, *contents, invented);
+    value->contents = std::move(contents);
   }
   return {};
 }
@@ -253,6 +289,18 @@ Graph& Graph::outermost() {
 Dim Graph::fresh_symbol(std::string_view hint) {
   Graph& top = outermost();
   return Dim::symbol(str_cat(hint.empty() ? "u" : hint, ".", top.next_symbol_++));
+}
+
+void Graph::reserve_symbol(std::string_view symbol) {
+  size_t dot = symbol.rfind('.');
+  if (dot == std::string_view::npos) return;
+  std::string_view digits = symbol.substr(dot + 1);
+  int number = 0;
+  auto [end, problem] = std::from_chars(digits.data(), digits.data() + digits.size(), number);
+  if (problem != std::errc() || end != digits.data() + digits.size()) return;
+  Graph& top = outermost();
+  constexpr int kLimit = 1 << 30;  // a hostile number leaves room to count on
+  if (number < kLimit) top.next_symbol_ = std::max(top.next_symbol_, number + 1);
 }
 
 void Graph::for_each_node(const std::function<void(Node*)>& fn) const {

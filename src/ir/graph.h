@@ -147,6 +147,8 @@ class Graph {
 
   // A symbol that no other value of the outermost graph uses.
   Dim fresh_symbol(std::string_view hint);
+  // Keeps fresh_symbol from ever making this name, which came from outside.
+  void reserve_symbol(std::string_view symbol);
   Graph& outermost();
 
   // Each node of this graph and of all its subgraphs, outer before inner.
