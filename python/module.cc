@@ -113,9 +113,9 @@ nb::object to_python(const Numpy& np, const HostValue& value) {
 
 class PySession {
  public:
-  explicit PySession(nb::bytes model, const std::string& folder, bool reference_only) {
+  explicit PySession(nb::bytes model, const std::string& path, bool reference_only) {
     auto copy = std::make_shared<std::string>(model.c_str(), model.size());
-    ModelBytes source{std::as_bytes(std::span(copy->data(), copy->size())), copy, folder};
+    ModelBytes source{std::as_bytes(std::span(copy->data(), copy->size())), copy, path};
     ImportedModel imported = take(import_onnx(source, *ops_, *rules_));
     graph_ = std::move(imported.graph);
     pool_ = take(ThreadPool::create(0));
@@ -167,7 +167,7 @@ NB_MODULE(_redline, m) {
   using redline::PySession;
   nb::class_<PySession>(m, "Session")
       .def(nb::init<nb::bytes, const std::string&, bool>(), nb::arg("model"),
-           nb::arg("folder") = "", nb::arg("reference_only") = false)
+           nb::arg("path") = "", nb::arg("reference_only") = false)
       .def("run", &PySession::run)
       .def_prop_ro("input_names", &PySession::input_names)
       .def_prop_ro("output_names", &PySession::output_names);

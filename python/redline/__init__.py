@@ -41,6 +41,6 @@ def load(model, device="cpu"):
         raise ValueError(f"device {device!r} is not supported, expected 'cpu' or 'auto'")
     if isinstance(model, (str, os.PathLike)):
         with open(model, "rb") as file:
-            return Session(_Session(file.read(), folder=os.path.dirname(os.path.abspath(model))))
+            return Session(_Session(file.read(), os.fspath(model)))
     content = model if isinstance(model, bytes) else model.SerializeToString()
     return Session(_Session(content))
