@@ -1,7 +1,7 @@
 # Shared settings of our targets, and the folder-is-the-registry machinery.
 
 add_library(redline_options INTERFACE)
-target_include_directories(redline_options INTERFACE ${PROJECT_SOURCE_DIR}/src)
+target_include_directories(redline_options INTERFACE ${PROJECT_SOURCE_DIR}/include ${PROJECT_SOURCE_DIR}/src)
 target_compile_options(redline_options INTERFACE -Wall -Wextra -Wno-missing-field-initializers
   $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict>)  # GCC 12 warns falsely inside std::string (PR 105651)
 if(REDLINE_WERROR)

@@ -1,21 +1,31 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <nanobind/nanobind.h>
+#include <nanobind/stl/function.h>
+#include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
 
 #include <cstring>
-#include <stdexcept>
 
-#include "build/build.h"
-#include "onnx/importer.h"
-#include "runtime/executor.h"
+#include "redline/redline.h"
 
 namespace nb = nanobind;
+using namespace nb::literals;
 
 namespace redline {
 namespace {
 
+// Errors become redline.Error, with the code's name as `code`. The module owns the type.
+nb::handle error_type;
+
+[[noreturn]] void raise(const Status& status) {
+  nb::object error = error_type(status.to_string().c_str());
+  error.attr("code") = std::string(status_code_name(status.code()));
+  PyErr_SetObject(error_type.ptr(), error.ptr());
+  throw nb::python_error();
+}
 void check(const Status& status) {
-  if (!status.ok()) throw std::runtime_error(status.to_string());
+  if (!status.ok()) raise(status);
 }
 template <class T>
 T take(Result<T> result) {
@@ -37,138 +47,293 @@ constexpr const char* kNumpyNames[kNumDTypes] = {"float64",        "float32",
                                                  "uint4",          "uint2",
                                                  "bool",           "object"};
 
-struct Numpy {
-  nb::object numpy = nb::module_::import_("numpy");
-  nb::object dtypes = nb::module_::import_("ml_dtypes");
-  nb::object dtype(DType d) const {
-    const char* name = kNumpyNames[static_cast<int>(d)];
-    nb::object from = nb::hasattr(dtypes, name) ? dtypes : numpy;
-    if (d == DType::kBool) return numpy.attr("dtype")(numpy.attr("bool_"));
-    return numpy.attr("dtype")(d == DType::kString ? numpy.attr("object_") : from.attr(name));
-  }
-};
+// numpy and its dtypes, looked up once a session. ml_dtypes is only needed for the types numpy
+// lacks.
+class Numpy {
+ public:
+  Numpy() : numpy_(nb::module_::import_("numpy")) {}
 
-HostValue to_host(const Numpy& np, nb::handle object, const Type& type) {
-  if (type.kind == Type::Kind::kOptional) {
-    std::vector<HostValue> elements;
-    if (!object.is_none()) elements.push_back(to_host(np, object, *type.element));
-    return HostValue::optional(std::move(elements));
+  nb::object dtype(DType d) {
+    nb::object& cached = dtypes_[static_cast<int>(d)];
+    if (cached.is_valid()) return cached;
+    const char* name = d == DType::kBool ? "bool_" : kNumpyNames[static_cast<int>(d)];
+    nb::object from = nb::hasattr(numpy_, name) || d == DType::kString
+                          ? numpy_
+                          : nb::object(nb::module_::import_("ml_dtypes"));
+    cached = numpy_.attr("dtype")(d == DType::kString ? numpy_.attr("object_") : from.attr(name));
+    return cached;
   }
-  if (type.kind == Type::Kind::kSequence) {
+
+  // The value of a Python object; `keep` holds what the value points into.
+  HostValue to_host(nb::handle object, const ValueInfo& info, nb::list& keep) {
+    if (info.kind == HostValue::Kind::kOptional) {
+      std::vector<HostValue> elements;
+      if (!object.is_none()) {
+        elements.push_back(nb::isinstance<nb::list>(object) ? sequence(object, info, keep)
+                                                            : tensor(object, info, keep));
+      }
+      return HostValue::optional(std::move(elements));
+    }
+    if (info.kind == HostValue::Kind::kSequence) return sequence(object, info, keep);
+    return tensor(object, info, keep);
+  }
+
+  nb::object to_python(const HostValue& value) {
+    if (value.kind == HostValue::Kind::kOptional) {
+      return value.elements.empty() ? nb::none() : to_python(value.elements[0]);
+    }
+    if (value.kind == HostValue::Kind::kSequence) {
+      nb::list list;
+      for (const HostValue& element : value.elements) list.append(to_python(element));
+      return list;
+    }
+    const Tensor& tensor = value.tensor;
+    nb::list shape;
+    for (int64_t dim : tensor.dims()) shape.append(dim);
+    nb::object array = numpy_.attr("empty")(nb::tuple(shape), dtype(tensor.dtype()));
+    if (tensor.dtype() == DType::kString) {
+      nb::object flat = array.attr("reshape")(-1);
+      for (int64_t i = 0; i < tensor.count(); ++i) {
+        const std::string& text = tensor.data<std::string>()[i];
+        flat[nb::int_(i)] = nb::steal(PyUnicode_DecodeUTF8(
+            text.data(), static_cast<Py_ssize_t>(text.size()), "surrogateescape"));
+      }
+      return array;
+    }
+    if (tensor.bytes() > 0) std::memcpy(address(array), tensor.raw(), tensor.bytes());
+    return array;
+  }
+
+ private:
+  static void* address(nb::handle array) {
+    return reinterpret_cast<void*>(nb::cast<uintptr_t>(array.attr("ctypes").attr("data")));
+  }
+
+  HostValue sequence(nb::handle object, const ValueInfo& info, nb::list& keep) {
     std::vector<HostValue> elements;
-    for (nb::handle item : object) elements.push_back(to_host(np, item, *type.element));
+    for (nb::handle item : object) elements.push_back(tensor(item, info, keep));
     return HostValue::sequence(std::move(elements));
   }
-  nb::object array = np.numpy.attr("ascontiguousarray")(np.numpy.attr("asarray")(object));
-  nb::tuple shape = nb::cast<nb::tuple>(np.numpy.attr("shape")(object));
-  Dims dims;
-  for (nb::handle dim : shape) dims.push_back(nb::cast<int64_t>(dim));
-  nb::object dtype = array.attr("dtype");
-  std::string kind = nb::cast<std::string>(dtype.attr("kind"));
-  if (kind == "U" || kind == "S" || kind == "O") {
-    Tensor tensor = take(Tensor::create(DType::kString, dims));
-    int64_t i = 0;
-    for (nb::handle item : array.attr("ravel")()) {
-      nb::object text =
-          nb::isinstance<nb::bytes>(item) ? item.attr("decode")("utf-8") : nb::borrow(item);
-      tensor.mutable_data<std::string>()[i++] = nb::cast<std::string>(nb::str(text));
-    }
-    return HostValue::of(std::move(tensor));
-  }
-  for (int d = 0; d < kNumDTypes - 1; ++d) {
-    if (!dtype.equal(np.dtype(static_cast<DType>(d)))) continue;
-    Tensor tensor = take(Tensor::create(static_cast<DType>(d), dims));
-    nb::bytes bytes = nb::cast<nb::bytes>(array.attr("tobytes")());
-    std::memcpy(tensor.mutable_raw(), bytes.c_str(), tensor.bytes());
-    return HostValue::of(std::move(tensor));
-  }
-  throw std::runtime_error("unsupported numpy dtype");
-}
 
-nb::object to_python(const Numpy& np, const HostValue& value) {
-  if (value.kind == HostValue::Kind::kOptional) {
-    return value.elements.empty() ? nb::none() : to_python(np, value.elements[0]);
+  HostValue tensor(nb::handle object, const ValueInfo& info, nb::list& keep) {
+    nb::object array = nb::borrow(object);
+    bool foreign =
+        !nb::isinstance(array, numpy_.attr("ndarray")) && nb::hasattr(array, "__dlpack__");
+    array = foreign ? numpy_.attr("from_dlpack")(array) : numpy_.attr("asarray")(array);
+    auto rank = nb::cast<size_t>(array.attr("ndim"));
+    if (rank > kMaxRank) check(invalid_argument("input '", info.name, "' has rank ", rank));
+    Dims dims;
+    for (nb::handle dim : array.attr("shape")) dims.push_back(nb::cast<int64_t>(dim));
+    std::string kind = nb::cast<std::string>(array.attr("dtype").attr("kind"));
+    if (kind == "U" || kind == "S" || kind == "O") {
+      Tensor tensor = take(Tensor::create(DType::kString, dims));
+      int64_t i = 0;
+      for (nb::handle item : array.attr("ravel")()) {
+        nb::object text = nb::isinstance<nb::bytes>(item)
+                              ? nb::borrow(item)
+                              : nb::str(item).attr("encode")("utf-8", "surrogateescape");
+        auto bytes = nb::cast<nb::bytes>(text);
+        tensor.mutable_data<std::string>()[i++].assign(bytes.c_str(), bytes.size());
+      }
+      return HostValue::of(std::move(tensor));
+    }
+    // The expected type first: the usual case takes one comparison.
+    std::optional<DType> found;
+    if (array.attr("dtype").equal(dtype(info.dtype))) found = info.dtype;
+    for (int d = 0; !found && d < kNumDTypes - 1; ++d) {
+      if (d == static_cast<int>(DType::kInt2) || d == static_cast<int>(DType::kUInt2)) {
+        if (nb::cast<std::string>(array.attr("dtype").attr("name")) != kNumpyNames[d]) continue;
+      }
+      if (array.attr("dtype").equal(dtype(static_cast<DType>(d)))) found = static_cast<DType>(d);
+    }
+    if (!found) {
+      check(invalid_argument("input '", info.name, "' has the unsupported dtype ",
+                             nb::cast<std::string>(nb::str(array.attr("dtype")))));
+    }
+    array = numpy_.attr("require")(array, nb::none(), "CA");
+    keep.append(array);
+    return HostValue::of(Tensor::wrap(*found, dims, address(array), nullptr));
   }
-  if (value.kind == HostValue::Kind::kSequence) {
-    nb::list list;
-    for (const HostValue& element : value.elements) list.append(to_python(np, element));
-    return list;
+
+  nb::object numpy_;
+  nb::object dtypes_[kNumDTypes];
+};
+
+BuildSettings settings_from(const std::string& device, int threads, nb::object progress,
+                            nb::object log, std::vector<std::string> disabled_passes,
+                            bool verify_passes, const std::string& dump_ir, int opt_level,
+                            std::vector<std::pair<std::string, int64_t>> optimal_sizes) {
+  BuildSettings settings;
+  settings.device = device;
+  settings.num_threads = threads;
+  settings.disabled_passes = std::move(disabled_passes);
+  settings.verify_passes = verify_passes;
+  settings.dump_ir = dump_ir;
+  settings.opt_level = opt_level;
+  settings.optimal_sizes = std::move(optimal_sizes);
+  if (!progress.is_none()) {
+    settings.progress = [progress](std::string_view phase, double fraction) {
+      nb::gil_scoped_acquire gil;
+      nb::object go_on = progress(std::string(phase), fraction);
+      return go_on.is_none() || nb::cast<bool>(go_on);
+    };
   }
-  const Tensor& tensor = value.tensor;
-  nb::list shape;
-  for (int64_t dim : tensor.dims()) shape.append(dim);
-  if (tensor.dtype() == DType::kString) {
-    nb::list items;
-    for (int64_t i = 0; i < tensor.count(); ++i)
-      items.append(tensor.data<std::string>()[i].c_str());
-    nb::object array = np.numpy.attr("empty")(tensor.count(), np.dtype(DType::kString));
-    array[nb::slice(nb::none(), nb::none(), nb::none())] = items;
-    return array.attr("reshape")(nb::tuple(shape));
+  if (!log.is_none()) {
+    settings.log = [log](Severity severity, std::string_view message) {
+      nb::gil_scoped_acquire gil;
+      log(std::string(severity_name(severity)), std::string(message));
+    };
   }
-  nb::bytes bytes(static_cast<const char*>(tensor.raw()), tensor.bytes());
-  return np.numpy.attr("frombuffer")(bytes, np.dtype(tensor.dtype()))
-      .attr("reshape")(nb::tuple(shape))
-      .attr("copy")();
+  return settings;
 }
 
 class PySession {
  public:
-  explicit PySession(nb::bytes model, const std::string& path, bool reference_only) {
-    auto copy = std::make_shared<std::string>(model.c_str(), model.size());
-    ModelBytes source{std::as_bytes(std::span(copy->data(), copy->size())), copy, path};
-    ImportedModel imported = take(import_onnx(source, *ops_, *rules_));
-    graph_ = std::move(imported.graph);
-    pool_ = take(ThreadPool::create(0));
-    TacticRegistry none;
-    plan_ = take(build_plan(*graph_, reference_only ? none : *tactics_, *pool_, {}));
-    executor_ = take(Executor::create(plan_, *tactics_, *pool_));
-  }
+  explicit PySession(Engine engine)
+      : engine_(std::move(engine)), session_(take(engine_.create_session())) {}
 
-  nb::list run(nb::list inputs) {
-    std::vector<HostValue> values;
-    size_t i = 0;
-    for (nb::handle input : inputs) {
-      if (i >= plan_.inputs.size()) throw std::runtime_error("too many inputs");
-      values.push_back(
-          to_host(np_, input, plan_.values[static_cast<size_t>(plan_.inputs[i++].value)].type));
+  nb::dict run(nb::dict inputs) {
+    nb::list keep;
+    for (auto [name, value] : inputs) {
+      std::string text = nb::cast<std::string>(name);
+      const ValueInfo* info = nullptr;
+      for (const ValueInfo& candidate : engine_.inputs()) {
+        if (candidate.name == text) info = &candidate;
+      }
+      static const ValueInfo kUnknown;
+      check(session_.bind(text, info ? numpy_.to_host(value, *info, keep) : HostValue()));
     }
+    // What an earlier call bound may be gone.
+    for (const ValueInfo& info : engine_.inputs()) {
+      if (!inputs.contains(info.name.c_str()) && info.kind != HostValue::Kind::kOptional) {
+        check(invalid_argument("input '", info.name, "' (", info.type, ") is missing"));
+      }
+      if (!inputs.contains(info.name.c_str()) && info.kind == HostValue::Kind::kOptional) {
+        check(session_.bind(info.name, HostValue::optional({})));
+      }
+    }
+    Status status;
     {
       nb::gil_scoped_release release;
-      check(executor_->run(values));
+      status = session_.run();
     }
-    nb::list outputs;
-    for (size_t k = 0; k < plan_.outputs.size(); ++k)
-      outputs.append(to_python(np_, executor_->output(k)));
+    check(status);
+    nb::dict outputs;
+    for (size_t i = 0; i < engine_.outputs().size(); ++i) {
+      outputs[engine_.outputs()[i].name.c_str()] = numpy_.to_python(*take(session_.output(i)));
+    }
     return outputs;
   }
-  nb::list input_names() const { return names(plan_.inputs); }
-  nb::list output_names() const { return names(plan_.outputs); }
+
+  nb::list profile(nb::dict inputs) {
+    run(inputs);  // binds, checks and warms up
+    nb::list keep;
+    for (auto [name, value] : inputs) {
+      for (const ValueInfo& info : engine_.inputs()) {
+        if (info.name == nb::cast<std::string>(name))
+          check(session_.bind(info.name, numpy_.to_host(value, info, keep)));
+      }
+    }
+    nb::list result;
+    for (const Session::StepTime& step : take(session_.run_timed())) {
+      nb::dict entry;
+      entry["name"] = step.name;
+      entry["op"] = step.op;
+      entry["tactic"] = step.tactic;
+      entry["microseconds"] = step.microseconds;
+      result.append(entry);
+    }
+    return result;
+  }
+
+  const Engine& engine() const { return engine_; }
+  size_t activation_bytes() const { return session_.activation_bytes(); }
+  size_t activation_lower_bound() const { return session_.activation_lower_bound(); }
 
  private:
-  static nb::list names(const std::vector<NamedValue>& values) {
-    nb::list list;
-    for (const NamedValue& value : values) list.append(value.name.c_str());
-    return list;
-  }
-  Numpy np_;
-  std::unique_ptr<OpRegistry> ops_ = make_op_registry();
-  std::unique_ptr<ImportRegistry> rules_ = make_import_registry();
-  std::unique_ptr<TacticRegistry> tactics_ = make_tactic_registry();
-  std::unique_ptr<ThreadPool> pool_;
-  std::unique_ptr<Graph> graph_;
-  Plan plan_;
-  std::unique_ptr<Executor> executor_;
+  Engine engine_;
+  Session session_;
+  Numpy numpy_;
 };
+
+nb::list describe(const std::vector<ValueInfo>& infos) {
+  nb::list list;
+  for (const ValueInfo& info : infos) list.append(nb::make_tuple(info.name, info.type));
+  return list;
+}
+
+template <class Build>
+Engine build_without_gil(Build&& build) {
+  Result<Engine> engine = [&] {
+    nb::gil_scoped_release release;
+    return build();
+  }();
+  if (PyErr_Occurred()) throw nb::python_error();
+  return take(std::move(engine));
+}
 
 }  // namespace
 }  // namespace redline
 
 NB_MODULE(_redline, m) {
-  using redline::PySession;
-  nb::class_<PySession>(m, "Session")
-      .def(nb::init<nb::bytes, const std::string&, bool>(), nb::arg("model"),
-           nb::arg("path") = "", nb::arg("reference_only") = false)
-      .def("run", &PySession::run)
-      .def_prop_ro("input_names", &PySession::input_names)
-      .def_prop_ro("output_names", &PySession::output_names);
+  using namespace redline;
+  m.doc() = "The compiled part of the package redline.";
+  m.attr("__version__") = std::string(version());
+  m.attr("Error") = nb::steal(PyErr_NewException("redline.Error", PyExc_RuntimeError, nullptr));
+  error_type = nb::object(m.attr("Error"));
+
+  nb::class_<Engine>(m, "Engine", "A built model: immutable and thread-safe.")
+      .def(
+          "save", [](const Engine& e, const std::string& path) { check(e.save(path)); }, "path"_a)
+      .def("serialize",
+           [](const Engine& e) {
+             auto bytes = take(e.serialize());
+             return nb::bytes(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+           })
+      .def("create_session", [](const Engine& e) { return new PySession(e); })
+      .def("inspect_json", &Engine::inspect)
+      .def_prop_ro("inputs", [](const Engine& e) { return describe(e.inputs()); })
+      .def_prop_ro("outputs", [](const Engine& e) { return describe(e.outputs()); })
+      .def_prop_ro("metadata", [](const Engine& e) {
+        nb::dict metadata;
+        for (const auto& [key, value] : e.metadata()) metadata[key.c_str()] = value;
+        return metadata;
+      });
+
+  nb::class_<PySession>(m, "Session", "Runs an engine. One thread at a time.")
+      .def(
+          "run", &PySession::run, "inputs"_a,
+          "Runs once: {input name: array} to {output name: array}. Arrays are numpy's or anything\n"
+          "with DLPack; lists for sequences, None for an absent optional.")
+      .def("profile", &PySession::profile, "inputs"_a,
+           "Time of each step of one run, in microseconds.")
+      .def_prop_ro("engine", &PySession::engine, nb::rv_policy::reference_internal)
+      .def_prop_ro("inputs", [](const PySession& s) { return describe(s.engine().inputs()); })
+      .def_prop_ro("outputs", [](const PySession& s) { return describe(s.engine().outputs()); })
+      .def_prop_ro("activation_bytes", &PySession::activation_bytes)
+      .def_prop_ro("activation_lower_bound", &PySession::activation_lower_bound);
+
+  m.def(
+      "build_path",
+      [](const std::string& path, const std::string& device, int threads, nb::object progress,
+         nb::object log, std::vector<std::string> disabled, bool verify, const std::string& dump_ir,
+         int opt_level, std::vector<std::pair<std::string, int64_t>> sizes) {
+        BuildSettings settings = settings_from(device, threads, progress, log, std::move(disabled),
+                                               verify, dump_ir, opt_level, std::move(sizes));
+        return build_without_gil([&] { return load(path, settings); });
+      },
+      "model"_a, "device"_a, "threads"_a, "progress"_a.none(), "log"_a.none(), "disable_passes"_a,
+      "verify_passes"_a, "dump_ir"_a, "opt_level"_a, "sizes"_a);
+  m.def(
+      "build_bytes",
+      [](nb::bytes model, const std::string& device, int threads, nb::object progress,
+         nb::object log, std::vector<std::string> disabled, bool verify, const std::string& dump_ir,
+         int opt_level, std::vector<std::pair<std::string, int64_t>> sizes) {
+        BuildSettings settings = settings_from(device, threads, progress, log, std::move(disabled),
+                                               verify, dump_ir, opt_level, std::move(sizes));
+        auto bytes = std::as_bytes(std::span(model.c_str(), model.size()));
+        return build_without_gil([&] { return load(bytes, settings); });
+      },
+      "model"_a, "device"_a, "threads"_a, "progress"_a.none(), "log"_a.none(), "disable_passes"_a,
+      "verify_passes"_a, "dump_ir"_a, "opt_level"_a, "sizes"_a);
 }

@@ -1,46 +1,47 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Redline: an inference engine. See load() and Session."""
+"""Redline: trained models, as fast as the hardware allows.
 
-import os
+    import redline
+    session = redline.load("model.onnx")
+    y = session.run({"x": x})["y"]
+"""
 
-from ._redline import Session as _Session
+import json as _json
+import os as _os
 
-__version__ = "0.1.0"
+from ._redline import Engine, Error, Session, __version__
+from . import _redline
 
-
-class Session:
-    """A model ready to run; made by load(). For one thread at a time."""
-
-    def __init__(self, session):
-        self._session = session
-
-    @property
-    def input_names(self):
-        return self._session.input_names
-
-    @property
-    def output_names(self):
-        return self._session.output_names
-
-    def run(self, inputs):
-        """{name: array} to {name: array}; sequences are lists, absent optionals None."""
-        names = self.input_names
-        unknown = sorted(set(inputs) - set(names))
-        if unknown:
-            raise ValueError(f"no input is called {unknown[0]!r}; the model's inputs are {names}")
-        missing = [name for name in names if name not in inputs]
-        if missing:
-            raise ValueError(f"the input {missing[0]!r} is missing")
-        outputs = self._session.run([inputs[name] for name in names])
-        return dict(zip(self.output_names, outputs, strict=True))
+__all__ = ["Engine", "Error", "Session", "build", "inspect", "load", "__version__"]
 
 
-def load(model, device="cpu"):
-    """A Session from ONNX: a path, bytes, or an onnx.ModelProto."""
-    if device not in ("cpu", "auto"):
-        raise ValueError(f"device {device!r} is not supported, expected 'cpu' or 'auto'")
-    if isinstance(model, (str, os.PathLike)):
-        with open(model, "rb") as file:
-            return Session(_Session(file.read(), os.fspath(model)))
-    content = model if isinstance(model, bytes) else model.SerializeToString()
-    return Session(_Session(content))
+def build(model, output=None, device="auto", *, threads=0, progress=None, log=None,
+          disable_passes=(), verify_passes=False, dump_ir="", opt_level=3, sizes=None):
+    """Builds an engine from a path, bytes or an onnx.ModelProto; bytes and paths of engines load.
+
+    output: where to save the engine. progress(phase, fraction) may return False to cancel.
+    log(severity, message) gets messages. sizes: {symbol: size} to optimise for.
+    Raises redline.Error with the reason."""
+    args = (device, threads, progress, log, list(disable_passes), verify_passes, dump_ir, opt_level,
+            list((sizes or {}).items()))
+    if hasattr(model, "SerializeToString"):
+        model = model.SerializeToString()
+    if isinstance(model, (bytes, bytearray, memoryview)):
+        engine = _redline.build_bytes(bytes(model), *args)
+    else:
+        engine = _redline.build_path(_os.fspath(model), *args)
+    if output is not None:
+        engine.save(_os.fspath(output))
+    return engine
+
+
+def load(model, device="auto", **options):
+    """A session for a model (built on the spot) or an engine: a path, bytes or an onnx.ModelProto.
+
+    Takes the options of build()."""
+    return build(model, device=device, **options).create_session()
+
+
+def inspect(engine):
+    """What an engine holds, as nested dicts and lists: steps, tactics, values, weights."""
+    return _json.loads(engine.inspect_json())

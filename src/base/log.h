@@ -6,25 +6,10 @@
 #include <string_view>
 #include <utility>
 
-#include "base/status.h"
+#include "redline/log.h"
+#include "redline/status.h"
 
 namespace redline {
-
-enum class Severity : uint8_t { kVerbose, kInfo, kWarning, kError };
-
-constexpr std::string_view severity_name(Severity severity) {
-  switch (severity) {
-    case Severity::kVerbose:
-      return "verbose";
-    case Severity::kInfo:
-      return "info";
-    case Severity::kWarning:
-      return "warning";
-    case Severity::kError:
-      return "error";
-  }
-  return "unknown";
-}
 
 // Where messages for people go; the library itself prints nothing. Passed as a parameter. Immutable
 // once made, so as thread-safe as its callback, which may be called from any thread that works for

@@ -9,7 +9,7 @@ namespace redline {
 Result<Plan> build_plan(Graph& graph, const TacticRegistry& tactics, ThreadPool& pool,
                         const BuildOptions& options) {
   REDLINE_ASSIGN(Plan plan, lower_graph(graph));
-  REDLINE_TRY(choose_tactics(plan, tactics, pool, options));
+  if (options.opt_level > 0) REDLINE_TRY(choose_tactics(plan, tactics, pool, options));
   return plan;
 }
 

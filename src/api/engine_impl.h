@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "base/log.h"
+#include "base/thread_pool.h"
+#include "plan/plan.h"
+#include "redline/redline.h"
+#include "runtime/executor.h"
+#include "tactics/tactic.h"
+
+namespace redline {
+
+// The registries come first: plan and executors point into them.
+struct Engine::Impl {
+  std::unique_ptr<OpRegistry> ops;
+  std::unique_ptr<TacticRegistry> tactics;
+  std::shared_ptr<ThreadPool> pool;
+  Logger logger;
+  EngineInfo info;
+  Plan plan;
+  std::vector<ValueInfo> inputs;
+  std::vector<ValueInfo> outputs;
+};
+
+}  // namespace redline
