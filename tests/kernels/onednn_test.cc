@@ -6,6 +6,7 @@
 #include <functional>
 #include <memory>
 #include <random>
+#include <thread>
 #include <vector>
 
 #include "kernels/cpu/onednn/onednn_module.h"
@@ -81,13 +82,10 @@ void run(const Primitive& primitive, const std::vector<float*>& pointers) {
   void* aligned = scratchpad.data();
   size_t space = scratchpad.size();
   std::align(64, static_cast<size_t>(info.scratchpad_bytes), aligned, space);
-  Execution* execution = nullptr;
   Error error = {};
-  ASSERT_EQ(api().execution_create(primitive, &execution, &error), Code::kOk) << error.text;
   for (int times = 0; times < 2; ++times) {
-    ASSERT_EQ(api().execute(*execution, slots.data(), aligned, &error), Code::kOk) << error.text;
+    ASSERT_EQ(api().execute(primitive, slots.data(), aligned, &error), Code::kOk) << error.text;
   }
-  api().execution_destroy(execution);
 }
 
 // `values`, laid out as `from`, in the layout `to`. Padding is filled with NaN before, so that a
@@ -735,13 +733,40 @@ TEST(Onednn, reference_code_only_when_allowed) {
 
 TEST(Onednn, null_pointers_are_refused_at_execution) {
   auto primitive = make(api().eltwise, EltwiseProblem{.src = desc({4}), .eltwise = Eltwise::kAbs});
-  Execution* execution = nullptr;
   Error error = {};
-  ASSERT_EQ(api().execution_create(*primitive, &execution, &error), Code::kOk);
   Floats x(4);
   void* const pointers[] = {x.data(), nullptr};
-  EXPECT_EQ(api().execute(*execution, pointers, nullptr, &error), Code::kInvalidArgument);
-  api().execution_destroy(execution);
+  EXPECT_EQ(api().execute(*primitive, pointers, nullptr, &error), Code::kInvalidArgument);
+}
+
+TEST(Onednn, threads_share_a_primitive) {
+  constexpr int64_t kSize = 48;
+  MatMul p;
+  p.src = p.weights = p.dst = desc({kSize, kSize});
+  auto primitive = make(api().matmul, p);
+  ASSERT_NE(primitive, nullptr);
+  PrimitiveInfo info;
+  api().info(*primitive, &info);
+  Floats identity(kSize * kSize, 0.f);
+  for (int64_t i = 0; i < kSize; ++i) identity[i * kSize + i] = 1;
+  const auto worker = [&](unsigned seed, int* wrong) {
+    Floats src = random_floats(kSize * kSize, seed), dst(src.size());
+    std::vector<char> scratchpad(static_cast<size_t>(info.scratchpad_bytes) + 64);
+    void* aligned = scratchpad.data();
+    size_t space = scratchpad.size();
+    std::align(64, static_cast<size_t>(info.scratchpad_bytes), aligned, space);
+    void* const pointers[] = {src.data(), identity.data(), dst.data()};
+    Error error = {};
+    for (int times = 0; times < 200; ++times) {
+      std::fill(dst.begin(), dst.end(), 0.f);
+      if (api().execute(*primitive, pointers, aligned, &error) != Code::kOk || dst != src) ++*wrong;
+    }
+  };
+  int wrong[4] = {};
+  std::vector<std::thread> threads;
+  for (unsigned i = 0; i < 4; ++i) threads.emplace_back(worker, i + 1, &wrong[i]);
+  for (std::thread& thread : threads) thread.join();
+  for (int count : wrong) EXPECT_EQ(count, 0);
 }
 
 TEST(Onednn, descriptors_say_what_they_are) {

@@ -5,11 +5,10 @@
 // Plain structs and raw pointers; nothing here allocates, throws or includes a oneDNN header.
 //
 // Use: make descriptors, create a primitive from a problem, ask it for the layouts it chose
-// (`args`), pack the weights once with a reorder, then one Execution for each session and
-// `execute` for each request.
+// (`arg`), pack the weights once with a reorder, then `execute` for each request.
 //
-// Threads: the table, descriptors and primitives are immutable and may be shared; an Execution
-// is used by one thread at a time. Every function may be called from several threads.
+// Threads: everything is immutable or thread-safe; a primitive may be executed by several threads
+// at once, each with its own scratchpad.
 
 #include <cstddef>
 #include <cstdint>
@@ -241,7 +240,6 @@ struct PrimitiveInfo {
 };
 
 struct Primitive;  // a compiled kernel for one problem
-struct Execution;  // a primitive's argument slots; one for each session and step
 
 struct Api {
   int32_t api_version;
@@ -279,13 +277,14 @@ struct Api {
 
   void (*info)(const Primitive& primitive, PrimitiveInfo* out);
   void (*arg)(const Primitive& primitive, int32_t index, Arg* out);
-  // Every Execution of a primitive is destroyed before it.
+  // While nothing executes it.
   void (*destroy)(Primitive* primitive);
 
-  Code (*execution_create)(const Primitive& primitive, Execution** out, Error* error);
-  // `pointers` holds arg_count pointers in the order of `arg`. Inputs are not written.
-  Code (*execute)(Execution& execution, void* const* pointers, void* scratchpad, Error* error);
-  void (*execution_destroy)(Execution* execution);
+  // `pointers` holds arg_count pointers in the order of `arg`. Inputs are not written. Nothing is
+  // allocated here after as many executions at once as ever; libdnnl itself makes a few small nodes
+  // and frees them.
+  Code (*execute)(const Primitive& primitive, void* const* pointers, void* scratchpad,
+                  Error* error);
 
   // Runs body(context, i, n) for i in [0, n) on the team of threads that the primitives run on, so
   // that other kernels do not wake a second pool while this one still spins. n is at most

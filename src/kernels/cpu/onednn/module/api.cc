@@ -222,17 +222,10 @@ Code guarded(const Problem& problem, const Options& options, Primitive** out, Er
   }
 }
 
-Code guarded_execution_create(const Primitive& primitive, Execution** out, Error* error) {
+Code guarded_execute(const Primitive& primitive, void* const* pointers, void* scratchpad,
+                     Error* error) {
   try {
-    return execution_create(primitive, out, error);
-  } catch (const std::bad_alloc&) {
-    return fail(Code::kOutOfMemory, error, "out of memory");
-  }
-}
-
-Code guarded_execute(Execution& execution, void* const* pointers, void* scratchpad, Error* error) {
-  try {
-    return execute(execution, pointers, scratchpad, error);
+    return execute(primitive, pointers, scratchpad, error);
   } catch (...) {
     return fail(Code::kInternal, error, "an exception inside oneDNN");
   }
@@ -266,9 +259,7 @@ const Api* table() {
       .info = primitive_info,
       .arg = primitive_arg,
       .destroy = primitive_destroy,
-      .execution_create = guarded_execution_create,
       .execute = guarded_execute,
-      .execution_destroy = execution_destroy,
       .parallel = parallel,
   };
   return &api;

@@ -55,6 +55,73 @@ const char* implementation(const_dnnl_primitive_desc_t desc) {
   return status == dnnl_success && name != nullptr ? name : "";
 }
 
+Code make_execution(const Primitive& primitive, std::unique_ptr<Execution>* out, Error* error) {
+  auto execution = std::make_unique<Execution>();
+  execution->primitive = &primitive;
+  if (Code code =
+          check(dnnl_stream_create(&execution->stream, cpu_engine(), dnnl_stream_default_flags),
+                error, "stream");
+      code != Code::kOk) {
+    return code;
+  }
+  for (const Stage& stage : primitive.stages) {
+    auto& args = execution->args.emplace_back();
+    args.reserve(stage.args.size());
+    for (const StageArg& arg : stage.args) {
+      dnnl_memory_t memory = nullptr;
+      const dnnl_status_t status =
+          dnnl_memory_create(&memory, &arg.desc, cpu_engine(), DNNL_MEMORY_NONE);
+      if (Code code = check(status, error, "memory object"); code != Code::kOk) return code;
+      args.push_back({arg.dnnl_arg, memory});
+    }
+  }
+  *out = std::move(execution);
+  return Code::kOk;
+}
+
+Code run_stages(Execution& execution, void* const* pointers, void* scratchpad, Error* error) {
+  const Primitive& primitive = *execution.primitive;
+  for (int64_t i = 0; i < primitive.tile.copies; ++i) {
+    std::memcpy(static_cast<char*>(scratchpad) + primitive.tile.offset + i * primitive.tile.bytes,
+                pointers[primitive.tile.slot], static_cast<size_t>(primitive.tile.bytes));
+  }
+  TeamSize team(primitive.threads);
+  for (size_t s = 0; s < primitive.stages.size(); ++s) {
+    const Stage& stage = primitive.stages[s];
+    const auto& args = execution.args[s];
+    for (size_t i = 0; i < args.size(); ++i) {
+      const StageArg& arg = stage.args[i];
+      void* base = arg.slot == StageArg::kScratchpad ? scratchpad : pointers[arg.slot];
+      dnnl_memory_set_data_handle(args[i].memory, static_cast<char*>(base) + arg.offset);
+    }
+    const dnnl_status_t status = dnnl_primitive_execute(stage.handle, execution.stream,
+                                                        static_cast<int>(args.size()), args.data());
+    if (Code code = check(status, error, "step"); code != Code::kOk) return code;
+  }
+  return Code::kOk;
+}
+
+std::unique_ptr<Execution> take_idle(const Primitive& primitive) {
+  for (auto& slot : primitive.idle) {
+    if (slot.load(std::memory_order_relaxed) == nullptr) continue;
+    if (Execution* taken = slot.exchange(nullptr, std::memory_order_acquire)) {
+      return std::unique_ptr<Execution>(taken);
+    }
+  }
+  return nullptr;
+}
+
+void put_idle(const Primitive& primitive, std::unique_ptr<Execution> execution) {
+  for (auto& slot : primitive.idle) {
+    Execution* empty = nullptr;
+    if (slot.compare_exchange_strong(empty, execution.get(), std::memory_order_release,
+                                     std::memory_order_relaxed)) {
+      execution.release();
+      return;
+    }
+  }
+}
+
 }  // namespace
 
 Stage::Stage(Stage&& other) noexcept
@@ -72,6 +139,10 @@ Execution::~Execution() {
     for (const dnnl_exec_arg_t& arg : stage) dnnl_memory_destroy(arg.memory);
   }
   if (stream != nullptr) dnnl_stream_destroy(stream);
+}
+
+Primitive::~Primitive() {
+  for (auto& slot : idle) delete slot.load();
 }
 
 Code make_attributes(const Options& options, dnnl_primitive_attr_t* out, Error* error) {
@@ -207,32 +278,7 @@ void primitive_arg(const Primitive& primitive, int32_t index, Arg* out) {
 
 void primitive_destroy(Primitive* primitive) { delete primitive; }
 
-Code execution_create(const Primitive& primitive, Execution** out, Error* error) {
-  auto execution = std::make_unique<Execution>();
-  execution->primitive = &primitive;
-  if (Code code =
-          check(dnnl_stream_create(&execution->stream, cpu_engine(), dnnl_stream_default_flags),
-                error, "stream");
-      code != Code::kOk) {
-    return code;
-  }
-  for (const Stage& stage : primitive.stages) {
-    auto& args = execution->args.emplace_back();
-    args.reserve(stage.args.size());
-    for (const StageArg& arg : stage.args) {
-      dnnl_memory_t memory = nullptr;
-      const dnnl_status_t status =
-          dnnl_memory_create(&memory, &arg.desc, cpu_engine(), DNNL_MEMORY_NONE);
-      if (Code code = check(status, error, "memory object"); code != Code::kOk) return code;
-      args.push_back({arg.dnnl_arg, memory});
-    }
-  }
-  *out = execution.release();
-  return Code::kOk;
-}
-
-Code execute(Execution& execution, void* const* pointers, void* scratchpad, Error* error) {
-  const Primitive& primitive = *execution.primitive;
+Code execute(const Primitive& primitive, void* const* pointers, void* scratchpad, Error* error) {
   for (size_t i = 0; i < primitive.slots.size(); ++i) {
     if (pointers[i] == nullptr) {
       return fail(Code::kInvalidArgument, error, "argument %zu of %zu of a oneDNN step is null", i,
@@ -243,26 +289,13 @@ Code execute(Execution& execution, void* const* pointers, void* scratchpad, Erro
     return fail(Code::kInvalidArgument, error, "a oneDNN step needs a scratchpad of %lld bytes",
                 static_cast<long long>(primitive.scratchpad_bytes));
   }
-  for (int64_t i = 0; i < primitive.tile.copies; ++i) {
-    std::memcpy(static_cast<char*>(scratchpad) + primitive.tile.offset + i * primitive.tile.bytes,
-                pointers[primitive.tile.slot], static_cast<size_t>(primitive.tile.bytes));
+  std::unique_ptr<Execution> execution = take_idle(primitive);
+  if (execution == nullptr) {
+    if (Code code = make_execution(primitive, &execution, error); code != Code::kOk) return code;
   }
-  TeamSize team(primitive.threads);
-  for (size_t s = 0; s < primitive.stages.size(); ++s) {
-    const Stage& stage = primitive.stages[s];
-    const auto& args = execution.args[s];
-    for (size_t i = 0; i < args.size(); ++i) {
-      const StageArg& arg = stage.args[i];
-      void* base = arg.slot == StageArg::kScratchpad ? scratchpad : pointers[arg.slot];
-      dnnl_memory_set_data_handle(args[i].memory, static_cast<char*>(base) + arg.offset);
-    }
-    const dnnl_status_t status = dnnl_primitive_execute(stage.handle, execution.stream,
-                                                        static_cast<int>(args.size()), args.data());
-    if (Code code = check(status, error, "step"); code != Code::kOk) return code;
-  }
-  return Code::kOk;
+  const Code code = run_stages(*execution, pointers, scratchpad, error);
+  put_idle(primitive, std::move(execution));
+  return code;
 }
-
-void execution_destroy(Execution* execution) { delete execution; }
 
 }  // namespace redline::kernels::onednn

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <array>
+#include <atomic>
 #include <vector>
 
 #include "kernels/cpu/onednn/module/convert.h"
@@ -43,16 +45,10 @@ struct Tile {
   int64_t copies = 0;
 };
 
-// Stages run one after the other. Most primitives have one.
-struct Primitive {
-  std::vector<ArgSlot> slots;
-  std::vector<Stage> stages;
-  Tile tile;
-  int64_t scratchpad_bytes = 0;
-  int threads = 1;
-};
+struct Primitive;
 
-// The stages' memory objects, made once, so that a request only sets their addresses.
+// The stages' memory objects, made once, so that a request only sets their addresses. Used by one
+// thread at a time.
 struct Execution {
   const Primitive* primitive = nullptr;
   dnnl_stream_t stream = nullptr;
@@ -62,6 +58,22 @@ struct Execution {
   ~Execution();
   Execution(const Execution&) = delete;
   Execution& operator=(const Execution&) = delete;
+};
+
+// Stages run one after the other. Most primitives have one.
+struct Primitive {
+  std::vector<ArgSlot> slots;
+  std::vector<Stage> stages;
+  Tile tile;
+  int64_t scratchpad_bytes = 0;
+  int threads = 1;
+  // Executions not in use. A thread takes one by an exchange and puts it back after.
+  mutable std::array<std::atomic<Execution*>, 16> idle = {};
+
+  Primitive() = default;
+  ~Primitive();
+  Primitive(const Primitive&) = delete;
+  Primitive& operator=(const Primitive&) = delete;
 };
 
 // Reserves `bytes` of the scratchpad, 64-byte aligned, and returns where.
@@ -74,8 +86,6 @@ Code add_stage(dnnl_primitive_desc_t primitive_desc, std::vector<StageArg> args,
 void primitive_info(const Primitive& primitive, PrimitiveInfo* out);
 void primitive_arg(const Primitive& primitive, int32_t index, Arg* out);
 void primitive_destroy(Primitive* primitive);
-Code execution_create(const Primitive& primitive, Execution** out, Error* error);
-Code execute(Execution& execution, void* const* pointers, void* scratchpad, Error* error);
-void execution_destroy(Execution* execution);
+Code execute(const Primitive& primitive, void* const* pointers, void* scratchpad, Error* error);
 
 }  // namespace redline::kernels::onednn
