@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ops/fused.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "ops/op.h"
+
+namespace redline {
+namespace {
+
+bool is_constant_node(const BodyNode& node) { return node.op->name == "constant"; }
+
+// Runs the rules of all nodes. `values` holds what is known of the inputs and receives the rest.
+Status infer_nodes(const Body& body, std::vector<Type>& types, std::vector<InferInput>& values,
+                   const std::function<Dim(std::string_view)>& make_symbol) {
+  // Room first: the inputs' records point at the types.
+  size_t total = static_cast<size_t>(body.num_inputs);
+  for (const BodyNode& node : body.nodes) total += static_cast<size_t>(node.num_outputs);
+  types.reserve(total);
+  std::vector<Tensor> constants;
+  constants.reserve(body.nodes.size());
+  for (const BodyNode& node : body.nodes) {
+    std::vector<InferInput> inputs;
+    for (int index : node.inputs) {
+      inputs.push_back(index < 0 ? InferInput{} : values[static_cast<size_t>(index)]);
+    }
+    InferContext context(*node.op, node.attrs, inputs, static_cast<size_t>(node.num_outputs));
+    context.make_symbol = make_symbol;
+    REDLINE_TRY(node.op->infer(context));
+    for (const Type& type : context.outputs()) {
+      types.push_back(type);
+      values.push_back({});
+    }
+    // The vector never grows beyond what was reserved, so earlier addresses stay.
+    for (size_t i = 0; i < values.size(); ++i) {
+      if (values[i].type == nullptr && i >= static_cast<size_t>(body.num_inputs))
+        values[i].type = &types[i];
+    }
+    if (is_constant_node(node)) {
+      for (const NamedAttr& attr : node.attrs.map(true)) {
+        if (const Tensor* tensor = std::get_if<Tensor>(&attr.value); tensor && tensor->defined()) {
+          constants.push_back(*tensor);
+          values.back().constant = &constants.back();
+        }
+      }
+    }
+  }
+  return {};
+}
+
+Status infer_fused(InferContext& c) {
+  const auto& body = c.attrs<FusedAttrs>().body;
+  if (body == nullptr) return c.error("has no body");
+  if (static_cast<size_t>(body->num_inputs) != c.num_inputs()) {
+    return c.error(str_cat("has ", c.num_inputs(), " inputs, its body takes ", body->num_inputs));
+  }
+  if (body->outputs.size() != c.num_outputs()) {
+    return c.error(
+        str_cat("has ", c.num_outputs(), " outputs, its body makes ", body->outputs.size()));
+  }
+  std::vector<Type> types;
+  std::vector<InferInput> values;
+  for (size_t i = 0; i < c.num_inputs(); ++i) {
+    types.push_back(c.has_input(i) ? c.type(i) : Type());
+    values.push_back({c.has_input(i) ? &c.type(i) : nullptr, c.constant(i), nullptr});
+  }
+  Status status = infer_nodes(*body, types, values, c.make_symbol);
+  if (!status.ok()) return status.with_context("fused");
+  for (size_t i = 0; i < body->outputs.size(); ++i) {
+    c.set_output(i, types[static_cast<size_t>(body->outputs[i])]);
+  }
+  return {};
+}
+
+Status reference_fused(ReferenceContext& c) {
+  const Body& body = *c.attrs<FusedAttrs>().body;
+  std::vector<HostValue> values;
+  std::vector<bool> present;
+  for (size_t i = 0; i < c.num_inputs(); ++i) {
+    present.push_back(c.has_input(i));
+    values.push_back(c.has_input(i) ? c.input_value(i) : HostValue());
+  }
+  for (const BodyNode& node : body.nodes) {
+    std::vector<const HostValue*> inputs;
+    for (int index : node.inputs) {
+      bool given = index >= 0 && present[static_cast<size_t>(index)];
+      inputs.push_back(given ? &values[static_cast<size_t>(index)] : nullptr);
+    }
+    REDLINE_ASSIGN(
+        std::vector<HostValue> results,
+        run_reference(*node.op, node.attrs, inputs, static_cast<size_t>(node.num_outputs)));
+    for (HostValue& result : results) {
+      values.push_back(std::move(result));
+      present.push_back(true);
+    }
+  }
+  for (size_t i = 0; i < body.outputs.size(); ++i) {
+    REDLINE_TRY(c.set_output_value(i, values[static_cast<size_t>(body.outputs[i])]));
+  }
+  return {};
+}
+
+}  // namespace
+
+const BodyNode* find_anchor(const Body& body) {
+  for (const BodyNode& node : body.nodes) {
+    if (!node.op->has(kTraitPointwise) && !is_constant_node(node)) return &node;
+  }
+  return nullptr;
+}
+
+Result<std::vector<Type>> infer_body(const Body& body, std::span<const Type> inputs,
+                                     std::span<const Tensor* const> constants) {
+  std::vector<Type> types(inputs.begin(), inputs.end());
+  std::vector<InferInput> values;
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    values.push_back({&inputs[i], i < constants.size() ? constants[i] : nullptr, nullptr});
+  }
+  int fresh = 0;
+  REDLINE_TRY(infer_nodes(body, types, values, [&fresh](std::string_view) {
+    return Dim::symbol("body" + std::to_string(fresh++));
+  }));
+  return types;
+}
+
+void register_op_fused(OpRegistry& registry) {
+  registry.add({.name = "fused",
+                .inputs = {{"inputs", Arity::kVariadic}},
+                .outputs = {{"outputs", Arity::kVariadic}},
+                .attrs = attrs_type<FusedAttrs>(),
+                .infer = infer_fused,
+                .reference = reference_fused});
+}
+
+}  // namespace redline
