@@ -315,6 +315,12 @@ const AttributeProto* Importer::attribute(const NodeProto& node, const Scope& sc
   return nullptr;
 }
 
+// Whether equal names mean equal sizes. Paddle and others write "?" or "-1" for any size at all.
+bool names_a_size(std::string_view name) {
+  return !name.empty() && name != "None" && name.front() != '-' && name.front() != '?' &&
+         name.front() != '*';
+}
+
 Result<Type> Importer::type(const TypeProto& proto, Graph& graph, std::string_view name) {
   switch (proto.kind) {
     case TypeProto::Kind::kTensor: {
@@ -330,7 +336,7 @@ Result<Type> Importer::type(const TypeProto& proto, Graph& graph, std::string_vi
         } else if (dim.kind == DimensionProto::Kind::kValue && dim.dim_value < -1) {
           return invalid_argument("size ", dim.dim_value, " at axis ", dims.size(),
                                   "; expected 0 or more");
-        } else if (dim.kind == DimensionProto::Kind::kParam && !dim.dim_param.empty()) {
+        } else if (dim.kind == DimensionProto::Kind::kParam && names_a_size(dim.dim_param)) {
           dims.push_back(Dim::symbol(std::string(dim.dim_param)));
         } else {
           dims.push_back(graph.fresh_symbol(name));  // exporters also write -1 for "any"

@@ -309,6 +309,13 @@ def test_symbols_that_must_agree():
     assert "n" in error_of(both.run, feeds)
 
 
+@pytest.mark.parametrize("name", ["?", "-1", "None", ""])
+def test_names_that_exporters_give_to_any_size_need_not_agree(name):
+    x, y = value("x", F32, (name, 3, name)), value("y", F32, (name, 3, name))
+    relu = redline.load(model([node("Relu", ["x"], ["y"])], inputs=[x], outputs=[y]))
+    assert relu.run({"x": np.zeros((2, 3, 4), np.float32)})["y"].shape == (2, 3, 4)
+
+
 @pytest.mark.parametrize("device", ["gpu", "", "cuda:99"])
 def test_device(device):
     assert device in error_of(lambda: redline.load(RELU, device=device))
