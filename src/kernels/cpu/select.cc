@@ -3,7 +3,9 @@
 #include "kernels/cpu/movement/movement.h"
 #include "kernels/cpu/norm/norm.h"
 #include "kernels/cpu/pointwise/program.h"
+#include "kernels/cpu/pool/pool.h"
 #include "kernels/cpu/reduce/reduce.h"
+#include "kernels/cpu/resize/resize.h"
 
 #define REDLINE_SELECT(Table, function, table)            \
   namespace sse4 {                                        \
@@ -25,6 +27,8 @@ namespace redline::kernels {
 REDLINE_SELECT(MovementKernels, movement_kernels, kMovement)
 REDLINE_SELECT(NormKernels, norm_kernels, kNorm)
 REDLINE_SELECT(PointwiseKernels, pointwise_kernels, kPointwise)
+REDLINE_SELECT(PoolKernels, pool_kernels, kPool)
+REDLINE_SELECT(ResizeKernels, resize_kernels, kResize)
 REDLINE_SELECT(ReduceKernels, reduce_kernels, kReduce)
 
 }  // namespace redline::kernels
