@@ -13,6 +13,7 @@
 #include "base/checked.h"
 #include "base/file_io.h"
 #include "base/mmap_file.h"
+#include "core/sub_byte.h"
 
 namespace redline {
 namespace {
@@ -301,7 +302,9 @@ Result<Tensor> read_numbers(std::span<const std::byte> data, const Header& heade
                             const Elements& elements, std::shared_ptr<const void> owner) {
   const size_t bytes = elements.bytes;
   const bool swapped = elements.swapped && bytes > 1;
-  const bool in_place = !header.fortran_order && !swapped && elements.dtype != DType::kBool;
+  const bool sub_byte = is_sub_byte(elements.dtype);
+  const bool in_place =
+      !header.fortran_order && !swapped && !sub_byte && elements.dtype != DType::kBool;
   const bool aligned = reinterpret_cast<uintptr_t>(data.data()) % bytes == 0;
   if (in_place && aligned && owner != nullptr && !data.empty()) {
     return Tensor::wrap(elements.dtype, header.dims, data.data(), std::move(owner));
@@ -317,6 +320,8 @@ Result<Tensor> read_numbers(std::span<const std::byte> data, const Header& heade
     std::byte* const to = out + static_cast<size_t>(target) * bytes;
     if (elements.dtype == DType::kBool) {
       *to = std::byte{*from != std::byte{0}};
+    } else if (sub_byte) {
+      *to = std::byte{widen_sub_byte(elements.dtype, std::to_integer<uint8_t>(*from))};
     } else if (swapped) {
       std::reverse_copy(from, from + bytes, to);
     } else {
@@ -385,7 +390,14 @@ Status write_npy(AtomicFile& file, const Tensor& tensor) {
   }
   REDLINE_TRY(file.write(npy_header(tensor.dtype(), tensor.dims(), width)));
   if (tensor.dtype() == DType::kString) return write_strings(file, tensor, width);
-  return file.write({static_cast<const std::byte*>(tensor.raw()), tensor.bytes()});
+  const std::span<const std::byte> bytes(static_cast<const std::byte*>(tensor.raw()),
+                                         tensor.bytes());
+  if (!is_sub_byte(tensor.dtype())) return file.write(bytes);
+  std::vector<std::byte> narrow(bytes.begin(), bytes.end());
+  for (std::byte& byte : narrow) {
+    byte = std::byte{narrow_sub_byte(tensor.dtype(), std::to_integer<uint8_t>(byte))};
+  }
+  return file.write(narrow);
 }
 
 }  // namespace

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/checked.h"
+#include "core/sub_byte.h"
 #include "onnx/onnx_fields_generated.h"
 #include "onnx/wire_format.h"
 
@@ -64,10 +65,7 @@ uint64_t count_values(const Runs& runs) {
   return count;
 }
 
-int elements_per_byte(DType dtype) {
-  const int bits = dtype_bits(dtype);
-  return bits < 8 ? 8 / bits : 1;
-}
+int elements_per_byte(DType dtype) { return is_sub_byte(dtype) ? 8 / dtype_bits(dtype) : 1; }
 
 // Bytes of `count` elements in raw data, sub-byte types packed. The count was checked before.
 std::optional<uint64_t> packed_bytes(DType dtype, int64_t count) {
@@ -79,13 +77,9 @@ std::optional<uint64_t> packed_bytes(DType dtype, int64_t count) {
 
 // Splits a packed byte, first element in the lowest bits.
 void unpack_byte(DType dtype, uint8_t packed, size_t count, uint8_t* out) {
-  const int bits = dtype_bits(dtype);
-  const bool is_signed = dtype == DType::kInt4 || dtype == DType::kInt2;
-  const auto sign = static_cast<uint8_t>(1 << (bits - 1));
-  const auto mask = static_cast<uint8_t>((1 << bits) - 1);
+  const auto width = static_cast<size_t>(dtype_bits(dtype));
   for (size_t i = 0; i < count; ++i) {
-    const auto element = static_cast<uint8_t>((packed >> (static_cast<int>(i) * bits)) & mask);
-    out[i] = is_signed ? static_cast<uint8_t>((element ^ sign) - sign) : element;
+    out[i] = widen_sub_byte(dtype, static_cast<uint8_t>(packed >> (i * width)));
   }
 }
 

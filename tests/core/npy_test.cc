@@ -164,6 +164,16 @@ TEST(Npy, OpaqueTypes) {
   EXPECT_EQ(read(npy_of("<f1", "(1,)", "\x38"))->dtype(), DType::kFloat8E5M2);
 }
 
+TEST_F(NpyFile, SubByteTypesLieAsMlDtypesKeepsThem) {
+  // ml_dtypes keeps -8 as 0x08 and ignores the high bits when it reads.
+  const auto tensor = read(npy_of("|V1", "(4,)", std::string("\x08\x0f\x17\xf8")), DType::kInt4);
+  EXPECT_EQ(values<int8_t>(tensor), (std::vector<int8_t>{-8, -1, 7, -8}));
+  ASSERT_TRUE(write_npy_file(path(), *tensor).ok());
+  EXPECT_EQ(read_text_file(path())->substr(128), "\x08\x0f\x07\x08");
+  const auto crumbs = read(npy_of("|V1", "(2,)", std::string("\x03\x05")), DType::kUInt2);
+  EXPECT_EQ(values<uint8_t>(crumbs), (std::vector<uint8_t>{3, 1}));
+}
+
 TEST(Npy, OtherVersionsAndSpellings) {
   std::string v2 = npy_of("<i4", "(1,)", bytes_of<int32_t>({7}));
   v2[6] = 2;
