@@ -3,7 +3,7 @@
 
 #include <algorithm>
 #include <unordered_map>
-#include <unordered_set>
+
 
 #include "ops/fused.h"
 
@@ -30,7 +30,6 @@ const Node* reader_in(const Graph* graph, const Use& use) {
 bool can_fuse(std::span<Node* const> nodes) {
   const Graph* graph = nodes.front()->graph();
   // Between the first and the last, whatever depends on the region must belong to it.
-  std::unordered_set<const Node*> dependent(nodes.begin(), nodes.end());
   bool started = false;
   size_t left = nodes.size();
   for (const auto& owned : graph->nodes()) {
