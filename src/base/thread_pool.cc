@@ -103,19 +103,30 @@ void ThreadPool::parallel_for_worker(int64_t count, int64_t grain,
                                      FunctionRef<void(int64_t, int64_t, int)> fn) {
   if (count <= 0) return;
   grain = std::max<int64_t>(grain, 1);
-  Slot* slot = nullptr;
-  if (count > grain && !workers_.empty() && !inside_loop) slot = claim_slot();
+  const bool shared = count > grain && !workers_.empty() && !inside_loop;
+  const auto open = [&](Slot* slot) {
+    slot->count = count;
+    slot->chunk = grain * ceil_div(ceil_div(count, grain), num_threads() * kChunksPerThread);
+    slot->fn = &fn;
+    slot->next.store(0, std::memory_order_relaxed);
+  };
+  if (const Team team = team_.load(std::memory_order_relaxed); team != nullptr && shared) {
+    // Always of the same size: a team that shrinks ends threads and starts them again.
+    Slot slot;
+    open(&slot);
+    team(
+        num_threads(),
+        [](void* context, int32_t i, int32_t) { work(*static_cast<Slot*>(context), i); }, &slot);
+    return;
+  }
+  Slot* slot = shared ? claim_slot() : nullptr;
   if (slot == nullptr) {
     const bool outer = std::exchange(inside_loop, true);
     fn(0, count, 0);
     inside_loop = outer;
     return;
   }
-  const int64_t grains = ceil_div(count, grain);
-  slot->count = count;
-  slot->chunk = grain * ceil_div(grains, num_threads() * kChunksPerThread);
-  slot->fn = &fn;
-  slot->next.store(0, std::memory_order_relaxed);
+  open(slot);
   slot->state.store(kOpen);
   wake(ceil_div(count, slot->chunk) - 1);
 

@@ -29,6 +29,15 @@ class ThreadPool {
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
 
+  // Another library's threads: runs body(context, i, n) for each i in [0, n), n <= threads, at once
+  // and returns when all are done.
+  using Team = void (*)(int32_t threads, void (*body)(void* context, int32_t i, int32_t n),
+                        void* context);
+  // Loops that begin after this run on `team` instead of the pool's own workers, which sleep. For a
+  // library whose threads spin between its calls and would take the cores from ours: two teams that
+  // alternate need 1.5 times as long as one, and stall for milliseconds. Thread-safe.
+  void use_team(Team team) { team_.store(team, std::memory_order_relaxed); }
+
   int num_threads() const { return static_cast<int>(workers_.size()) + 1; }
 
   // Calls fn(begin, end) on ranges that cover [0, count) once; each begins at a multiple of
@@ -67,6 +76,7 @@ class ThreadPool {
   alignas(64) std::atomic<int> epoch_{0};  // changes with each opened loop
   std::atomic<int> sleepers_{0};
   std::atomic<bool> stop_{false};
+  std::atomic<Team> team_{nullptr};
   std::vector<std::thread> workers_;
 };
 

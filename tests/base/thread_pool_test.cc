@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <sched.h>
 
+#include <array>
 #include <atomic>
 #include <chrono>
 #include <cstdlib>
@@ -165,6 +166,33 @@ TEST(ThreadPool, DoesNotAllocateAfterWarmUp) {
   const int64_t before = allocations.load();
   for (int round = 0; round < 100; ++round) loop();
   EXPECT_EQ(allocations.load() - before, 0);
+}
+
+std::atomic<int> team_runs{0};
+
+void run_in_order(int32_t threads, void (*body)(void* context, int32_t i, int32_t n),
+                  void* context) {
+  ++team_runs;
+  for (int32_t i = 0; i < threads; ++i) body(context, i, threads);
+}
+
+TEST(ThreadPool, LoopsRunOnTheTeamOnceGiven) {
+  const auto pool = make_pool(3);
+  pool->use_team(run_in_order);
+  team_runs = 0;
+  std::array<int, 101> seen = {};
+  int nested = 0;
+  pool->parallel_for_worker(101, 1, [&](int64_t begin, int64_t end, int worker) {
+    EXPECT_LT(worker, 3);
+    for (int64_t i = begin; i < end; ++i) ++seen[static_cast<size_t>(i)];
+    pool->parallel_for(10, 1,
+                       [&](int64_t from, int64_t to) { nested += static_cast<int>(to - from); });
+  });
+  for (int times : seen) EXPECT_EQ(times, 1);
+  EXPECT_EQ(team_runs.load(), 1);  // the nested loops are plain calls
+  EXPECT_EQ(nested % 10, 0);
+  pool->parallel_for(1, 1, [](int64_t, int64_t) {});
+  EXPECT_EQ(team_runs.load(), 1);  // too short to share
 }
 
 TEST(ThreadPool, SizeIsChecked) {

@@ -286,9 +286,10 @@ struct Api {
   Code (*execute)(const Primitive& primitive, void* const* pointers, void* scratchpad,
                   Error* error);
 
-  // Runs body(context, i, n) for i in [0, n) on the team of threads that the primitives run on, so
-  // that other kernels do not wake a second pool while this one still spins. n is at most
-  // `threads`.
+  // Runs body(context, i, n) for i in [0, n), n <= threads, on the threads that the primitives run
+  // on. They spin after a step, so other kernels belong on them too:
+  // ThreadPool::use_team(parallel). Always pass the same count: a team that shrinks ends threads
+  // and starts them again.
   void (*parallel)(int32_t threads, void (*body)(void* context, int32_t i, int32_t n),
                    void* context);
 };
