@@ -17,7 +17,7 @@
 namespace redline {
 namespace {
 
-constexpr int kOldestOpset = 7;
+constexpr int kOldestOpset = 6;
 constexpr int kMaxFunctionDepth = 64;
 
 std::string qualified(std::string_view domain, std::string_view op_type) {

@@ -2,13 +2,45 @@
 #include "ops/pointwise.h"
 
 #include "onnx/import_rule.h"
+#include "ops/reshape.h"
 
 namespace redline {
 namespace {
 
+// Before opset 7 the axes of the second operand, when it broadcasts, begin at `axis` of the first
+// (without one they are the last, as ever); the slope of PRelu lies along the channels.
+Result<Value*> second_operand_before_7(ImportContext& c) {
+  Value* a = c.input(0);
+  Value* b = c.input(1);
+  if (a == nullptr || b == nullptr) return invalid_argument(c.op_type(), ": an input is missing");
+  bool slope = c.op_type() == "PRelu";
+  if (!slope && (c.int_attr("broadcast") == 0 || !c.has_attr("axis"))) return b;
+  if (!a->shape().has_rank() || !b->shape().has_rank()) {
+    return c.unsupported_here("operands of unknown rank, broadcast before opset 7");
+  }
+  int rank = a->shape().rank();
+  if (slope && (b->shape().rank() != 1 || rank < 2)) return b;
+  int64_t axis = slope ? 1 : c.int_attr("axis");
+  if (axis < 0) axis += rank;
+  int64_t after = rank - axis - b->shape().rank();
+  if (axis < 0 || after < 0) {
+    return invalid_argument("attribute 'axis' is ", c.int_attr("axis"), ", but the operands have ",
+                            rank, " and ", b->shape().rank(), " axes");
+  }
+  if (after == 0) return b;
+  std::vector<int64_t> sizes(static_cast<size_t>(b->shape().rank()), 0);  // 0 keeps a size
+  sizes.insert(sizes.end(), static_cast<size_t>(after), 1);
+  return c.emit("reshape", {b, c.constant_ints(sizes)}, ReshapeAttrs{});
+}
+
 Status import_row(ImportContext& c) {
   for (const PointwiseRow& row : pointwise_rows()) {
-    if (row.onnx_name == c.op_type()) return c.import_same(row.name);
+    if (row.onnx_name != c.op_type()) continue;
+    if (c.opset() >= 7 || c.num_inputs() != 2) return c.import_same(row.name);
+    REDLINE_ASSIGN(Value * b, second_operand_before_7(c));
+    REDLINE_ASSIGN(Value * value, c.emit(row.name, {c.input(0), b}));
+    c.set_output(0, value);
+    return {};
   }
   return internal_error(c.op_type(), " is not in the pointwise table");
 }
