@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "core/tensor.h"
+
+namespace redline {
+
+// How far an element e of the expected tensor may be missed:
+// relative * |e| + to_largest * (largest finite |e| of the tensor).
+struct Tolerance {
+  double relative = 0;
+  double to_largest = 0;
+};
+
+// Distance of 1 to the next value; 0 for types that are compared exactly.
+double dtype_epsilon(DType dtype);
+
+// What rounding in another order may change when each element sums `reduction_length` products,
+// accumulated in f32 (f64 for f64) and rounded to `dtype` once.
+Tolerance rounding_tolerance(DType dtype, int64_t reduction_length = 1);
+
+// OK, or what differs most: kind, type, sizes, or the worst element with its place. NaN matches
+// NaN, infinities match themselves. With a zero tolerance elements are compared as numbers.
+Status compare_tensors(const Tensor& expected, const Tensor& actual, const Tolerance& tolerance);
+// Tensors inside are compared to rounding_tolerance of their own type.
+Status compare_values(const HostValue& expected, const HostValue& actual,
+                      int64_t reduction_length = 1);
+
+}  // namespace redline
