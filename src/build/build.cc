@@ -3,11 +3,26 @@
 
 #include "build/choose_tactics.h"
 #include "build/lower.h"
+#include "passes/pass.h"
 
 namespace redline {
+namespace {
+
+Status optimise(Graph& graph, const BuildOptions& options) {
+  PassOptions pass_options;
+  pass_options.disabled = options.disabled_passes;
+  pass_options.verify_results = options.verify_passes;
+  pass_options.symbol_values.insert(options.symbol_values.begin(), options.symbol_values.end());
+  pass_options.dump_folder = options.dump_ir;
+  pass_options.logger = options.logger;
+  return run_passes(graph, *make_pass_registry(), pipeline(), pass_options).status();
+}
+
+}  // namespace
 
 Result<Plan> build_plan(Graph& graph, const TacticRegistry& tactics, ThreadPool& pool,
                         const BuildOptions& options) {
+  if (options.opt_level > 0) REDLINE_TRY(optimise(graph, options));
   REDLINE_ASSIGN(Plan plan, lower_graph(graph));
   if (options.opt_level > 0) REDLINE_TRY(choose_tactics(plan, tactics, pool, options));
   return plan;

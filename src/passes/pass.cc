@@ -3,6 +3,8 @@
 
 #include <algorithm>
 #include <chrono>
+#include <filesystem>
+#include <system_error>
 
 #include "base/file_io.h"
 #include "ir/text.h"
@@ -116,6 +118,13 @@ Result<std::vector<PassReport>> run_passes(Graph& graph, const PassRegistry& reg
       std::string names;
       for (const Pass* pass : registry.all()) names += (names.empty() ? "" : ", ") + pass->name;
       return invalid_argument("no pass is named '", name, "'; the passes are ", names);
+    }
+  }
+  if (!options.dump_folder.empty()) {
+    std::error_code problem;
+    std::filesystem::create_directories(options.dump_folder, problem);
+    if (problem) {
+      return io_error("cannot make the folder '", options.dump_folder, "': ", problem.message());
     }
   }
   PassContext context{options};

@@ -25,7 +25,7 @@ struct PassOptions {
   // the symbols' values, and compares. Slow.
   bool verify_results = false;
   SymbolValues symbol_values;
-  // A folder (made by the caller) for the graph after each pass that changed it; empty: none.
+  // A folder, made if need be, for the graph after each pass that changed it; empty: none.
   std::string dump_folder;
   Logger logger;
 };
