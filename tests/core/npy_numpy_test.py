@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Arrays that NumPy and ml_dtypes write go through npy_copy and come back equal."""
+"""Arrays that NumPy and ml_dtypes write as .npy or .npz go through npy_copy and come back equal."""
 
 import pathlib
 import subprocess
@@ -30,6 +30,9 @@ SHAPES = [(), (0,), (1,), (7,), (2, 3), (3, 0, 2), (2, 3, 4, 5)]
 def round_trip(tool, folder, array, *dtype):
     source, target = folder / "a.npy", folder / "b.npy"
     np.save(source, array)
+    if dtype == ("npz",):
+        source = folder / "a.npz"
+        np.savez(source, first=np.zeros(3), second=array)
     subprocess.run([tool, source, target, *dtype], check=True)
     return np.load(target)
 
@@ -49,6 +52,7 @@ def main():
             cases += [(np.asfortranarray(a), ()) for a, _ in cases]
             words = ["", "a", "gr\u00fcn", "\u6587\u5b57", "\U0001f600" * 3]
             cases.append((random.choice(np.array(words), shape).astype("U7"), ()))
+            cases += [(array, ("npz",)) for array, _ in cases[::7]]
             for dtype, kind in OPAQUE.items():
                 lowest = -2 if dtype in ("i2", "i4") else 0
                 cases.append((random.integers(lowest, 2, shape).astype(kind), (dtype,)))
