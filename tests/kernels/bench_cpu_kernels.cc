@@ -3,31 +3,40 @@
 // each output written once) beside the rate of a plain copy of the same size.
 //   bench_cpu_kernels [sse4|avx2|avx512] [filter]
 #include <algorithm>
-#include <chrono>
 #include <cstdio>
 #include <cstring>
+#include <ctime>
 #include <functional>
 #include <string>
 #include <vector>
 
+#include "kernels/cpu/gemm/gemm.h"
 #include "kernels/cpu/movement/movement.h"
 #include "kernels/cpu/norm/norm.h"
 #include "kernels/cpu/pointwise/program.h"
+#include "kernels/cpu/pool/pool.h"
 #include "kernels/cpu/reduce/reduce.h"
+#include "kernels/cpu/resize/resize.h"
 
 namespace redline::kernels {
 namespace {
 
+// Processor time of this thread, so that a shared machine disturbs less.
+double seconds_now() {
+  timespec t;
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+  return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
+}
+
 // The median of at least 7 runs and 50 ms, in seconds.
 double time_of(const std::function<void()>& f) {
-  using Clock = std::chrono::steady_clock;
   f();
   std::vector<double> times;
-  const auto start = Clock::now();
-  while (times.size() < 7 || Clock::now() - start < std::chrono::milliseconds(50)) {
-    const auto t = Clock::now();
+  const double start = seconds_now();
+  while (times.size() < 7 || seconds_now() - start < 0.05) {
+    const double t = seconds_now();
     f();
-    times.push_back(std::chrono::duration<double>(Clock::now() - t).count());
+    times.push_back(seconds_now() - t);
     if (times.size() > 100000) break;
   }
   std::nth_element(times.begin(), times.begin() + times.size() / 2, times.end());
@@ -200,11 +209,121 @@ void bench_movement(const Bench& bench) {
   });
 }
 
+void bench_planes(const Bench& bench) {
+  const auto x = ramp(64 * 112 * 112), weights = ramp(64 * 25);
+  std::vector<float> y(4 * x.size());
+  const PoolKernels& k = pool_kernels(bench.isa);
+  const Window2d half{.height = 112,
+                      .width = 112,
+                      .out_height = 56,
+                      .out_width = 56,
+                      .kernel_y = 3,
+                      .kernel_x = 3,
+                      .stride_y = 2,
+                      .stride_x = 2,
+                      .pad_top = 1,
+                      .pad_left = 1,
+                      .pad_bottom = 1,
+                      .pad_right = 1};
+  const int64_t bytes = 5 * 64 * 112 * 112;
+  bench.report("max_pool 3x3/2 64x112x112", bytes,
+               [&] { k.max_pool(half, x.data(), y.data(), 0, 64); });
+  bench.report("average_pool 3x3/2 64x112x112", bytes,
+               [&] { k.average_pool(half, false, x.data(), y.data(), 0, 64); });
+  for (int64_t size : {3, 5}) {
+    Window2d w{.height = 56,
+               .width = 56,
+               .out_height = 56,
+               .out_width = 56,
+               .kernel_y = size,
+               .kernel_x = size,
+               .pad_top = size / 2,
+               .pad_left = size / 2};
+    const Depthwise2dArgs a{
+        .window = w, .x = x.data(), .weights = weights.data(), .y = y.data(), .channels = 64};
+    bench.report("depthwise " + std::to_string(size) + "x" + std::to_string(size) + " 64x56x56",
+                 8 * 64 * 56 * 56, [&] { k.depthwise_conv(a, 0, 64); });
+  }
+  std::vector<int32_t> rows, columns, next;
+  std::vector<float> weight;
+  for (int i = 0; i < 112; ++i) {
+    rows.push_back(i / 2);
+    next.push_back(std::min(i / 2 + 1, 55));
+    weight.push_back(i % 2 ? 0.25f : 0.75f);
+  }
+  NearestArgs n{.x = x.data(),
+                .y = y.data(),
+                .height = 56,
+                .width = 56,
+                .out_height = 112,
+                .out_width = 112,
+                .rows = rows.data(),
+                .columns = rows.data(),
+                .repeat = 2};
+  const ResizeKernels& r = resize_kernels(bench.isa);
+  bench.report("nearest x2 64x56x56", bytes, [&] { r.nearest(n, 0, 64 * 112); });
+  n.repeat = 0;
+  bench.report("nearest by table 64x56x56", bytes, [&] { r.nearest(n, 0, 64 * 112); });
+  const LinearArgs l{.x = x.data(),
+                     .y = y.data(),
+                     .height = 56,
+                     .width = 56,
+                     .out_height = 112,
+                     .out_width = 112,
+                     .rows0 = rows.data(),
+                     .rows1 = next.data(),
+                     .row_weights = weight.data(),
+                     .columns0 = rows.data(),
+                     .columns1 = next.data(),
+                     .column_weights = weight.data()};
+  bench.report("linear x2 64x56x56", bytes, [&] { r.linear(l, 0, 64 * 112); });
+}
+
+void bench_products(const Bench& bench) {
+  const GemmKernels& k = gemm_kernels(bench.isa);
+  for (int64_t size : {128, 384, 1024}) {
+    const auto a = ramp(size * size);
+    std::vector<float> packed(k.packed_elems(size, size)), c(size * size);
+    k.pack(a.data(), size, false, size, size, packed.data());
+    const GemmArgs g{.a = a.data(),
+                     .packed_b = packed.data(),
+                     .c = c.data(),
+                     .m = size,
+                     .n = size,
+                     .k = size,
+                     .lda = size,
+                     .ldc = size};
+    const std::string name = "gemm " + std::to_string(size);
+    if (name.find(bench.filter) == std::string::npos) continue;
+    const double seconds = time_of([&] { k.gemm(g, 0, k.units(size, size)); });
+    std::printf("%-44s %9.1f us %7.1f GFLOP/s\n", name.c_str(), seconds * 1e6,
+                2e-9 * static_cast<double>(size * size * size) / seconds);
+  }
+  const int64_t n = 4096, depth = 4096;
+  const auto b = ramp(n * depth);
+  std::vector<float> c(4 * n);
+  for (int64_t m : {1, 4}) {
+    const GemvArgs g{.a = b.data(),
+                     .b = b.data(),
+                     .c = c.data(),
+                     .m = m,
+                     .n = n,
+                     .k = depth,
+                     .lda = depth,
+                     .ldb = depth,
+                     .ldc = n};
+    bench.report("gemv " + std::to_string(m) + "x4096x4096", 4 * n * depth,
+                 [&] { k.gemv(g, 0, n); });
+  }
+}
+
 void run(const Bench& bench) {
   for (int64_t n : {16384, 200704, 8000000}) bench_unary(bench, n);
   bench_programs(bench);
   bench_rows(bench);
   bench_movement(bench);
+  bench_planes(bench);
+  bench_products(bench);
 }
 
 }  // namespace

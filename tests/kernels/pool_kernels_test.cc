@@ -164,6 +164,9 @@ TEST(Pool, WindowsThatDoNotFitAreRefused) {
   EXPECT_STREQ(window2d_error(w), "window: a pad is not in 0..2^31");
   w.pad_left = 0;
   w.kernel_x = 3000;
+  EXPECT_STREQ(window2d_error(w), "window: a kernel dim is above 1024");
+  w.kernel_x = 1000;
+  w.kernel_y = 100;
   EXPECT_STREQ(window2d_error(w),
                "window: the rows that 64 output columns need do not fit in 64 KB");
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The tables that the *.isa.cc files define in each instruction set's namespace.
+#include "kernels/cpu/gemm/gemm.h"
 #include "kernels/cpu/movement/movement.h"
 #include "kernels/cpu/norm/norm.h"
 #include "kernels/cpu/pointwise/program.h"
@@ -24,6 +25,7 @@
 
 namespace redline::kernels {
 
+REDLINE_SELECT(GemmKernels, gemm_kernels, kGemm)
 REDLINE_SELECT(MovementKernels, movement_kernels, kMovement)
 REDLINE_SELECT(NormKernels, norm_kernels, kNorm)
 REDLINE_SELECT(PointwiseKernels, pointwise_kernels, kPointwise)

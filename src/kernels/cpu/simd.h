@@ -87,6 +87,10 @@ REDLINE_INLINE I sra(I a) {
   return _mm512_srai_epi32(a, N);
 }
 REDLINE_INLINE F gather(const float* p, I idx) { return _mm512_i32gather_ps(idx, p, 4); }
+REDLINE_INLINE F even(F a, F b) {  // lanes 0, 2, 4 ... of a then b
+  const I idx = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+  return _mm512_permutex2var_ps(a, idx, b);
+}
 
 using D = __m512d;
 REDLINE_INLINE D dset1(double x) { return _mm512_set1_pd(x); }
@@ -172,6 +176,10 @@ REDLINE_INLINE I sra(I a) {
   return _mm256_srai_epi32(a, N);
 }
 REDLINE_INLINE F gather(const float* p, I idx) { return _mm256_i32gather_ps(p, idx, 4); }
+REDLINE_INLINE F even(F a, F b) {  // lanes 0, 2, 4 ... of a then b
+  const __m256 mixed = _mm256_shuffle_ps(a, b, 0x88);
+  return _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(mixed), 0xd8));
+}
 
 using D = __m256d;
 REDLINE_INLINE D dset1(double x) { return _mm256_set1_pd(x); }
@@ -263,6 +271,8 @@ REDLINE_INLINE F gather(const float* p, I idx) {
   return _mm_setr_ps(p[_mm_extract_epi32(idx, 0)], p[_mm_extract_epi32(idx, 1)],
                      p[_mm_extract_epi32(idx, 2)], p[_mm_extract_epi32(idx, 3)]);
 }
+
+REDLINE_INLINE F even(F a, F b) { return _mm_shuffle_ps(a, b, 0x88); }  // lanes 0, 2 of a then b
 
 using D = __m128d;
 REDLINE_INLINE D dset1(double x) { return _mm_set1_pd(x); }

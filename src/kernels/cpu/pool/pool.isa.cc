@@ -23,6 +23,14 @@ WindowStrip fit_strip(const Window2d& w, int64_t rows) {
   return window_strip(w, columns);
 }
 
+REDLINE_INLINE void store_at_most(float* p, F v, int64_t n) {
+  if (n >= kLanes) {
+    store(p, v);
+  } else if (n > 0) {
+    store_n(p, v, static_cast<int>(n));
+  }
+}
+
 // The columns first_column + i, i < n, of a row (null: all padding) into the phases of `out`.
 void split_row(const Window2d& w, const WindowStrip& strip, const float* row, int64_t first_column,
                float padding, float* out) {
@@ -39,16 +47,26 @@ void split_row(const Window2d& w, const WindowStrip& strip, const float* row, in
     const int64_t to =
         first >= w.width ? from
                          : at_least(from, at_most(pitch, (w.width - first + stride - 1) / stride));
-    for (int64_t i = 0; i < from; ++i) phase[i] = padding;
+    // Whole vectors throughout: each part may overwrite the start of the next, which follows. Up to
+    // a vector at the end of the pitch stays unset; only lanes past the last output read it.
+    const F pad = set1(padding);
+    for (int64_t i = 0; i < from; i += kLanes) store_at_most(phase + i, pad, pitch - i);
     const float* src = row + first;
+    int64_t i = from;
     if (stride == 1) {
-      for (int64_t i = from; i < to; ++i) phase[i] = src[i];
-    } else if (stride == 2) {
-      for (int64_t i = from; i < to; ++i) phase[i] = src[2 * i];
+      for (; i + kLanes <= to; i += kLanes) store(phase + i, load(src + i));
+      if (i < to) {
+        const int left = static_cast<int>(to - i);
+        store_at_most(phase + i, load_n_or(src + i, left, pad), pitch - i);
+        i += kLanes;
+      }
     } else {
-      for (int64_t i = from; i < to; ++i) phase[i] = src[stride * i];
+      if (stride == 2)
+        for (; first + 2 * (i + kLanes) <= w.width; i += kLanes)
+          store_at_most(phase + i, even(load(src + 2 * i), load(src + 2 * i + kLanes)), pitch - i);
+      for (; i < to; ++i) phase[i] = src[stride * i];
     }
-    for (int64_t i = to; i < pitch; ++i) phase[i] = padding;
+    for (; i + kLanes <= pitch; i += kLanes) store(phase + i, pad);
   }
 }
 
@@ -71,57 +89,87 @@ void fill_ring(const Window2d& w, const WindowStrip& strip, const float* plane,
   ring->next = first + rows;
 }
 
-template <int N>
-struct Count {
-  static constexpr int value = N;
+// Where the window's elements lie in the ring for one output row: element (i, j) of output ox is
+// rows[i][taps[j] + ox].
+struct Taps {
+  const float* rows[kMaxWindowKernel];
+  int32_t taps[kMaxWindowKernel];
 };
 
-// Folds the window's elements of each output of one row: finish(acc, column) gives the result.
-template <class Start, class Step, class Finish>
-REDLINE_INLINE void fold_windows(const Window2d& w, const WindowStrip& strip, const RowRing& ring,
-                                 int64_t oy, int64_t columns, float* y, Start start, Step step,
-                                 Finish finish) {
-  const int64_t rows = window_rows(w);
-  int64_t ox = 0;
-  const auto group = [&](auto vectors) {
-    constexpr int kVectors = decltype(vectors)::value;
-    F acc[kVectors];
-    for (int v = 0; v < kVectors; ++v) acc[v] = start;
-    for (int64_t i = 0; i < w.kernel_y; ++i) {
-      const int64_t slot = (oy * w.stride_y + i * w.dilation_y) % rows;
-      const float* row = ring.rows + slot * strip.row_pitch + ox;
-      for (int64_t j = 0; j < w.kernel_x; ++j) {
-        const int64_t tap = j * w.dilation_x;
-        const float* src = row + tap % w.stride_x * strip.phase_pitch + tap / w.stride_x;
-        const int64_t element = i * w.kernel_x + j;
-        for (int v = 0; v < kVectors; ++v) acc[v] = step(acc[v], load(src + v * kLanes), element);
-      }
-    }
-    for (int v = 0; v < kVectors; ++v) {
-      const int64_t at = ox + v * kLanes, left = columns - at;
-      if (left >= kLanes) {
-        store(y + at, finish(acc[v], at, kLanes));
-      } else if (left > 0) {
-        store_n(y + at, finish(acc[v], at, static_cast<int>(left)), static_cast<int>(left));
-      }
-    }
-    ox += kVectors * kLanes;
-  };
-  while (columns - ox >= 4 * kLanes) group(Count<4>{});
-  while (ox < columns) group(Count<1>{});
+void place_taps(const Window2d& w, const WindowStrip& strip, Taps* taps) {
+  for (int64_t j = 0; j < w.kernel_x; ++j) {
+    const int64_t column = j * w.dilation_x;
+    taps->taps[j] =
+        static_cast<int32_t>(column % w.stride_x * strip.phase_pitch + column / w.stride_x);
+  }
 }
 
-// visit(ring, strip, first output column, columns, oy) for each strip and row of a plane.
+void place_rows(const Window2d& w, const WindowStrip& strip, const RowRing& ring, int64_t oy,
+                Taps* taps) {
+  const int64_t rows = window_rows(w);
+  int64_t slot = oy * w.stride_y % rows;
+  for (int64_t i = 0; i < w.kernel_y; ++i) {
+    taps->rows[i] = ring.rows + slot * strip.row_pitch;
+    slot += w.dilation_y;
+    if (slot >= rows) slot -= rows;
+  }
+}
+
+// Folds the window's elements for Vectors vectors of outputs from column ox.
+template <int Vectors, class Start, class Step, class Finish>
+REDLINE_INLINE void fold_group(const Window2d& w, const Taps& taps, int64_t ox, int64_t columns,
+                               float* y, Start start, Step step, Finish finish) {
+  F acc[Vectors];
+  for (int v = 0; v < Vectors; ++v) acc[v] = start;
+  int64_t element = 0;
+  for (int64_t i = 0; i < w.kernel_y; ++i) {
+    const float* row = taps.rows[i] + ox;
+    for (int64_t j = 0; j < w.kernel_x; ++j, ++element) {
+      const float* src = row + taps.taps[j];
+      for (int v = 0; v < Vectors; ++v) acc[v] = step(acc[v], load(src + v * kLanes), element);
+    }
+  }
+  for (int v = 0; v < Vectors; ++v) {
+    const int64_t at = ox + v * kLanes, left = columns - at;
+    if (left >= kLanes) {
+      store(y + at, finish(acc[v], at, kLanes));
+    } else if (left > 0) {
+      store_n(y + at, finish(acc[v], at, static_cast<int>(left)), static_cast<int>(left));
+    }
+  }
+}
+
+// All outputs of one row of a strip; finish(acc, column, lanes) gives the result.
+template <class Start, class Step, class Finish>
+REDLINE_INLINE void fold_windows(const Window2d& w, const Taps& taps, int64_t columns, float* y,
+                                 Start start, Step step, Finish finish) {
+  int64_t ox = 0;
+  for (; columns - ox > 3 * kLanes; ox += 4 * kLanes)
+    fold_group<4>(w, taps, ox, columns, y, start, step, finish);
+  const int64_t left = columns - ox;
+  if (left > 2 * kLanes) {
+    fold_group<3>(w, taps, ox, columns, y, start, step, finish);
+  } else if (left > kLanes) {
+    fold_group<2>(w, taps, ox, columns, y, start, step, finish);
+  } else if (left > 0) {
+    fold_group<1>(w, taps, ox, columns, y, start, step, finish);
+  }
+}
+
+// visit(taps, first output column, columns, oy) for each strip and row of a plane.
 template <class Visit>
 REDLINE_INLINE void for_rows(const Window2d& w, const float* plane, float padding, Visit visit) {
   const WindowStrip strip = fit_strip(w, window_rows(w));
   RowRing ring;
+  Taps taps;
+  place_taps(w, strip, &taps);
   for (int64_t ox = 0; ox < w.out_width; ox += strip.out_columns) {
     const int64_t columns = at_most(strip.out_columns, w.out_width - ox);
     ring.next = -w.pad_top;
     for (int64_t oy = 0; oy < w.out_height; ++oy) {
       fill_ring(w, strip, plane, ox * w.stride_x - w.pad_left, oy, padding, &ring);
-      visit(ring, strip, ox, columns, oy);
+      place_rows(w, strip, ring, oy, &taps);
+      visit(taps, ox, columns, oy);
     }
   }
 }
@@ -129,11 +177,10 @@ REDLINE_INLINE void for_rows(const Window2d& w, const float* plane, float paddin
 void max_pool(const Window2d& w, const float* x, float* y, int64_t begin, int64_t end) {
   for (int64_t p = begin; p < end; ++p)
     for_rows(w, x + p * w.height * w.width, -kInf,
-             [&](const RowRing& ring, const WindowStrip& strip, int64_t ox, int64_t columns,
-                 int64_t oy) {
+             [&](const Taps& taps, int64_t ox, int64_t columns, int64_t oy) {
                float* out = y + (p * w.out_height + oy) * w.out_width + ox;
                fold_windows(
-                   w, strip, ring, oy, columns, out, set1(-kInf),
+                   w, taps, columns, out, set1(-kInf),
                    [](F a, F v, int64_t) { return max_nan(a, v); },
                    [](F a, int64_t, int) { return a; });
              });
@@ -158,28 +205,27 @@ void average_pool(const Window2d& w, bool include_pad, const float* x, float* y,
   constexpr int64_t kCounts = 2048;
   float counts[kCounts + 64];
   for (int64_t p = begin; p < end; ++p)
-    for_rows(
-        w, x + p * w.height * w.width, 0.0f,
-        [&](const RowRing& ring, const WindowStrip& strip, int64_t ox, int64_t columns,
-            int64_t oy) {
-          float* out = y + (p * w.out_height + oy) * w.out_width + ox;
-          const F high = set1(static_cast<float>(
-              count_inside(oy, w.stride_y, w.pad_top, w.kernel_y, w.dilation_y, top, bottom)));
-          const bool table = columns <= kCounts;
-          if (table && (oy == 0 || strip.out_columns < w.out_width))
-            for (int64_t i = 0; i < columns; ++i)
-              counts[i] = static_cast<float>(count_inside(ox + i, w.stride_x, w.pad_left,
-                                                          w.kernel_x, w.dilation_x, left, right));
-          fold_windows(
-              w, strip, ring, oy, columns, out, zero(), [](F a, F v, int64_t) { return a + v; },
-              [&](F a, int64_t at, int n) {
-                float wide[kLanes] = {};
-                for (int i = 0; i < n && !table; ++i)
-                  wide[i] = static_cast<float>(count_inside(ox + at + i, w.stride_x, w.pad_left,
-                                                            w.kernel_x, w.dilation_x, left, right));
-                return a / (high * (table ? load_n(counts + at, n) : load(wide)));
-              });
-        });
+    for_rows(w, x + p * w.height * w.width, 0.0f,
+             [&](const Taps& taps, int64_t ox, int64_t columns, int64_t oy) {
+               float* out = y + (p * w.out_height + oy) * w.out_width + ox;
+               const F high = set1(static_cast<float>(
+                   count_inside(oy, w.stride_y, w.pad_top, w.kernel_y, w.dilation_y, top, bottom)));
+               const bool table = columns <= kCounts;
+               if (table && oy == 0)
+                 for (int64_t i = 0; i < columns; ++i)
+                   counts[i] = static_cast<float>(count_inside(
+                       ox + i, w.stride_x, w.pad_left, w.kernel_x, w.dilation_x, left, right));
+               fold_windows(
+                   w, taps, columns, out, zero(), [](F a, F v, int64_t) { return a + v; },
+                   [&](F a, int64_t at, int n) {
+                     float wide[kLanes] = {};
+                     for (int i = 0; i < n && !table; ++i)
+                       wide[i] =
+                           static_cast<float>(count_inside(ox + at + i, w.stride_x, w.pad_left,
+                                                           w.kernel_x, w.dilation_x, left, right));
+                     return a / (high * (table ? load_n(counts + at, n) : load(wide)));
+                   });
+             });
 }
 
 void depthwise_conv(const Depthwise2dArgs& args, int64_t begin, int64_t end) {
@@ -190,11 +236,10 @@ void depthwise_conv(const Depthwise2dArgs& args, int64_t begin, int64_t end) {
     const float* weights = args.weights + channel * w.kernel_y * w.kernel_x;
     const F bias = set1(args.bias ? args.bias[channel] : 0.0f);
     for_rows(w, args.x + p * w.height * w.width, 0.0f,
-             [&](const RowRing& ring, const WindowStrip& strip, int64_t ox, int64_t columns,
-                 int64_t oy) {
+             [&](const Taps& taps, int64_t ox, int64_t columns, int64_t oy) {
                float* out = args.y + (p * w.out_height + oy) * w.out_width + ox;
                fold_windows(
-                   w, strip, ring, oy, columns, out, bias,
+                   w, taps, columns, out, bias,
                    [&](F a, F v, int64_t element) { return fma(set1(weights[element]), v, a); },
                    [&](F a, int64_t, int) { return min_raw(high, max_raw(low, a)); });
              });

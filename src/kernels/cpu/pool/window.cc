@@ -12,6 +12,8 @@ const char* window2d_error(const Window2d& w) {
   const int64_t pads[] = {w.pad_top, w.pad_left, w.pad_bottom, w.pad_right};
   for (int64_t v : pads)
     if (v < 0 || v > kMax) return "window: a pad is not in 0..2^31";
+  if (w.kernel_x > kMaxWindowKernel || w.kernel_y > kMaxWindowKernel)
+    return "window: a kernel dim is above 1024";
   const WindowStrip strip = window_strip(w, w.out_width < 64 ? w.out_width : 64);
   if (window_rows(w) > kWindowBufferFloats ||
       strip.row_pitch > kWindowBufferFloats / window_rows(w))

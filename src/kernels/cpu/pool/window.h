@@ -13,6 +13,8 @@ namespace redline::kernels {
 inline constexpr int64_t kWindowBufferFloats = 16 * 1024;
 inline constexpr int64_t kPhaseSlack = 16;  // a vector may be read past the last column
 
+inline constexpr int64_t kMaxWindowKernel = 1024;
+
 // Columns of outputs that are computed together, so that the rows they need fit in the buffer.
 struct WindowStrip {
   int64_t out_columns;
