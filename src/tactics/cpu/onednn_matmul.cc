@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+
+#include "tactics/cpu/onednn_step.h"
+
+namespace redline {
+namespace {
+
+namespace dnnl = kernels::onednn;
+
+// With a right-hand matrix that all batches share, the left-hand rows are one long matrix.
+bool shares_matrix(const Problem& problem, const Region& region) {
+  return problem.inputs[static_cast<size_t>(region.anchor_inputs[1])].dims.rank() == 2;
+}
+
+// Sizes of an operand of the output's kind (a, b, tail operands) in the product's own rank.
+Result<Dims> product_dims(const Dims& dims, int rank, bool flatten, const Dims& out) {
+  if (!flatten) {
+    Dims result;
+    for (int i = dims.rank(); i < rank; ++i) result.push_back(1);
+    for (int64_t dim : dims) result.push_back(dim);
+    return result;
+  }
+  if (dims == out) return Dims{dims.count(0, dims.rank() - 1), dims.back()};
+  // One row for all, or one value for all.
+  int64_t last = dims.rank() == 0 ? 1 : dims.back();
+  if (dims.count() == last && (last == out.back() || last == 1)) return Dims{1, last};
+  return unsupported("operand ", dims.to_string(), " against rows of ", out.to_string());
+}
+
+Status supports(const Problem& problem) {
+  REDLINE_ASSIGN(Region region, match_region(problem, "matmul"));
+  for (const OperandDesc& input : problem.inputs) {
+    if (input.dtype != DType::kFloat32 || !input.has_rank) return unsupported("takes f32 of known rank");
+  }
+  const Dims& a = problem.inputs[static_cast<size_t>(region.anchor_inputs[0])].dims;
+  const Dims& b = problem.inputs[static_cast<size_t>(region.anchor_inputs[1])].dims;
+  if (a.rank() < 2 || b.rank() < 2) return unsupported("products with a vector");
+  const OperandDesc& out = problem.outputs[0];
+  if (out.dtype != DType::kFloat32 || !out.has_rank || out.dims.rank() > dnnl::kMaxDims) {
+    return unsupported("output of another type or rank");
+  }
+  bool flatten = shares_matrix(problem, region);
+  for (const TailOp& op : region.tail) {
+    if (op.input < 0) continue;
+    const Dims& dims = problem.inputs[static_cast<size_t>(op.input)].dims;
+    if (dims.rank() > out.dims.rank()) return unsupported("operand of a higher rank");
+    if (flatten) REDLINE_TRY(product_dims(dims, 2, true, out.dims).status());
+  }
+  return kernels::onednn::load().status();
+}
+
+Result<std::unique_ptr<Kernel>> prepare(const Problem& problem, const Config&,
+                                        const PrepareArgs& args) {
+  REDLINE_ASSIGN(Region region, match_region(problem, "matmul"));
+  REDLINE_ASSIGN(const Api* api, kernels::onednn::load());
+  auto ai = static_cast<size_t>(region.anchor_inputs[0]);
+  auto bi = static_cast<size_t>(region.anchor_inputs[1]);
+  const Dims& a = problem.inputs[ai].dims;
+  const Dims& b = problem.inputs[bi].dims;
+  const Dims& out = problem.outputs[0].dims;
+  if (out.count() == 0) return unsupported("empty product");
+  bool flatten = shares_matrix(problem, region);
+  int rank = flatten ? 2 : std::max(a.rank(), b.rank());
+  auto desc = [&](const Dims& dims) {
+    return onednn_desc(*api, DType::kFloat32, {dims.begin(), dims.size()});
+  };
+  Dims a_dims = flatten ? Dims{a.count(0, a.rank() - 1), a.back()} : product_dims(a, rank, false, out).value();
+  Dims b_dims = flatten ? b : product_dims(b, rank, false, out).value();
+  REDLINE_ASSIGN(Dims out_dims, product_dims(out, rank, flatten, out));
+  dnnl::MatMul product;
+  REDLINE_ASSIGN(product.src, desc(a_dims));
+  REDLINE_ASSIGN(product.weights, desc(b_dims));
+  REDLINE_ASSIGN(product.dst, desc(out_dims));
+  std::vector<dnnl::PostOp> post_ops;
+  std::vector<MemoryDesc> operands(region.tail.size());
+  std::vector<ArgSource> sources = {{false, ai}, {false, bi}, {true, 0}};
+  for (size_t i = 0; i < region.tail.size(); ++i) {
+    dnnl::PostOp op = region.tail[i].post_op;
+    if (region.tail[i].input >= 0) {
+      auto input = static_cast<size_t>(region.tail[i].input);
+      REDLINE_ASSIGN(Dims dims, product_dims(problem.inputs[input].dims, rank, flatten, out));
+      REDLINE_ASSIGN(operands[i], desc(dims));
+      op.operand = &operands[i];
+      sources.push_back({false, input});
+    }
+    post_ops.push_back(op);
+  }
+  dnnl::Options options;
+  options.post_ops = post_ops.data();
+  options.post_op_count = static_cast<int32_t>(post_ops.size());
+  options.threads = args.num_threads;
+  dnnl::Primitive* primitive = nullptr;
+  dnnl::Error error;
+  dnnl::Code code = api->matmul(product, options, &primitive, &error);
+  if (code != dnnl::Code::kOk) return dnnl::to_status(code, error);
+  return make_primitive_kernel(Primitive(api, primitive), std::move(sources));
+}
+
+}  // namespace
+
+void register_tactic_onednn_matmul(TacticRegistry& registry) {
+  registry.add({.name = "cpu.onednn.matmul",
+                .device = "cpu",
+                .ops = {"matmul", "fused"},
+                .supports = supports,
+                .prepare = prepare,
+                .preference = 20});
+}
+
+}  // namespace redline
