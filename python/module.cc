@@ -278,6 +278,7 @@ Engine build_without_gil(Build&& build) {
 NB_MODULE(_redline, m) {
   using namespace redline;
   m.doc() = "The compiled part of the package redline.";
+  nb::set_leak_warnings(false);  // sessions held by globals outlive the module
   m.attr("__version__") = std::string(version());
   m.attr("Error") = nb::steal(PyErr_NewException("redline.Error", PyExc_RuntimeError, nullptr));
   error_type = nb::object(m.attr("Error"));

@@ -390,7 +390,7 @@ Status Executor::place_values(ShapeState& state) {
   for (size_t s = 0; s < plan_.steps.size(); ++s) {
     const PlanStep& step = plan_.steps[s];
     ShapeState::Step& ready = state.steps[s];
-    if (ready.dynamic || ready.skip) continue;
+    if (ready.dynamic || step.tactic == "view") continue;
     ready.inputs.clear();
     ready.outputs.clear();
     for (size_t i = 0; i < step.inputs.size(); ++i) {
@@ -398,6 +398,10 @@ Status Executor::place_values(ShapeState& state) {
       if (from_input(step.inputs[i])) state.patches.push_back({s, i, step.inputs[i]});
     }
     for (int output : step.outputs) ready.outputs.push_back(view_of(output));
+    // Nothing to compute: kernels need not care for empty outputs.
+    ready.skip = std::all_of(ready.outputs.begin(), ready.outputs.end(),
+                             [](const TensorView& view) { return view.count() == 0; });
+    if (ready.skip) continue;
     if (!step.tactic.empty() && ready.kernel == nullptr) {
       REDLINE_ASSIGN(ready.kernel, prepare(step, ready.inputs, ready.outputs));
     }
@@ -632,6 +636,10 @@ Status Executor::run_dynamic_step(ShapeState& state, size_t index) {
   }
   bool known = std::all_of(outputs.begin(), outputs.end(),
                            [](const TensorView& v) { return v.data != nullptr; });
+  bool empty = known && step.subplans.empty() &&
+               std::all_of(outputs.begin(), outputs.end(),
+                           [](const TensorView& view) { return view.count() == 0; });
+  if (empty) return {};
   if (step.tactic.empty() || !known) return run_reference_step(index, outputs);
 
   StepState& own = steps_[index];

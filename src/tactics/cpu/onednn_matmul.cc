@@ -31,7 +31,8 @@ Result<Dims> product_dims(const Dims& dims, int rank, bool flatten, const Dims& 
 Status supports(const Problem& problem) {
   REDLINE_ASSIGN(Region region, match_region(problem, "matmul"));
   for (const OperandDesc& input : problem.inputs) {
-    if (input.dtype != DType::kFloat32 || !input.has_rank) return unsupported("takes f32 of known rank");
+    if (input.dtype != DType::kFloat32 || !input.has_rank)
+      return unsupported("takes f32 of known rank");
   }
   const Dims& a = problem.inputs[static_cast<size_t>(region.anchor_inputs[0])].dims;
   const Dims& b = problem.inputs[static_cast<size_t>(region.anchor_inputs[1])].dims;
@@ -59,13 +60,13 @@ Result<std::unique_ptr<Kernel>> prepare(const Problem& problem, const Config&,
   const Dims& a = problem.inputs[ai].dims;
   const Dims& b = problem.inputs[bi].dims;
   const Dims& out = problem.outputs[0].dims;
-  if (out.count() == 0) return unsupported("empty product");
   bool flatten = shares_matrix(problem, region);
   int rank = flatten ? 2 : std::max(a.rank(), b.rank());
   auto desc = [&](const Dims& dims) {
     return onednn_desc(*api, DType::kFloat32, {dims.begin(), dims.size()});
   };
-  Dims a_dims = flatten ? Dims{a.count(0, a.rank() - 1), a.back()} : product_dims(a, rank, false, out).value();
+  Dims a_dims = flatten ? Dims{a.count(0, a.rank() - 1), a.back()}
+                        : product_dims(a, rank, false, out).value();
   Dims b_dims = flatten ? b : product_dims(b, rank, false, out).value();
   REDLINE_ASSIGN(Dims out_dims, product_dims(out, rank, flatten, out));
   dnnl::MatMul product;

@@ -31,7 +31,8 @@ class PrimitiveKernel final : public Kernel {
     void* pointers[kMaxArgs];
     for (size_t i = 0; i < sources_.size(); ++i) {
       const ArgSource& source = sources_[i];
-      pointers[i] = source.output ? args.outputs[source.index].data : args.inputs[source.index].data;
+      pointers[i] =
+          source.output ? args.outputs[source.index].data : args.inputs[source.index].data;
     }
     dnnl::Error error;
     dnnl::Code code = primitive_.api().execute(primitive_.get(), pointers, args.workspace, &error);
@@ -67,38 +68,58 @@ std::optional<float> scalar_constant(const BodyNode& node) {
 // A pointwise op of one operand as post-ops.
 std::optional<std::vector<PostOp>> unary_post_ops(const PointwiseRow& row, const Attrs& attrs) {
   std::vector<PointwiseParam> params = row.params(attrs);
-  auto param = [&](size_t i) { return i < params.size() ? static_cast<float>(params[i].value) : 0.0f; };
+  auto param = [&](size_t i) {
+    return i < params.size() ? static_cast<float>(params[i].value) : 0.0f;
+  };
   switch (row.id) {
-    case PointwiseId::kRelu: return {{eltwise(Eltwise::kRelu)}};
-    case PointwiseId::kLeakyRelu: return {{eltwise(Eltwise::kRelu, param(0))}};
-    case PointwiseId::kElu: return {{eltwise(Eltwise::kElu, param(0))}};
-    case PointwiseId::kTanh: return {{eltwise(Eltwise::kTanh)}};
-    case PointwiseId::kSigmoid: return {{eltwise(Eltwise::kSigmoid)}};
-    case PointwiseId::kAbs: return {{eltwise(Eltwise::kAbs)}};
-    case PointwiseId::kSquare: return {{eltwise(Eltwise::kSquare)}};
-    case PointwiseId::kSqrt: return {{eltwise(Eltwise::kSqrt)}};
-    case PointwiseId::kExp: return {{eltwise(Eltwise::kExp)}};
-    case PointwiseId::kLog: return {{eltwise(Eltwise::kLog)}};
-    case PointwiseId::kNeg: return {{eltwise(Eltwise::kLinear, -1, 0)}};
-    case PointwiseId::kSoftplus: return {{eltwise(Eltwise::kSoftplus)}};
-    case PointwiseId::kSwish: return {{eltwise(Eltwise::kSwish, param(0))}};
-    case PointwiseId::kMish: return {{eltwise(Eltwise::kMish)}};
-    case PointwiseId::kHardSwish: return {{eltwise(Eltwise::kHardSwish)}};
+    case PointwiseId::kRelu:
+      return {{eltwise(Eltwise::kRelu)}};
+    case PointwiseId::kLeakyRelu:
+      return {{eltwise(Eltwise::kRelu, param(0))}};
+    case PointwiseId::kElu:
+      return {{eltwise(Eltwise::kElu, param(0))}};
+    case PointwiseId::kTanh:
+      return {{eltwise(Eltwise::kTanh)}};
+    case PointwiseId::kSigmoid:
+      return {{eltwise(Eltwise::kSigmoid)}};
+    case PointwiseId::kAbs:
+      return {{eltwise(Eltwise::kAbs)}};
+    case PointwiseId::kSquare:
+      return {{eltwise(Eltwise::kSquare)}};
+    case PointwiseId::kSqrt:
+      return {{eltwise(Eltwise::kSqrt)}};
+    case PointwiseId::kExp:
+      return {{eltwise(Eltwise::kExp)}};
+    case PointwiseId::kLog:
+      return {{eltwise(Eltwise::kLog)}};
+    case PointwiseId::kNeg:
+      return {{eltwise(Eltwise::kLinear, -1, 0)}};
+    case PointwiseId::kSoftplus:
+      return {{eltwise(Eltwise::kSoftplus)}};
+    case PointwiseId::kSwish:
+      return {{eltwise(Eltwise::kSwish, param(0))}};
+    case PointwiseId::kMish:
+      return {{eltwise(Eltwise::kMish)}};
+    case PointwiseId::kHardSwish:
+      return {{eltwise(Eltwise::kHardSwish)}};
     case PointwiseId::kHardSigmoid:
       return {{eltwise(Eltwise::kLinear, param(0), param(1)), eltwise(Eltwise::kClip, 0, 1)}};
     case PointwiseId::kGelu:
       return {{eltwise(param(0) == 0 ? Eltwise::kGeluErf : Eltwise::kGeluTanh)}};
-    default: return std::nullopt;
+    default:
+      return std::nullopt;
   }
 }
 
 // `value op constant` (or the other way round) as a post-op.
 std::optional<PostOp> constant_post_op(PointwiseId id, float c, bool constant_first) {
   switch (id) {
-    case PointwiseId::kAdd: return eltwise(Eltwise::kLinear, 1, c);
+    case PointwiseId::kAdd:
+      return eltwise(Eltwise::kLinear, 1, c);
     case PointwiseId::kSub:
       return constant_first ? eltwise(Eltwise::kLinear, -1, c) : eltwise(Eltwise::kLinear, 1, -c);
-    case PointwiseId::kMul: return eltwise(Eltwise::kLinear, c, 0);
+    case PointwiseId::kMul:
+      return eltwise(Eltwise::kLinear, c, 0);
     case PointwiseId::kDiv:
       if (constant_first || c == 0) return std::nullopt;
       return eltwise(Eltwise::kLinear, 1 / c, 0);
@@ -106,19 +127,27 @@ std::optional<PostOp> constant_post_op(PointwiseId id, float c, bool constant_fi
       return eltwise(Eltwise::kClip, c, std::numeric_limits<float>::infinity());
     case PointwiseId::kMin:
       return eltwise(Eltwise::kClip, -std::numeric_limits<float>::infinity(), c);
-    default: return std::nullopt;
+    default:
+      return std::nullopt;
   }
 }
 
 std::optional<dnnl::Binary> binary_kind(PointwiseId id) {
   switch (id) {
-    case PointwiseId::kAdd: return dnnl::Binary::kAdd;
-    case PointwiseId::kSub: return dnnl::Binary::kSub;
-    case PointwiseId::kMul: return dnnl::Binary::kMul;
-    case PointwiseId::kDiv: return dnnl::Binary::kDiv;
-    case PointwiseId::kMax: return dnnl::Binary::kMax;
-    case PointwiseId::kMin: return dnnl::Binary::kMin;
-    default: return std::nullopt;
+    case PointwiseId::kAdd:
+      return dnnl::Binary::kAdd;
+    case PointwiseId::kSub:
+      return dnnl::Binary::kSub;
+    case PointwiseId::kMul:
+      return dnnl::Binary::kMul;
+    case PointwiseId::kDiv:
+      return dnnl::Binary::kDiv;
+    case PointwiseId::kMax:
+      return dnnl::Binary::kMax;
+    case PointwiseId::kMin:
+      return dnnl::Binary::kMin;
+    default:
+      return std::nullopt;
   }
 }
 
@@ -126,12 +155,18 @@ std::optional<dnnl::Binary> binary_kind(PointwiseId id) {
 
 std::optional<dnnl::DataType> onednn_type(DType dtype) {
   switch (dtype) {
-    case DType::kFloat32: return dnnl::DataType::kF32;
-    case DType::kInt8: return dnnl::DataType::kS8;
-    case DType::kUInt8: return dnnl::DataType::kU8;
-    case DType::kInt32: return dnnl::DataType::kS32;
-    case DType::kBFloat16: return dnnl::DataType::kBf16;
-    default: return std::nullopt;
+    case DType::kFloat32:
+      return dnnl::DataType::kF32;
+    case DType::kInt8:
+      return dnnl::DataType::kS8;
+    case DType::kUInt8:
+      return dnnl::DataType::kU8;
+    case DType::kInt32:
+      return dnnl::DataType::kS32;
+    case DType::kBFloat16:
+      return dnnl::DataType::kBf16;
+    default:
+      return std::nullopt;
   }
 }
 
@@ -231,7 +266,8 @@ Result<Region> match_region(const Problem& problem, std::string_view anchor) {
     region.tail.push_back(op);
   }
   if (body.outputs[0] != chain) return unsupported("an output inside the chain");
-  if (region.tail.size() > dnnl::kMaxPostOps) return unsupported("more than ", dnnl::kMaxPostOps, " post-ops");
+  if (region.tail.size() > dnnl::kMaxPostOps)
+    return unsupported("more than ", dnnl::kMaxPostOps, " post-ops");
   return region;
 }
 
@@ -239,7 +275,8 @@ std::vector<dnnl::Arg> Primitive::args() const {
   dnnl::PrimitiveInfo info;
   api_->info(*primitive_, &info);
   std::vector<dnnl::Arg> result(static_cast<size_t>(info.arg_count));
-  for (int32_t i = 0; i < info.arg_count; ++i) api_->arg(*primitive_, i, &result[static_cast<size_t>(i)]);
+  for (int32_t i = 0; i < info.arg_count; ++i)
+    api_->arg(*primitive_, i, &result[static_cast<size_t>(i)]);
   return result;
 }
 
@@ -269,7 +306,8 @@ Result<Tensor> reorder_constant(const Api& api, const void* data, const MemoryDe
   if (code != dnnl::Code::kOk) return dnnl::to_status(code, error);
   Primitive owned(&api, primitive);
   REDLINE_ASSIGN(Tensor packed, Tensor::create(DType::kUInt8, {api.desc_bytes(to)}));
-  REDLINE_ASSIGN(Tensor scratch, Tensor::create(DType::kUInt8, {static_cast<int64_t>(owned.scratchpad_bytes())}));
+  REDLINE_ASSIGN(Tensor scratch,
+                 Tensor::create(DType::kUInt8, {static_cast<int64_t>(owned.scratchpad_bytes())}));
   void* pointers[2] = {const_cast<void*>(data), packed.mutable_raw()};
   code = api.execute(*primitive, pointers, scratch.mutable_raw(), &error);
   if (code != dnnl::Code::kOk) return dnnl::to_status(code, error);

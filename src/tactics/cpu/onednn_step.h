@@ -11,8 +11,8 @@
 #include "ops/body.h"
 #include "tactics/tactic.h"
 
-// What the tactics that run on oneDNN share: descriptors, post-ops from the pointwise tail of a region,
-// and the kernel that runs one primitive.
+// What the tactics that run on oneDNN share: descriptors, post-ops from the pointwise tail of a
+// region, and the kernel that runs one primitive.
 namespace redline {
 
 using kernels::onednn::Api;
@@ -38,14 +38,16 @@ struct Region {
   std::vector<TailOp> tail;
 };
 
-// Takes a problem apart when it is the op `anchor`, or a fused region of it as the first op and a chain
-// of pointwise ops that oneDNN knows. The descriptors of binary operands are left to the caller.
+// Takes a problem apart when it is the op `anchor`, or a fused region of it as the first op and a
+// chain of pointwise ops that oneDNN knows. The descriptors of binary operands are left to the
+// caller.
 Result<Region> match_region(const Problem& problem, std::string_view anchor);
 
 // Owns a primitive.
 class Primitive {
  public:
-  Primitive(const Api* api, kernels::onednn::Primitive* primitive) : api_(api), primitive_(primitive) {}
+  Primitive(const Api* api, kernels::onednn::Primitive* primitive)
+      : api_(api), primitive_(primitive) {}
   Primitive(Primitive&& other) noexcept : api_(other.api_), primitive_(other.primitive_) {
     other.primitive_ = nullptr;
   }
