@@ -101,6 +101,11 @@ class Numpy {
       return array;
     }
     if (tensor.bytes() > 0) std::memcpy(address(array), tensor.raw(), tensor.bytes());
+    if (tensor.dtype() == DType::kInt4 || tensor.dtype() == DType::kInt2) {
+      auto* bytes = static_cast<uint8_t*>(address(array));
+      const uint8_t low_bits = tensor.dtype() == DType::kInt4 ? 15 : 3;
+      for (size_t i = 0; i < tensor.bytes(); ++i) bytes[i] &= low_bits;
+    }
     return array;
   }
 
@@ -147,9 +152,12 @@ class Numpy {
       if (array.attr("dtype").equal(dtype(static_cast<DType>(d)))) found = static_cast<DType>(d);
     }
     if (!found) {
+      nb::object dtype = array.attr("dtype");
       check(invalid_argument("input '", info.name, "' has the unsupported dtype ",
-                             nb::cast<std::string>(nb::str(array.attr("dtype")))));
+                             nb::cast<std::string>(nb::str(dtype))));
     }
+    // ml_dtypes keeps the low bits of these alone, ours are extended by the sign.
+    if (*found == DType::kInt4 || *found == DType::kInt2) array = array.attr("astype")("int8");
     array = numpy_.attr("require")(array, nb::none(), "CA");
     keep.append(array);
     return HostValue::of(Tensor::wrap(*found, dims, address(array), nullptr));

@@ -69,6 +69,11 @@ Status import_eye_like(ImportContext& c) {
 Status import_scatter(ImportContext& c) { return c.import_same("scatter_elements"); }
 Status import_range(ImportContext& c) { return c.import_same("range", {}, {"stash_type"}); }
 
+Status import_concat(ImportContext& c) {
+  if (!c.has_attr("axis")) return invalid_argument("Concat: attribute 'axis' is missing");
+  return c.import_same("concat");
+}
+
 }  // namespace
 
 void register_import_movement(ImportRegistry& registry) {
@@ -79,7 +84,7 @@ void register_import_movement(ImportRegistry& registry) {
   registry.add("EyeLike", import_eye_like);
   registry.add("Scatter", import_scatter);
   registry.add("Range", import_range);
-  registry.add("Concat", [](ImportContext& c) { return c.import_same("concat"); });
+  registry.add("Concat", import_concat);
   registry.add("Gather", [](ImportContext& c) { return c.import_same("gather"); });
   registry.add("GatherElements", [](ImportContext& c) { return c.import_same("gather_elements"); });
   registry.add("GatherND", [](ImportContext& c) { return c.import_same("gather_nd"); });
