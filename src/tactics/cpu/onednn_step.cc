@@ -34,6 +34,8 @@ class PrimitiveKernel final : public Kernel {
       pointers[i] =
           source.output ? args.outputs[source.index].data : args.inputs[source.index].data;
     }
+    // oneDNN's threads spin after a step; the other steps' loops belong on them.
+    if (args.pool) args.pool->use_team(primitive_.api().parallel);
     dnnl::Error error;
     dnnl::Code code = primitive_.api().execute(primitive_.get(), pointers, args.workspace, &error);
     return code == dnnl::Code::kOk ? Status() : dnnl::to_status(code, error);
