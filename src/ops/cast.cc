@@ -59,9 +59,10 @@ void store_floats(const std::vector<double>& values, const TensorView& out,
   } else if (out.dtype == DType::kBool) {
     for (size_t i = 0; i < values.size(); ++i) out.as<uint8_t>()[i] = values[i] != 0;
   } else {
+    DType range = dtype_bits(out.dtype) < 8 ? DType::kInt64 : out.dtype;
     std::vector<int64_t> whole(values.size());
     for (size_t i = 0; i < values.size(); ++i) {
-      whole[i] = saturating_int64(values[i], int_min(out.dtype), int_max(out.dtype));
+      whole[i] = saturating_int64(values[i], int_min(range), int_max(range));
     }
     write_elements(whole, out);
   }

@@ -16,7 +16,8 @@ inline std::span<const std::string_view> enum_names(ScaleRound) {
 
 // cast(input): each element converted to `to`. `saturate` is for results of an 8-bit float type,
 // `round_mode` for f8e8m0.
-// What ONNX leaves open: a float beyond an integer type's range saturates, and NaN becomes 0.
+// What ONNX leaves open: a float beyond an integer type's range saturates, and NaN becomes 0; but
+// i4, u4, i2 and u2 keep the low bits of the whole number, which is what ONNX's test cases expect.
 // Strings are read as numbers with blanks around them allowed; other text is an error.
 struct CastAttrs {
   DType to = DType::kFloat32;

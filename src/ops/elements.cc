@@ -88,9 +88,14 @@ std::vector<W> read_elements(const TensorView& view) {
       widen<int16_t>(view, out);
       break;
     case DType::kInt8:
-    case DType::kInt4:
-    case DType::kInt2:
       widen<int8_t>(view, out);
+      break;
+    // The high bits of narrow elements may be anything.
+    case DType::kInt4:
+      decode_all<uint8_t>(view, out, [](uint8_t b) { return static_cast<int8_t>(b << 4) >> 4; });
+      break;
+    case DType::kInt2:
+      decode_all<uint8_t>(view, out, [](uint8_t b) { return static_cast<int8_t>(b << 6) >> 6; });
       break;
     case DType::kUInt64:
       widen<uint64_t>(view, out);
@@ -102,9 +107,13 @@ std::vector<W> read_elements(const TensorView& view) {
       widen<uint16_t>(view, out);
       break;
     case DType::kUInt8:
-    case DType::kUInt4:
-    case DType::kUInt2:
       widen<uint8_t>(view, out);
+      break;
+    case DType::kUInt4:
+      decode_all<uint8_t>(view, out, [](uint8_t b) { return b & 15; });
+      break;
+    case DType::kUInt2:
+      decode_all<uint8_t>(view, out, [](uint8_t b) { return b & 3; });
       break;
     case DType::kBool:
       decode_all<uint8_t>(view, out, [](uint8_t b) { return b != 0; });

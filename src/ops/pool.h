@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "ops/attrs.h"
+#include "ops/window.h"
+
+namespace redline {
+
+// max_pool(x [n, c, ...]) -> y, indices?: an index is the flat position in x of the maximum;
+// storage_order 1 counts the spatial axes of x in column-major order.
+struct MaxPoolAttrs {
+  std::vector<int64_t> kernel_shape;
+  std::vector<int64_t> strides;
+  std::vector<int64_t> dilations;
+  std::vector<int64_t> pads;
+  AutoPad auto_pad = AutoPad::kNotSet;
+  bool ceil_mode = false;
+  bool storage_order = false;
+  template <class V>
+  void fields(V& v) {
+    v("kernel_shape", kernel_shape);
+    v("strides", strides);
+    v("dilations", dilations);
+    v("pads", pads);
+    v("auto_pad", auto_pad);
+    v("ceil_mode", ceil_mode);
+    v("storage_order", storage_order);
+  }
+};
+
+// average_pool(x): count_include_pad divides by the number of elements of the window inside the
+// padded input, else inside the input.
+struct AveragePoolAttrs {
+  std::vector<int64_t> kernel_shape;
+  std::vector<int64_t> strides;
+  std::vector<int64_t> dilations;
+  std::vector<int64_t> pads;
+  AutoPad auto_pad = AutoPad::kNotSet;
+  bool ceil_mode = false;
+  bool count_include_pad = false;
+  template <class V>
+  void fields(V& v) {
+    v("kernel_shape", kernel_shape);
+    v("strides", strides);
+    v("dilations", dilations);
+    v("pads", pads);
+    v("auto_pad", auto_pad);
+    v("ceil_mode", ceil_mode);
+    v("count_include_pad", count_include_pad);
+  }
+};
+
+// lp_pool(x): (sum |x|^p)^(1/p).
+struct LpPoolAttrs {
+  std::vector<int64_t> kernel_shape;
+  std::vector<int64_t> strides;
+  std::vector<int64_t> dilations;
+  std::vector<int64_t> pads;
+  AutoPad auto_pad = AutoPad::kNotSet;
+  bool ceil_mode = false;
+  int64_t p = 2;
+  template <class V>
+  void fields(V& v) {
+    v("kernel_shape", kernel_shape);
+    v("strides", strides);
+    v("dilations", dilations);
+    v("pads", pads);
+    v("auto_pad", auto_pad);
+    v("ceil_mode", ceil_mode);
+    v("p", p);
+  }
+};
+
+// global_lp_pool(x): the same over all of the spatial axes. (global_average_pool and
+// global_max_pool have no attributes.)
+struct GlobalLpPoolAttrs {
+  int64_t p = 2;
+  template <class V>
+  void fields(V& v) {
+    v("p", p);
+  }
+};
+
+// max_unpool(x, indices, output_shape?): x put where max_pool found it, zeros elsewhere.
+struct MaxUnpoolAttrs {
+  std::vector<int64_t> kernel_shape;
+  std::vector<int64_t> strides;
+  std::vector<int64_t> pads;
+  template <class V>
+  void fields(V& v) {
+    v("kernel_shape", kernel_shape);
+    v("strides", strides);
+    v("pads", pads);
+  }
+};
+
+}  // namespace redline
