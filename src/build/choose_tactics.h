@@ -2,7 +2,6 @@
 #pragma once
 
 #include "build/build.h"
-#include "ir/fuse.h"
 
 namespace redline {
 
@@ -10,9 +9,5 @@ namespace redline {
 // constants for it. Steps that no tactic supports keep the reference.
 Status choose_tactics(Plan& plan, const TacticRegistry& tactics, ThreadPool& pool,
                       const BuildOptions& options);
-
-// True when a tactic takes a region of the graph as it is.
-bool has_kernel(const RegionDraft& region, const OpDef& fused, const TacticRegistry& tactics,
-                const BuildOptions& options);
 
 }  // namespace redline

@@ -500,7 +500,8 @@ Dim floor_div(const Dim& a, const Dim& b) {
 }
 
 Dim ceil_div(const Dim& a, const Dim& b) {
-  if (b.is_const() && b.value() > 0) return floor_div(a + (b.value() - 1), b);
+  // Adding b - 1 to a number may overflow where the quotient does not.
+  if (b.is_const() && b.value() > 0 && !a.is_const()) return floor_div(a + (b.value() - 1), b);
   return -floor_div(-a, b);
 }
 

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <limits>
 
+#include "core/float_types.h"
 #include "ops/body.h"
 #include "ops/elements.h"
 #include "ops/random_tensor.h"
@@ -418,7 +419,7 @@ Status TextReader::store(Tensor& tensor, int64_t index, const Number& number) {
                          static_cast<size_t>(index) * dtype_bytes(tensor.dtype())};
   DType dtype = tensor.dtype();
   if (is_float(dtype)) {
-    write_elements(std::vector<double>{number.real}, element);
+    encode_floats(dtype, &number.real, element.data, 1, {.saturate = false});
     return {};
   }
   int bits = dtype_bits(dtype);

@@ -80,7 +80,10 @@ std::optional<SymDims> InferContext::contents(size_t i) const {
   if (constant == nullptr || constant->count() > 1024) return std::nullopt;
   if (!is_int(constant->dtype()) && constant->dtype() != DType::kBool) return std::nullopt;
   SymDims result;
-  for (int64_t v : read_ints(constant->view())) result.emplace_back(v);
+  for (int64_t v : read_ints(constant->view())) {
+    if (constant->dtype() == DType::kUInt64 && v < 0) return std::nullopt;  // beyond INT64_MAX
+    result.emplace_back(v);
+  }
   return result;
 }
 
@@ -98,6 +101,14 @@ std::optional<std::vector<int64_t>> InferContext::const_ints(size_t i) const {
     result.push_back(*value);
   }
   return result;
+}
+
+void InferContext::set_contents(size_t i, SymDims contents) {
+  if (i >= contents_.size()) return;
+  for (const Dim& dim : contents) {
+    if (dim.is_invalid()) return;
+  }
+  contents_[i] = std::move(contents);
 }
 
 Dim InferContext::fresh_symbol(std::string_view hint) {
@@ -273,6 +284,11 @@ Result<std::vector<HostValue>> run_reference(const OpDef& op, const Attrs& attrs
   for (size_t i = 0; i < num_outputs; ++i) {
     const Type& type = infer.outputs()[i];
     if (!type.is_tensor()) continue;
+    for (int axis = 0; type.shape.has_rank() && axis < type.shape.rank(); ++axis) {
+      if (type.shape[axis].is_invalid()) {
+        return invalid_argument(op.name, ": size ", axis, " of output ", i, " overflows");
+      }
+    }
     if (std::optional<Dims> dims = type.shape.as_static()) {
       REDLINE_TRY(context.allocate_output(i, type.dtype, *dims).status());
     }

@@ -135,9 +135,8 @@ class InferContext {
   void set_output(size_t i, DType dtype, Shape shape) {
     set_output(i, Type::tensor(dtype, std::move(shape)));
   }
-  void set_contents(size_t i, SymDims contents) {
-    if (i < contents_.size()) contents_[i] = std::move(contents);
-  }
+  // Ignored when an element overflowed.
+  void set_contents(size_t i, SymDims contents);
   // A symbol for a size that only execution can tell.
   Dim fresh_symbol(std::string_view hint);
   // True when every size must come out as a number (at run time); fresh symbols are then only for

@@ -178,6 +178,24 @@ Result<Shape> result_shape(const InferContext& c, const PointwiseRow& row) {
   return to;
 }
 
+// Whether arithmetic of the type gives these values: it wraps where that of sizes does not. Sizes
+// themselves are taken to fit 32 bits.
+bool fits(DType dtype, const SymDims& contents) {
+  int bits = dtype == DType::kBool ? 1 : dtype_bits(dtype);
+  bool is_signed = is_signed_int(dtype);
+  for (const Dim& dim : contents) {
+    if (!dim.is_const()) {
+      if (bits < 32 || (!is_signed && dim.lower_bound() < 0)) return false;
+    } else if (is_signed) {
+      int64_t rest = bits == 64 ? 0 : dim.value() >> (bits - 1);
+      if (rest != 0 && rest != -1) return false;
+    } else if (dim.value() < 0 || (bits < 64 && dim.value() >> bits != 0)) {
+      return false;
+    }
+  }
+  return true;
+}
+
 Status infer_pointwise(InferContext& c) {
   const PointwiseRow& row = *find_pointwise(c.op().name);
   for (size_t i = 0; i < c.num_inputs(); ++i) {
@@ -191,7 +209,8 @@ Status infer_pointwise(InferContext& c) {
   if (!shape.ok()) return shape.status().with_context(c.op().name);
   if (is_int(dtype) || dtype == DType::kBool) {
     double alpha = row.id == PointwiseId::kMod ? c.attrs<ModAttrs>().fmod : 0.0;
-    if (std::optional<SymDims> contents = pointwise_contents(row.id, c, *shape, alpha)) {
+    std::optional<SymDims> contents = pointwise_contents(row.id, c, *shape, alpha);
+    if (contents && fits(dtype, *contents)) {
       c.set_contents(0, std::move(*contents));
     }
   }

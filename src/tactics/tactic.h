@@ -72,8 +72,7 @@ struct PackedOperand {
 };
 
 struct PrepareArgs {
-  ThreadPool* pool = nullptr;
-  int num_threads() const { return pool->num_threads(); }
+  int num_threads = 1;
 };
 
 // One way to run an op (or a fused region). A new tactic is one file that fills one of these.

@@ -136,6 +136,9 @@ std::optional<PointwiseOp> simple_instruction(PointwiseId id) {
 // Integer instructions that are wrong for 64-bit unsigned values (see the kernel's header).
 bool needs_order(PointwiseOp op) {
   switch (op) {
+    case PointwiseOp::kAbs:
+    case PointwiseOp::kSign:
+    case PointwiseOp::kRelu:
     case PointwiseOp::kDiv:
     case PointwiseOp::kMod:
     case PointwiseOp::kMax:

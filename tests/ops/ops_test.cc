@@ -1,0 +1,572 @@
+// SPDX-License-Identifier: Apache-2.0
+// ops_test [-v] FILE.cases ...: runs conformance cases, one a line:
+//
+//   op(inputs) {attributes} -> outputs          softmax(f32[2,3,0]) {axis=1} -> f32[2,3,0]
+//
+// An input is dtype[sizes] (random values), dtype[sizes]=[values], dtype[sizes]=range(lo, hi)
+// (lo, lo+1, ...), seq{tensors}, opt{} or opt{tensor}, or _ (absent). An output is written the same
+// way: without values only its type is compared; _ is not compared. `-> error "part"` expects the
+// reference or the shape rule to fail with a message that holds the part.
+//
+// For each case: the shape rule sees static sizes with and without the given values, symbols in
+// place of all sizes, and unknown ranks; it must never contradict what the reference makes. Then
+// every CPU tactic that takes the problem must agree with the reference.
+
+#include <cmath>
+#include <cstdio>
+#include <cstring>
+#include <fstream>
+#include <map>
+
+#include "base/thread_pool.h"
+#include "ir/text_reader.h"
+#include "ops/compare.h"
+#include "ops/elements.h"
+#include "ops/random_tensor.h"
+#include "tactics/tactic.h"
+
+namespace redline {
+namespace {
+
+// Expected values are written with about seven digits.
+constexpr double kWrittenDigits = 2e-6;
+constexpr size_t kMaxConfigs = 4;
+
+struct CaseValue {
+  bool present = true;
+  bool has_values = false;
+  HostValue value;
+};
+
+struct Case {
+  const OpDef* op = nullptr;
+  Attrs attrs;
+  std::vector<CaseValue> inputs;
+  std::vector<CaseValue> outputs;
+  std::optional<std::string> error;
+};
+
+struct Totals {
+  int cases = 0;
+  int failures = 0;
+  int tactic_runs = 0;
+  std::map<std::string, int> skips;  // why a tactic did not run
+};
+
+class CaseParser {
+ public:
+  CaseParser(const OpRegistry& ops, std::string_view line, uint64_t seed)
+      : reader_(ops, line), seed_(seed) {}
+
+  Result<Case> parse() {
+    Case result;
+    REDLINE_ASSIGN(std::string name, reader_.read_word("an op"));
+    result.op = reader_.registry().find(name);
+    if (result.op == nullptr) return reader_.error_at(0, str_cat("no op is named '", name, "'"));
+    REDLINE_TRY(reader_.expect("("));
+    if (!reader_.accept(")")) {
+      REDLINE_ASSIGN(result.inputs, parse_values());
+      REDLINE_TRY(reader_.expect(")"));
+    }
+    REDLINE_ASSIGN(AttrMap map, reader_.read_attr_map());
+    Result<Attrs> attrs = Attrs::load(result.op->attrs, map);
+    REDLINE_TRY(reader_.expect("->"));
+    if (reader_.accept("error")) {
+      REDLINE_ASSIGN(result.error, reader_.read_quoted("part of the error"));
+    } else {
+      REDLINE_ASSIGN(result.outputs, parse_values());
+    }
+    if (!reader_.at_end()) return reader_.error("expected the end of the case");
+    if (!attrs.ok()) {
+      // Bad attributes fail when they are loaded.
+      if (!result.error || attrs.status().message().find(*result.error) == std::string::npos) {
+        return attrs.status();
+      }
+      result.op = nullptr;
+      return result;
+    }
+    result.attrs = *std::move(attrs);
+    return result;
+  }
+
+ private:
+  Result<std::vector<CaseValue>> parse_values() {
+    std::vector<CaseValue> values;
+    do {
+      REDLINE_ASSIGN(CaseValue value, parse_value());
+      values.push_back(std::move(value));
+    } while (reader_.accept(","));
+    return values;
+  }
+
+  Result<CaseValue> parse_value() {
+    CaseValue result;
+    if (reader_.accept("_")) {
+      result.present = false;
+      return result;
+    }
+    for (std::string_view kind : {"seq", "opt"}) {
+      if (!reader_.accept(kind)) continue;
+      REDLINE_TRY(reader_.expect("{"));
+      std::vector<HostValue> elements;
+      result.has_values = true;
+      if (!reader_.accept("}")) {
+        REDLINE_ASSIGN(std::vector<CaseValue> items, parse_values());
+        for (CaseValue& item : items) {
+          result.has_values &= item.has_values;
+          elements.push_back(std::move(item.value));
+        }
+        REDLINE_TRY(reader_.expect("}"));
+      }
+      result.value = kind == "seq" ? HostValue::sequence(std::move(elements))
+                                   : HostValue::optional(std::move(elements));
+      return result;
+    }
+    REDLINE_ASSIGN(Type type, reader_.read_type());
+    std::optional<Dims> dims = type.is_tensor() ? type.shape.as_static() : std::nullopt;
+    if (!dims) return reader_.error("expected sizes that are numbers");
+    Tensor tensor;
+    result.has_values = reader_.accept("=");
+    if (!result.has_values) {
+      REDLINE_ASSIGN(tensor, random_tensor(type.dtype, *dims, seed_++));
+    } else if (reader_.accept("range")) {
+      REDLINE_ASSIGN(tensor, parse_range(type.dtype, *dims));
+    } else {
+      REDLINE_ASSIGN(tensor, reader_.read_elements_of(type.dtype, *dims));
+    }
+    result.value = HostValue::of(std::move(tensor));
+    return result;
+  }
+
+  Result<Tensor> parse_range(DType dtype, const Dims& dims) {
+    REDLINE_TRY(reader_.expect("("));
+    REDLINE_ASSIGN(int64_t low, reader_.read_int("the first element"));
+    REDLINE_TRY(reader_.expect(","));
+    REDLINE_ASSIGN(int64_t high, reader_.read_int("the end of the range"));
+    REDLINE_TRY(reader_.expect(")"));
+    REDLINE_ASSIGN(Tensor tensor, Tensor::create(dtype, dims));
+    if (high - low != tensor.count()) {
+      return reader_.error(str_cat("the range does not have ", tensor.count(), " elements"));
+    }
+    with_wide_type(dtype, [&](auto wide) {
+      std::vector<decltype(wide)> values;
+      for (int64_t v = low; v < high; ++v) values.push_back(static_cast<decltype(wide)>(v));
+      write_elements(values, tensor.view());
+    });
+    return tensor;
+  }
+
+  TextReader reader_;
+  uint64_t seed_;
+};
+
+// How the shape rule is asked.
+enum class Question { kGivenValues, kTypesOnly, kSymbols, kUnknownRanks };
+
+std::string_view name_of(Question question) {
+  switch (question) {
+    case Question::kGivenValues:
+      return "with the given values as constants";
+    case Question::kTypesOnly:
+      return "without values";
+    case Question::kSymbols:
+      return "with symbols for sizes";
+    case Question::kUnknownRanks:
+      return "with unknown ranks";
+  }
+  return "";
+}
+
+struct Inferred {
+  std::vector<Type> types;
+  std::vector<std::optional<SymDims>> contents;
+  std::map<std::string, int64_t, std::less<>> symbols;
+};
+
+Type symbolic(const Type& type, size_t input, Inferred& result) {
+  if (!type.is_tensor()) return type;
+  SymDims dims;
+  for (int i = 0; i < type.shape.rank(); ++i) {
+    std::string name = str_cat("d", input, "_", i);
+    result.symbols[name] = type.shape[i].value();
+    dims.push_back(Dim::symbol(name));
+  }
+  return Type::tensor(type.dtype, std::move(dims));
+}
+
+Type without_rank(const Type& type) { return type.is_tensor() ? Type::tensor(type.dtype) : type; }
+
+Result<Inferred> infer(const Case& c, Question question, size_t num_outputs) {
+  Inferred result;
+  std::vector<Type> types(c.inputs.size());
+  std::vector<InferInput> inputs(c.inputs.size());
+  for (size_t i = 0; i < c.inputs.size(); ++i) {
+    const CaseValue& input = c.inputs[i];
+    if (!input.present) continue;
+    types[i] = type_of(input.value);
+    bool constant = input.has_values && types[i].is_tensor() && question != Question::kTypesOnly;
+    if (constant) {
+      inputs[i].constant = &input.value.tensor;
+    } else if (question == Question::kSymbols) {
+      types[i] = symbolic(types[i], i, result);
+    } else if (question == Question::kUnknownRanks) {
+      types[i] = without_rank(types[i]);
+    }
+    inputs[i].type = &types[i];
+  }
+  InferContext context(*c.op, c.attrs, inputs, num_outputs);
+  int fresh = 0;
+  context.make_symbol = [&fresh](std::string_view) {
+    return Dim::symbol(str_cat("fresh.", fresh++));
+  };
+  context.subgraph = [](size_t, std::span<const Type>) -> Result<std::vector<Type>> {
+    return unsupported("cases have no subgraphs");
+  };
+  REDLINE_TRY(c.op->infer(context));
+  result.types = context.outputs();
+  result.contents = context.output_contents();
+  return result;
+}
+
+// OK unless the size is known at these symbols and differs.
+Status check_dim(const Dim& dim, int64_t actual, const Inferred& inferred, std::string_view what) {
+  Result<int64_t> value = dim.evaluate([&](std::string_view name) -> std::optional<int64_t> {
+    auto it = inferred.symbols.find(name);
+    return it == inferred.symbols.end() ? std::nullopt : std::optional(it->second);
+  });
+  bool unknown = !value.ok() && dim.to_string().find("fresh.") != std::string::npos;
+  if (unknown || (value.ok() && *value == actual)) return {};
+  return internal_error("the rule says ", what, " = ", dim.to_string(), " = ",
+                        value.ok() ? std::to_string(*value) : std::string(value.status().message()),
+                        ", the reference makes ", actual);
+}
+
+Status check_type(const Type& type, const HostValue& actual, const Inferred& inferred) {
+  Type made = type_of(actual);
+  if (type.kind != made.kind) {
+    return internal_error("the rule says ", type.to_string(), ", the reference makes ",
+                          made.to_string());
+  }
+  if (!type.is_tensor()) {
+    for (const HostValue& element : actual.elements) {
+      REDLINE_TRY(check_type(*type.element, element, inferred));
+    }
+    return {};
+  }
+  bool same_rank = !type.shape.has_rank() || type.shape.rank() == made.shape.rank();
+  if (type.dtype != made.dtype || !same_rank) {
+    return internal_error("the rule says ", type.to_string(), ", the reference makes ",
+                          made.to_string());
+  }
+  for (int i = 0; type.shape.has_rank() && i < type.shape.rank(); ++i) {
+    REDLINE_TRY(check_dim(type.shape[i], made.shape[i].value(), inferred, str_cat("size ", i)));
+  }
+  return {};
+}
+
+Status check_rule(const Case& c, Question question, const std::vector<HostValue>& results) {
+  REDLINE_ASSIGN(Inferred inferred, infer(c, question, results.size()));
+  for (size_t i = 0; i < results.size(); ++i) {
+    REDLINE_TRY(
+        check_type(inferred.types[i], results[i], inferred).with_context(str_cat("output ", i)));
+    if (!inferred.contents[i]) continue;
+    std::vector<int64_t> actual = read_ints(results[i].tensor.view());
+    if (actual.size() != inferred.contents[i]->size()) {
+      return internal_error("output ", i, ": the rule tells ", inferred.contents[i]->size(),
+                            " elements of ", actual.size());
+    }
+    for (size_t k = 0; k < actual.size(); ++k) {
+      REDLINE_TRY(check_dim((*inferred.contents[i])[k], actual[k], inferred,
+                            str_cat("output ", i, "'s element ", k)));
+    }
+  }
+  return {};
+}
+
+Status check_output(const CaseValue& expected, const HostValue& actual) {
+  if (!expected.present) return {};
+  const HostValue& want = expected.value;
+  if (want.kind != actual.kind) return internal_error("is of another kind than expected");
+  if (want.kind != HostValue::Kind::kTensor) {
+    if (want.elements.size() != actual.elements.size()) {
+      return internal_error("has ", actual.elements.size(), " elements, expected ",
+                            want.elements.size());
+    }
+    for (size_t i = 0; i < want.elements.size(); ++i) {
+      REDLINE_TRY(check_output({true, expected.has_values, want.elements[i]}, actual.elements[i])
+                      .with_context(str_cat("element ", i)));
+    }
+    return {};
+  }
+  if (!actual.tensor.defined()) return internal_error("was not produced");
+  if (!(type_of(want) == type_of(actual))) {
+    return internal_error("is ", type_of(actual).to_string(), ", expected ",
+                          type_of(want).to_string());
+  }
+  if (!expected.has_values) return {};
+  Tolerance tolerance = rounding_tolerance(want.tensor.dtype());
+  if (is_float(want.tensor.dtype())) tolerance.relative += kWrittenDigits;
+  if (is_float(want.tensor.dtype())) tolerance.to_largest += kWrittenDigits / 4;
+  return compare_tensors(want.tensor, actual.tensor, tolerance);
+}
+
+// Terms that an output element sums, for the tolerance.
+int64_t reduction_length(const Case& c, const std::vector<HostValue>& results) {
+  std::vector<Type> inputs;
+  std::vector<Type> outputs;
+  int64_t largest_input = 1;
+  for (const CaseValue& input : c.inputs) {
+    inputs.push_back(input.present ? type_of(input.value) : Type());
+    bool tensor = input.present && input.value.kind == HostValue::Kind::kTensor;
+    if (tensor) largest_input = std::max(largest_input, input.value.tensor.count());
+  }
+  for (const HostValue& result : results) outputs.push_back(type_of(result));
+  int64_t count = std::max<int64_t>(results[0].tensor.count(), 1);
+  if (c.op->cost != nullptr) {
+    double flops = c.op->cost(inputs, outputs, c.attrs).flops;
+    return std::max<int64_t>(1, static_cast<int64_t>(flops / 2 / static_cast<double>(count)));
+  }
+  return c.op->has(kTraitPointwise) || c.op->has(kTraitMovement) ? 1 : largest_input;
+}
+
+// Memory of exactly these bytes with a pattern that is NaN in every float type and that no index
+// survives.
+struct Poisoned {
+  explicit Poisoned(size_t bytes) : size((bytes + 63) / 64 * 64) {
+    data = static_cast<uint8_t*>(std::aligned_alloc(64, size + 64));
+    std::memset(data, 0xff, size + 64);
+  }
+  Poisoned(const Poisoned&) = delete;
+  Poisoned& operator=(const Poisoned&) = delete;
+  ~Poisoned() { std::free(data); }
+  // Whether what lies behind the first `bytes` was left alone.
+  bool guard_is_intact(size_t bytes) const {
+    for (size_t i = bytes; i < size + 64; ++i) {
+      if (data[i] != 0xff) return false;
+    }
+    return true;
+  }
+  size_t size;
+  uint8_t* data;
+};
+
+class Driver {
+ public:
+  explicit Driver(bool verbose)
+      : verbose_(verbose),
+        ops_(make_op_registry()),
+        tactics_(make_tactic_registry()),
+        pool_(ThreadPool::create(2).value()) {}
+
+  bool run_file(const std::string& path) {
+    std::ifstream file(path);
+    if (!file) {
+      std::printf("%s cannot be read\n", path.c_str());
+      return false;
+    }
+    Totals totals;
+    int number = 0;
+    for (std::string line; std::getline(file, line);) {
+      ++number;
+      size_t first = line.find_first_not_of(" \t\r");
+      if (first == std::string::npos || line[first] == '#') continue;
+      ++totals.cases;
+      Status status = run_case(line, static_cast<uint64_t>(number) * 1000, totals);
+      if (status.ok()) continue;
+      ++totals.failures;
+      std::printf("%s:%d: %s\n  %s\n", path.c_str(), number, line.c_str(),
+                  std::string(status.message()).c_str());
+    }
+    std::printf("%s: %d cases, %d failed, %d tactic runs\n", path.c_str(), totals.cases,
+                totals.failures, totals.tactic_runs);
+    for (const auto& [reason, count] : totals.skips) {
+      std::printf("  not run %dx: %s\n", count, reason.c_str());
+    }
+    return totals.cases > 0 && totals.failures == 0;
+  }
+
+ private:
+  Status run_case(std::string_view line, uint64_t seed, Totals& totals) {
+    REDLINE_ASSIGN(Case c, CaseParser(*ops_, line, seed).parse());
+    if (c.op == nullptr) return {};
+    std::vector<const HostValue*> inputs;
+    for (const CaseValue& input : c.inputs) {
+      inputs.push_back(input.present ? &input.value : nullptr);
+    }
+    if (inputs.size() < c.op->min_inputs() || inputs.size() > c.op->max_inputs()) {
+      return invalid_argument(c.op->name, " does not have ", inputs.size(), " inputs");
+    }
+    size_t num_outputs = c.error ? std::max<size_t>(1, c.op->min_outputs()) : c.outputs.size();
+    if (num_outputs < c.op->min_outputs() || num_outputs > c.op->max_outputs()) {
+      return invalid_argument(c.op->name, " does not have ", num_outputs, " outputs");
+    }
+    Result<std::vector<HostValue>> results = run_reference(*c.op, c.attrs, inputs, num_outputs);
+    if (c.error) {
+      if (results.ok()) return internal_error("expected an error with '", *c.error, "', got none");
+      if (results.status().message().find(*c.error) == std::string_view::npos) {
+        return internal_error("expected an error with '", *c.error,
+                              "', got: ", results.status().message());
+      }
+      return check_rule_survives(c, num_outputs);
+    }
+    REDLINE_TRY(results.status());
+    for (size_t i = 0; i < num_outputs; ++i) {
+      REDLINE_TRY(check_output(c.outputs[i], (*results)[i]).with_context(str_cat("output ", i)));
+    }
+    for (Question question : {Question::kGivenValues, Question::kTypesOnly, Question::kSymbols,
+                              Question::kUnknownRanks}) {
+      Status status = check_rule(c, question, *results);
+      if (!status.ok()) return status.with_context(str_cat("shape rule ", name_of(question)));
+    }
+    return run_tactics(c, *results, totals);
+  }
+
+  // A bad case may fail or pass in the rule, as long as it comes back.
+  static Status check_rule_survives(const Case& c, size_t num_outputs) {
+    for (Question question : {Question::kGivenValues, Question::kTypesOnly, Question::kSymbols,
+                              Question::kUnknownRanks}) {
+      Result<Inferred> inferred = infer(c, question, num_outputs);
+      if (!inferred.ok() && inferred.status().message().empty()) {
+        return internal_error("an error without a message");
+      }
+    }
+    return {};
+  }
+
+  Status run_tactics(const Case& c, const std::vector<HostValue>& results, Totals& totals) {
+    std::vector<const Tactic*> candidates = tactics_->candidates("cpu", c.op->name);
+    if (candidates.empty()) return {};
+    for (const HostValue& result : results) {
+      if (result.kind == HostValue::Kind::kTensor) continue;
+      ++totals.skips["the output is no tensor"];
+      return {};
+    }
+    if (c.op->has(kTraitDataDependent)) {
+      ++totals.skips["the sizes depend on values"];
+      return {};
+    }
+    for (const Tactic* tactic : candidates) {
+      // First with nothing constant, then with all but the first input.
+      for (bool constants : {false, true}) {
+        if (constants && c.inputs.size() < 2) continue;
+        Problem problem = describe(c, results, constants, false);
+        Status supports = tactic->supports(problem);
+        Status dynamic = tactic->supports(describe(c, results, constants, true));
+        std::string where = str_cat(tactic->name, constants ? ", constant operands" : "");
+        if (!supports.ok()) {
+          if (dynamic.ok()) {
+            return internal_error(where, ": takes any sizes, but not these: ", supports.message());
+          }
+          ++totals.skips[str_cat(where, ": ", supports.message())];
+          continue;
+        }
+        std::vector<Config> configs(1);
+        if (tactic->configs != nullptr) configs = tactic->configs(problem);
+        if (configs.empty()) return internal_error(where, ": offers no config");
+        if (configs.size() > kMaxConfigs) configs.resize(kMaxConfigs);
+        for (Config& config : configs) {
+          std::string text;
+          for (const NamedAttr& knob : config) {
+            text += str_cat(" ", knob.name, "=", attr_to_string(knob.value));
+          }
+          Status status = run_tactic(*tactic, problem, config, c, results, constants);
+          if (!status.ok()) return status.with_context(where + text);
+          ++totals.tactic_runs;
+          if (verbose_) std::printf("  ran %s%s\n", where.c_str(), text.c_str());
+        }
+      }
+    }
+    return {};
+  }
+
+  static OperandDesc describe(const HostValue& value, bool present, bool constant, bool dynamic) {
+    OperandDesc operand;
+    operand.present = present;
+    if (!present) return operand;
+    operand.is_tensor = value.kind == HostValue::Kind::kTensor;
+    if (!operand.is_tensor) return operand;
+    operand.dtype = value.tensor.dtype();
+    operand.dims = value.tensor.dims();
+    if (constant) operand.constant = &value.tensor;
+    if (!dynamic || constant) return operand;
+    for (int64_t& dim : operand.dims) dim = kDynamicDim;
+    return operand;
+  }
+
+  static Problem describe(const Case& c, const std::vector<HostValue>& results, bool constants,
+                          bool dynamic) {
+    Problem problem;
+    problem.op = c.op;
+    problem.attrs = c.attrs;
+    for (size_t i = 0; i < c.inputs.size(); ++i) {
+      problem.inputs.push_back(
+          describe(c.inputs[i].value, c.inputs[i].present, constants && i > 0, dynamic));
+    }
+    for (const HostValue& result : results) {
+      problem.outputs.push_back(describe(result, true, false, dynamic));
+    }
+    return problem;
+  }
+
+  Status run_tactic(const Tactic& tactic, const Problem& problem, Config& config, const Case& c,
+                    const std::vector<HostValue>& results, bool constants) {
+    std::vector<TensorView> inputs;
+    for (const CaseValue& input : c.inputs) {
+      inputs.push_back(input.present ? input.value.tensor.view() : TensorView());
+    }
+    std::vector<PackedOperand> packed;
+    if (constants && tactic.pack != nullptr) {
+      REDLINE_ASSIGN(packed, tactic.pack(problem, config));
+      for (const PackedOperand& operand : packed) {
+        inputs[operand.input] = operand.bytes.view();
+      }
+    }
+    REDLINE_ASSIGN(std::unique_ptr<Kernel> kernel,
+                   tactic.prepare(problem, config, {pool_->num_threads()}));
+    size_t workspace_bytes = kernel->workspace_bytes();
+    Poisoned workspace(workspace_bytes);
+    std::vector<std::unique_ptr<Poisoned>> memory;
+    std::vector<TensorView> outputs;
+    for (const HostValue& result : results) {
+      memory.push_back(std::make_unique<Poisoned>(result.tensor.bytes()));
+      outputs.push_back({result.tensor.dtype(), result.tensor.dims(), memory.back()->data});
+    }
+    KernelArgs args{inputs, outputs, workspace.data, pool_.get()};
+    REDLINE_TRY(kernel->run(args));
+    if (!workspace.guard_is_intact(workspace_bytes)) {
+      return internal_error("wrote behind its workspace");
+    }
+    for (size_t i = 0; i < results.size(); ++i) {
+      const Tensor& want = results[i].tensor;
+      if (!memory[i]->guard_is_intact(want.bytes())) {
+        return internal_error("wrote behind output ", i);
+      }
+      Tensor got = Tensor::wrap(want.dtype(), want.dims(), memory[i]->data, nullptr);
+      Tolerance tolerance = rounding_tolerance(want.dtype(), reduction_length(c, results));
+      REDLINE_TRY(compare_tensors(want, got, tolerance).with_context(str_cat("output ", i)));
+    }
+    return {};
+  }
+
+  bool verbose_;
+  std::unique_ptr<OpRegistry> ops_;
+  std::unique_ptr<TacticRegistry> tactics_;
+  std::unique_ptr<ThreadPool> pool_;
+};
+
+}  // namespace
+}  // namespace redline
+
+int main(int argc, char** argv) {
+  std::vector<std::string> files(argv + 1, argv + argc);
+  bool verbose = !files.empty() && files[0] == "-v";
+  if (verbose) files.erase(files.begin());
+  if (files.empty()) {
+    std::printf("usage: ops_test [-v] FILE.cases ...\n");
+    return 2;
+  }
+  redline::Driver driver(verbose);
+  bool good = true;
+  for (const std::string& file : files) good = driver.run_file(file) && good;
+  return good ? 0 : 1;
+}
