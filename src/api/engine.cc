@@ -251,7 +251,7 @@ Result<CheckReport> check(const std::string& model_path) {
   for (const ImportProblem& p : report.problems) {
     result.problems.push_back({p.node, p.op_type, p.domain, p.reason, p.nearest, p.opset});
   }
-  if (!imported.ok() && report.problems.empty()) result.error = imported.status().to_string();
+  if (!imported.ok() && report.problems.empty()) result.error = std::string(imported.status().message());
   return result;
 }
 

@@ -1,0 +1,260 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <unistd.h>
+
+#include <chrono>
+#include <cmath>
+#include <csignal>
+#include <cstdio>
+#include <random>
+
+#include "core/dim.h"
+#include "core/npy.h"
+#include "ops/elements.h"
+#include "verb.h"
+
+namespace redline::cli {
+namespace {
+
+// Written by a signal handler, which can reach nothing else.
+volatile std::sig_atomic_t g_interrupts = 0;
+
+void on_interrupt(int) {
+  g_interrupts = g_interrupts + 1;
+  if (g_interrupts > 1) _exit(130);
+}
+
+// A bar with the time left, on a terminal only.
+class ProgressBar {
+ public:
+  ~ProgressBar() {
+    if (drawn_) std::fprintf(stderr, "\r\033[K");
+  }
+  bool operator()(std::string_view phase, double fraction) {
+    if (interrupted()) return false;
+    if (!isatty(STDERR_FILENO)) return true;
+    auto now = Clock::now();
+    if (phase != phase_) {
+      phase_ = phase;
+      start_ = now;
+    } else if (now - last_ < std::chrono::milliseconds(50)) {
+      return true;
+    }
+    last_ = now;
+    drawn_ = true;
+    constexpr int kWidth = 30;
+    int filled = static_cast<int>(fraction * kWidth);
+    std::string bar(static_cast<size_t>(filled), '#');
+    bar.resize(kWidth, '.');
+    double elapsed = std::chrono::duration<double>(now - start_).count();
+    std::string eta;
+    if (fraction > 0.02)
+      eta = " " + format_number(elapsed / fraction * (1 - fraction), 1) + " s left";
+    std::fprintf(stderr, "\r\033[K%-12s [%s] %3.0f%%%s", phase_.c_str(), bar.c_str(),
+                 fraction * 100, eta.c_str());
+    std::fflush(stderr);
+    return true;
+  }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  std::string phase_;
+  Clock::time_point start_ = Clock::now();
+  Clock::time_point last_;
+  bool drawn_ = false;
+};
+
+Result<std::pair<std::string, std::string>> split_pair(const std::string& text,
+                                                       std::string_view what) {
+  size_t at = text.rfind('=');
+  if (at == std::string::npos || at == 0 || at + 1 == text.size()) {
+    return invalid_argument("'", text, "' is not ", what);
+  }
+  return std::pair(text.substr(0, at), text.substr(at + 1));
+}
+
+Result<Tensor> random_tensor(const ValueInfo& info, const std::map<std::string, int64_t>& sizes,
+                             std::mt19937_64& random) {
+  Dims dims;
+  for (size_t axis = 0; axis < info.dims.size(); ++axis) {
+    REDLINE_ASSIGN(Dim dim, Dim::parse(info.dims[axis]));
+    Result<int64_t> size = dim.evaluate([&](std::string_view name) -> std::optional<int64_t> {
+      auto it = sizes.find(std::string(name));
+      if (it != sizes.end()) return it->second;
+      return axis == 0 ? 1 : 8;
+    });
+    if (!size.ok()) return size.status().with_context(str_cat("size of input '", info.name, "'"));
+    dims.push_back(*size);
+  }
+  REDLINE_ASSIGN(Tensor tensor, Tensor::create(info.dtype, dims));
+  if (info.dtype == DType::kString) return tensor;
+  with_wide_type(info.dtype, [&](auto wide) {
+    using W = decltype(wide);
+    std::vector<W> values(static_cast<size_t>(tensor.count()));
+    for (W& value : values) {
+      if constexpr (std::is_same_v<W, double>) {
+        value = std::uniform_real_distribution<double>(-1, 1)(random);
+      } else {
+        value = static_cast<W>(random() & 1);  // good as an index, a mask and a count
+      }
+    }
+    write_elements(values, tensor.view());
+  });
+  return tensor;
+}
+
+}  // namespace
+
+bool interrupted() { return g_interrupts > 0; }
+void catch_interrupts() { std::signal(SIGINT, on_interrupt); }
+
+std::shared_ptr<ModelOptions> add_model_options(CLI::App& app) {
+  auto options = std::make_shared<ModelOptions>();
+  app.add_option("model", options->path, "ONNX model or engine file")->required();
+  app.add_option("--device", options->device, "Where to run: auto, cpu")->capture_default_str();
+  app.add_option("--threads", options->threads, "CPU threads; 0: the physical cores")
+      ->capture_default_str();
+  app.add_option("--opt-level", options->opt_level, "0: references only; 1: no timing; 3: all")
+      ->check(CLI::Range(0, 5))
+      ->capture_default_str();
+  app.add_option("--size", options->sizes,
+                 "Size of a symbol to optimise for and to run with: batch=8");
+  app.add_option("--disable-pass", options->disabled_passes, "Leave out this pass");
+  app.add_flag("--verify-passes", options->verify_passes,
+               "Run the reference before and after each pass");
+  app.add_option("--dump-ir", options->dump_ir, "Folder for the graph after each pass");
+  app.add_flag("--verbose", options->verbose, "More messages, e.g. why tactics refuse");
+  app.add_flag("--json", options->json, "Print JSON");
+  return options;
+}
+
+Result<std::vector<std::pair<std::string, int64_t>>> parse_sizes(
+    const std::vector<std::string>& sizes) {
+  std::vector<std::pair<std::string, int64_t>> result;
+  for (const std::string& text : sizes) {
+    REDLINE_ASSIGN(auto pair, split_pair(text, "SYMBOL=SIZE"));
+    char* end = nullptr;
+    int64_t size = std::strtoll(pair.second.c_str(), &end, 10);
+    if (*end != '\0' || size < 0) return invalid_argument("'", text, "' is not SYMBOL=SIZE");
+    result.emplace_back(pair.first, size);
+  }
+  return result;
+}
+
+Result<BuildSettings> build_settings(const ModelOptions& options) {
+  BuildSettings settings;
+  settings.device = options.device;
+  settings.num_threads = options.threads;
+  settings.opt_level = options.opt_level;
+  settings.disabled_passes = options.disabled_passes;
+  settings.verify_passes = options.verify_passes;
+  settings.dump_ir = options.dump_ir;
+  REDLINE_ASSIGN(settings.optimal_sizes, parse_sizes(options.sizes));
+  auto bar = std::make_shared<ProgressBar>();
+  settings.progress = [bar](std::string_view phase, double fraction) {
+    return (*bar)(phase, fraction);
+  };
+  bool verbose = options.verbose;
+  settings.log = [verbose](Severity severity, std::string_view message) {
+    if (severity < (verbose ? Severity::kVerbose : Severity::kWarning)) return;
+    std::fprintf(stderr, "%s: %.*s\n", std::string(severity_name(severity)).c_str(),
+                 static_cast<int>(message.size()), message.data());
+  };
+  return settings;
+}
+
+Result<Engine> load_engine_or_model(const ModelOptions& options) {
+  REDLINE_ASSIGN(BuildSettings settings, build_settings(options));
+  return load(options.path, settings);
+}
+
+std::shared_ptr<InputOptions> add_input_options(CLI::App& app) {
+  auto options = std::make_shared<InputOptions>();
+  app.add_option("--input", options->files, "NAME=FILE.npy; inputs without a file are random");
+  app.add_option("--seed", options->seed, "Of the random inputs")->capture_default_str();
+  return options;
+}
+
+Result<std::map<std::string, HostValue>> make_inputs(const std::vector<ValueInfo>& infos,
+                                                     const InputOptions& inputs,
+                                                     const ModelOptions& model) {
+  std::map<std::string, HostValue> result;
+  REDLINE_ASSIGN(auto size_list, parse_sizes(model.sizes));
+  std::map<std::string, int64_t> sizes(size_list.begin(), size_list.end());
+  for (const std::string& text : inputs.files) {
+    // Names may hold '=': the file is what follows the last one.
+    REDLINE_ASSIGN(auto pair, split_pair(text, "NAME=FILE.npy"));
+    const ValueInfo* info = nullptr;
+    std::string names;
+    for (const ValueInfo& candidate : infos) {
+      if (candidate.name == pair.first) info = &candidate;
+      names += str_cat(names.empty() ? "'" : ", '", candidate.name, "'");
+    }
+    if (info == nullptr) {
+      return invalid_argument("the model has no input '", pair.first, "'; its inputs are: ", names);
+    }
+    REDLINE_ASSIGN(Tensor tensor, read_npy_file(pair.second, info->dtype));
+    // Sizes that files give hold for the random inputs too.
+    for (size_t axis = 0; axis < info->dims.size() && axis < tensor.dims().size(); ++axis) {
+      Result<Dim> dim = Dim::parse(info->dims[axis]);
+      if (dim.ok() && dim->is_symbol()) sizes.emplace(dim->symbol_name(), tensor.dims()[axis]);
+    }
+    HostValue value = HostValue::of(std::move(tensor));
+    if (info->kind == HostValue::Kind::kOptional) value = HostValue::optional({std::move(value)});
+    if (info->kind == HostValue::Kind::kSequence) value = HostValue::sequence({std::move(value)});
+    result[pair.first] = std::move(value);
+  }
+  std::mt19937_64 random(inputs.seed);
+  for (const ValueInfo& info : infos) {
+    if (result.contains(info.name) || info.kind == HostValue::Kind::kOptional) continue;
+    if (info.kind == HostValue::Kind::kSequence) {
+      result[info.name] = HostValue::sequence({});
+      continue;
+    }
+    if (!info.has_rank) {
+      return invalid_argument("input '", info.name,
+                              "' has no known rank: give it a file with --input");
+    }
+    REDLINE_ASSIGN(Tensor tensor, random_tensor(info, sizes, random));
+    result[info.name] = HostValue::of(std::move(tensor));
+  }
+  return result;
+}
+
+Status bind_all(Session& session, const std::map<std::string, HostValue>& inputs) {
+  for (const auto& [name, value] : inputs) REDLINE_TRY(session.bind(name, value));
+  return {};
+}
+
+std::string format_number(double value, int digits) {
+  char buffer[64];
+  std::snprintf(buffer, sizeof buffer, "%.*f", digits, value);
+  return buffer;
+}
+
+std::string format_table(const std::vector<std::vector<std::string>>& rows) {
+  std::vector<size_t> widths;
+  for (const auto& row : rows) {
+    widths.resize(std::max(widths.size(), row.size()));
+    for (size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], row[i].size());
+  }
+  std::string text;
+  for (const auto& row : rows) {
+    std::string line;
+    for (size_t i = 0; i < row.size(); ++i) {
+      bool number =
+          !row[i].empty() && row[i].find_first_not_of("0123456789.-+e%") == std::string::npos;
+      std::string pad(widths[i] - row[i].size(), ' ');
+      if (i > 0) line += "  ";
+      line += number ? pad + row[i] : row[i] + pad;
+    }
+    line.erase(line.find_last_not_of(' ') + 1);
+    text += line + "\n";
+  }
+  return text;
+}
+
+void print_json(const Json& value) {
+  std::printf("%s\n", value.dump(2, ' ', false, Json::error_handler_t::replace).c_str());
+}
+
+}  // namespace redline::cli

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <cstdio>
+
+#include "verb.h"
+
+namespace redline::cli {
+namespace {
+
+Status run(const ModelOptions& options) {
+  REDLINE_ASSIGN(Engine engine, load_engine_or_model(options));
+  Json info = Json::parse(engine.inspect());
+  if (options.json) {
+    print_json(info);
+    return {};
+  }
+  for (const ValueInfo& input : engine.inputs())
+    std::printf("input   %s: %s\n", input.name.c_str(), input.type.c_str());
+  for (const ValueInfo& output : engine.outputs())
+    std::printf("output  %s: %s\n", output.name.c_str(), output.type.c_str());
+  std::printf("device  %s %s\nweights %zu, %.1f MB\n\n", std::string(engine.device()).c_str(),
+              info["device_arch"].get<std::string>().c_str(), info["weights"].size(),
+              info["weight_bytes"].get<double>() / 1e6);
+  std::vector<std::vector<std::string>> rows = {{"step", "op", "tactic", "output", "nodes"}};
+  size_t i = 0;
+  for (const Json& step : info["steps"]) {
+    std::string type = step["outputs"].empty() ? "" : step["outputs"][0]["type"].get<std::string>();
+    std::string name = step["name"];
+    if (name.size() > 60) name = name.substr(0, 57) + "...";
+    rows.push_back({std::to_string(i++), step["op"], step["tactic"], type, name});
+  }
+  std::printf("%s", format_table(rows).c_str());
+  return {};
+}
+
+}  // namespace
+
+void register_verb_inspect(VerbTable& table) {
+  table.add({"inspect", "Show what an engine holds", "redline inspect model.engine --json",
+             [](CLI::App& app) -> Run {
+               auto options = add_model_options(app);
+               return [options] { return run(*options); };
+             }});
+}
+
+}  // namespace redline::cli
