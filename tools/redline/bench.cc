@@ -73,7 +73,8 @@ Status run(const ModelOptions& options, const InputOptions& inputs, double durat
   std::vector<std::vector<std::string>> rows = {
       {"throughput", format_number(static_cast<double>(ms.size()) / wall, 1), "runs/s"}};
   for (const auto& [name, value] : latency.items()) {
-    rows.push_back({"latency " + name, format_number(value.get<double>(), value.get<double>() < 1 ? 4 : 3), "ms"});
+    rows.push_back({"latency " + name,
+                    format_number(value.get<double>(), value.get<double>() < 1 ? 4 : 3), "ms"});
   }
   rows.push_back({"first run", format_number(first_ms), "ms"});
   rows.push_back({"build or load", format_number(build_seconds), "s"});

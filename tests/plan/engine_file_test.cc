@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "plan/engine_file.h"
+
+#include <gtest/gtest.h>
+
+#include "build/build.h"
+
+namespace redline {
+namespace {
+
+class EngineFileTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    Graph graph(*ops_);
+    Value* x =
+        graph.add_input(Type::tensor(DType::kFloat32, SymDims{Dim::symbol("batch size"), 3}), "x");
+    std::vector<float> values = {1, -2, 3};
+    Value* w = graph.add_constant(Tensor::from<float>(DType::kFloat32, {3}, values), "w");
+    Value* same = graph.add_constant(Tensor::from<float>(DType::kFloat32, {3}, values), "same");
+    Value* y = graph.add_node("add", {x, w}).value()->output();
+    Value* z = graph.add_node("leaky_relu", {y}).value()->output();
+    graph.add_output(graph.add_node("mul", {z, same}).value()->output(), "y");
+    plan_ = build_plan(graph, *tactics_, *pool_, {}).value();
+    info_.model = "test";
+    info_.metadata = {{"key", "value"}};
+    bytes_ = serialize_engine(info_, plan_).value();
+  }
+  Result<LoadedEngine> parse(const std::vector<std::byte>& bytes) {
+    auto copy = std::make_shared<std::vector<std::byte>>(bytes);
+    return parse_engine(*copy, copy, *ops_);
+  }
+  std::unique_ptr<OpRegistry> ops_ = make_op_registry();
+  std::unique_ptr<TacticRegistry> tactics_ = make_tactic_registry();
+  std::unique_ptr<ThreadPool> pool_ = ThreadPool::create(1).value();
+  Plan plan_;
+  EngineInfo info_;
+  std::vector<std::byte> bytes_;
+};
+
+TEST_F(EngineFileTest, SavedTwiceIsTheSame) {
+  LoadedEngine engine = parse(bytes_).value();
+  EXPECT_EQ(engine.info.model, "test");
+  ASSERT_EQ(engine.info.metadata.size(), 1u);
+  EXPECT_EQ(engine.plan.steps.size(), plan_.steps.size());
+  EXPECT_EQ(engine.plan.values.size(), plan_.values.size());
+  EXPECT_EQ(engine.plan.values[0].type, plan_.values[0].type);
+  EXPECT_EQ(serialize_engine(engine.info, engine.plan).value(), bytes_);
+}
+
+TEST_F(EngineFileTest, EqualWeightsAreStoredOnce) {
+  LoadedEngine engine = parse(bytes_).value();
+  ASSERT_EQ(engine.plan.constants.size(), 2u);
+  EXPECT_EQ(engine.plan.constants[0]->data.raw(), engine.plan.constants[1]->data.raw());
+}
+
+TEST_F(EngineFileTest, EveryFlippedBitIsRefused) {
+  for (size_t i = 0; i < bytes_.size(); ++i) {
+    std::vector<std::byte> damaged = bytes_;
+    damaged[i] ^= std::byte{static_cast<unsigned char>(1u << (i % 8))};
+    EXPECT_FALSE(parse(damaged).ok()) << "byte " << i;
+  }
+}
+
+TEST_F(EngineFileTest, EveryTruncationIsRefused) {
+  for (size_t size = 0; size < bytes_.size(); ++size) {
+    EXPECT_FALSE(parse({bytes_.begin(), bytes_.begin() + static_cast<ptrdiff_t>(size)}).ok())
+        << size;
+  }
+}
+
+TEST_F(EngineFileTest, AnotherFormatVersionIsNamed) {
+  bytes_[8] = std::byte{77};
+  Result<LoadedEngine> engine = parse(bytes_);
+  ASSERT_FALSE(engine.ok());
+  EXPECT_EQ(engine.status().code(), StatusCode::kIncompatible);
+  EXPECT_NE(engine.status().message().find("format 77"), std::string::npos);
+  EXPECT_NE(engine.status().message().find("build the engine again"), std::string::npos);
+}
+
+TEST_F(EngineFileTest, AnUnknownOpIsNamed) {
+  OpRegistry none;
+  auto copy = std::make_shared<std::vector<std::byte>>(bytes_);
+  Result<LoadedEngine> engine = parse_engine(*copy, copy, none);
+  ASSERT_FALSE(engine.ok());
+  EXPECT_EQ(engine.status().code(), StatusCode::kIncompatible);
+}
+
+TEST_F(EngineFileTest, OtherFilesAreNotEngines) {
+  std::vector<std::byte> text(1000, std::byte{'x'});
+  EXPECT_NE(parse(text).status().message().find("not a Redline engine"), std::string::npos);
+  EXPECT_FALSE(parse({}).ok());
+}
+
+}  // namespace
+}  // namespace redline
