@@ -5,8 +5,10 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
+#include <algorithm>
 #include <cstring>
 
+#include "redline/builder.h"
 #include "redline/redline.h"
 
 namespace nb = nanobind;
@@ -76,6 +78,29 @@ class Numpy {
     }
     if (info.kind == HostValue::Kind::kSequence) return sequence(object, info, keep);
     return tensor(object, info, keep);
+  }
+
+  // A copy of an array as a tensor of its own type.
+  Tensor to_tensor(nb::handle array) {
+    ValueInfo info;
+    info.name = "array";
+    nb::list keep;
+    Tensor view = to_host(array, info, keep).tensor;
+    if (view.dtype() == DType::kString) return view;
+    Tensor copy = take(Tensor::create(view.dtype(), view.dims()));
+    if (view.bytes() > 0) std::memcpy(copy.mutable_raw(), view.raw(), view.bytes());
+    return copy;
+  }
+
+  // Of a numpy dtype, or anything numpy takes for one.
+  DType dtype_of(nb::handle object) {
+    nb::object wanted = numpy_.attr("dtype")(object);
+    for (int d = 0; d < kNumDTypes; ++d) {
+      if (nb::cast<std::string>(wanted.attr("name")) == kNumpyNames[d])
+        return static_cast<DType>(d);
+    }
+    check(invalid_argument("unsupported dtype ", nb::cast<std::string>(nb::str(wanted))));
+    return DType::kFloat32;
   }
 
   nb::object to_python(const HostValue& value) {
@@ -261,6 +286,63 @@ class PySession {
  private:
   Engine engine_;
   Session session_;
+  Numpy numpy_;
+};
+
+AttributeValue to_attribute(Numpy& numpy, nb::handle value) {
+  if (nb::isinstance<nb::bool_>(value)) return static_cast<int64_t>(nb::cast<bool>(value));
+  if (nb::isinstance<nb::int_>(value)) return nb::cast<int64_t>(value);
+  if (nb::isinstance<nb::float_>(value)) return nb::cast<double>(value);
+  if (nb::isinstance<nb::str>(value)) return nb::cast<std::string>(value);
+  if (nb::hasattr(value, "dtype")) return numpy.to_tensor(value);
+  std::vector<nb::object> items;
+  for (nb::handle item : value) items.push_back(nb::borrow(item));
+  auto all = [&](auto is) { return std::all_of(items.begin(), items.end(), is); };
+  if (all([](nb::handle h) { return nb::isinstance<nb::int_>(h); })) {
+    return nb::cast<std::vector<int64_t>>(value);
+  }
+  if (all([](nb::handle h) { return nb::isinstance<nb::str>(h); })) {
+    return nb::cast<std::vector<std::string>>(value);
+  }
+  return nb::cast<std::vector<double>>(value);
+}
+
+// redline.GraphBuilder: values are ints.
+class PyGraphBuilder {
+ public:
+  int input(const std::string& name, nb::handle dtype, nb::handle shape) {
+    std::vector<std::string> dims;
+    for (nb::handle dim : shape) dims.push_back(nb::cast<std::string>(nb::str(dim)));
+    return take(builder_.input(name, numpy_.dtype_of(dtype), dims)).id;
+  }
+  int constant(nb::handle array, const std::string& name) {
+    return take(builder_.constant(numpy_.to_tensor(array), name)).id;
+  }
+  nb::object op(const std::string& op, nb::list inputs, size_t num_outputs, const std::string& name,
+                nb::dict attributes) {
+    std::vector<GraphBuilder::Value> operands;
+    for (nb::handle input : inputs) {
+      operands.push_back(input.is_none() ? GraphBuilder::absent()
+                                         : GraphBuilder::Value{nb::cast<int>(input)});
+    }
+    Attributes list;
+    for (auto [key, value] : attributes) {
+      list.emplace_back(nb::cast<std::string>(key), to_attribute(numpy_, value));
+    }
+    auto results = take(builder_.op_with_outputs(op, std::move(operands), num_outputs, list, name));
+    if (num_outputs == 1) return nb::int_(results[0].id);
+    nb::list ids;
+    for (GraphBuilder::Value value : results) ids.append(value.id);
+    return nb::tuple(ids);
+  }
+  void output(int value, const std::string& name) { check(builder_.output({value}, name)); }
+  std::string type(int value) const { return take(builder_.type({value})); }
+  std::string text() const { return builder_.text(); }
+  void set_position(const std::string& position) { builder_.set_position(position); }
+  Engine build() { return take(builder_.build()); }
+
+ private:
+  GraphBuilder builder_;
   Numpy numpy_;
 };
 

@@ -9,10 +9,10 @@
 import json as _json
 import os as _os
 
-from ._redline import Engine, Error, Session, __version__
+from ._redline import Engine, Error, GraphBuilder, Session, __version__
 from . import _redline
 
-__all__ = ["Engine", "Error", "Session", "build", "inspect", "load", "__version__"]
+__all__ = ["Engine", "Error", "GraphBuilder", "Session", "build", "inspect", "load", "__version__"]
 
 
 def build(model, output=None, device="auto", *, threads=0, progress=None, log=None,

@@ -49,7 +49,24 @@ void fill_infos(Engine::Impl& impl) {
 }
 
 Result<Engine> build_from(const ModelBytes& model, const BuildSettings& settings) {
+  if (settings.progress && !settings.progress("import", 0))
+    return cancelled("stopped by the caller");
+  std::unique_ptr<OpRegistry> ops = make_op_registry();
+  std::unique_ptr<ImportRegistry> rules = make_import_registry();
+  REDLINE_ASSIGN(ImportedModel imported, import_onnx(model, *ops, *rules));
+  EngineInfo info;
+  info.model = model.path;
+  info.metadata = std::move(imported.metadata);
+  return build_graph(std::move(ops), *imported.graph, std::move(info), settings);
+}
+
+}  // namespace
+
+Result<Engine> build_graph(std::unique_ptr<OpRegistry> ops, Graph& graph, EngineInfo info,
+                           const BuildSettings& settings) {
   REDLINE_ASSIGN(std::shared_ptr<Engine::Impl> impl, make_impl(settings));
+  impl->ops = std::move(ops);
+  impl->info = std::move(info);
   BuildOptions options;
   options.device = "cpu";
   options.disabled_passes = settings.disabled_passes;
@@ -59,18 +76,10 @@ Result<Engine> build_from(const ModelBytes& model, const BuildSettings& settings
   options.symbol_values = settings.optimal_sizes;
   options.logger = impl->logger;
   if (settings.progress) options.progress = Progress(settings.progress);
-
-  REDLINE_TRY(options.progress.report("import", 0));
-  std::unique_ptr<ImportRegistry> rules = make_import_registry();
-  REDLINE_ASSIGN(ImportedModel imported, import_onnx(model, *impl->ops, *rules));
-  impl->info.model = model.path;
-  impl->info.metadata = std::move(imported.metadata);
-  REDLINE_ASSIGN(impl->plan, build_plan(*imported.graph, *impl->tactics, *impl->pool, options));
+  REDLINE_ASSIGN(impl->plan, build_plan(graph, *impl->tactics, *impl->pool, options));
   fill_infos(*impl);
   return Engine(std::move(impl));
 }
-
-}  // namespace
 
 std::string_view version() { return REDLINE_VERSION; }
 
@@ -251,7 +260,8 @@ Result<CheckReport> check(const std::string& model_path) {
   for (const ImportProblem& p : report.problems) {
     result.problems.push_back({p.node, p.op_type, p.domain, p.reason, p.nearest, p.opset});
   }
-  if (!imported.ok() && report.problems.empty()) result.error = std::string(imported.status().message());
+  if (!imported.ok() && report.problems.empty())
+    result.error = std::string(imported.status().message());
   return result;
 }
 

@@ -6,6 +6,7 @@
 
 #include "base/log.h"
 #include "base/thread_pool.h"
+#include "ir/graph.h"
 #include "plan/plan.h"
 #include "redline/redline.h"
 #include "runtime/executor.h"
@@ -24,5 +25,9 @@ struct Engine::Impl {
   std::vector<ValueInfo> inputs;
   std::vector<ValueInfo> outputs;
 };
+
+// An engine of a graph over the ops of `ops`, which the engine takes over.
+Result<Engine> build_graph(std::unique_ptr<OpRegistry> ops, Graph& graph, EngineInfo info,
+                           const BuildSettings& settings);
 
 }  // namespace redline
