@@ -156,7 +156,11 @@ class Parser {
     Expression result{.kind = Expression::Kind::kConcat};
     while (!rest_.empty() && rest_[0] != '|' && rest_[0] != ')') {
       if (take("\\Q")) {
+        size_t before = result.parts.size();
         while (!rest_.empty() && !take("\\E")) result.parts.push_back(literal(read_utf8(rest_)));
+        if (result.parts.size() > before) {  // what repeats after \E is the last character
+          REDLINE_ASSIGN(result.parts.back(), repeated(std::move(result.parts.back())));
+        }
         continue;
       }
       REDLINE_ASSIGN(Expression atom, this->atom(depth));
