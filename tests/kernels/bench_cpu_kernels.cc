@@ -7,6 +7,7 @@
 #include <cstring>
 #include <ctime>
 #include <functional>
+#include <new>
 #include <string>
 #include <vector>
 
@@ -43,6 +44,21 @@ double time_of(const std::function<void()>& f) {
   return times[times.size() / 2];
 }
 
+// Arrays begin at a cache line, as the engine's do.
+template <class T>
+struct LineAllocator {
+  using value_type = T;
+  LineAllocator() = default;
+  template <class U>
+  LineAllocator(const LineAllocator<U>&) {}
+  T* allocate(size_t n) { return static_cast<T*>(operator new(n * sizeof(T), kLine)); }
+  void deallocate(T* p, size_t) { operator delete(p, kLine); }
+  bool operator==(const LineAllocator&) const { return true; }
+  static constexpr std::align_val_t kLine{64};
+};
+using Floats = std::vector<float, LineAllocator<float>>;
+using Bytes = std::vector<char, LineAllocator<char>>;
+
 struct Bench {
   Isa isa;
   std::string filter;
@@ -50,7 +66,7 @@ struct Bench {
   void report(const std::string& name, int64_t bytes, const std::function<void()>& f) const {
     if (name.find(filter) == std::string::npos) return;
     const double seconds = time_of(f);
-    std::vector<char> a(bytes / 2), b(bytes / 2);
+    Bytes a(bytes / 2), b(bytes / 2);
     std::memset(a.data(), 1, a.size());
     const double floor = time_of([&] {
       std::memcpy(b.data(), a.data(), a.size());
@@ -62,15 +78,15 @@ struct Bench {
   }
 };
 
-std::vector<float> ramp(int64_t n) {
-  std::vector<float> x(n);
+Floats ramp(int64_t n) {
+  Floats x(n);
   for (int64_t i = 0; i < n; ++i) x[i] = static_cast<float>(i % 1000) * 0.004f - 2.0f;
   return x;
 }
 
 void bench_unary(const Bench& bench, int64_t n) {
   const auto x = ramp(n);
-  std::vector<float> y(n);
+  Floats y(n);
   using Op = PointwiseOp;
   for (Op op : {Op::kRelu, Op::kAbs, Op::kExp, Op::kLog, Op::kSigmoid, Op::kTanh, Op::kErf,
                 Op::kGeluErf, Op::kGeluTanh, Op::kSilu, Op::kMish, Op::kHardSwish, Op::kSoftplus,
@@ -93,7 +109,7 @@ void bench_program(const Bench& bench, const char* name, const PointwiseProgram&
   PointwiseCode code;
   PointwiseLayout layout;
   if (pointwise_compile(p, &code) || pointwise_layout(code, rank, dims, strides, &layout)) return;
-  std::vector<std::vector<float>> arrays;
+  std::vector<Floats> arrays;
   std::vector<const void*> inputs;
   std::vector<void*> outputs;
   int64_t bytes = 0;
@@ -153,7 +169,7 @@ void bench_programs(const Bench& bench) {
 void bench_rows(const Bench& bench) {
   for (const auto& [rows, n] : {std::pair<int64_t, int64_t>{1536, 128}, {512, 384}, {40, 6625}}) {
     const auto x = ramp(rows * n), s = ramp(n);
-    std::vector<float> y(rows * n);
+    Floats y(rows * n);
     std::vector<int64_t> idx(rows);
     const std::string size = " " + std::to_string(rows) + "x" + std::to_string(n);
     const NormKernels& k = norm_kernels(bench.isa);
@@ -178,7 +194,7 @@ void bench_rows(const Bench& bench) {
 
 void bench_movement(const Bench& bench) {
   const auto x = ramp(3 * 960 * 960);
-  std::vector<float> y(x.size());
+  Floats y(x.size());
   struct Case {
     const char* name;
     std::vector<int64_t> dims, perm;
@@ -211,7 +227,7 @@ void bench_movement(const Bench& bench) {
 
 void bench_planes(const Bench& bench) {
   const auto x = ramp(64 * 112 * 112), weights = ramp(64 * 25);
-  std::vector<float> y(4 * x.size());
+  Floats y(4 * x.size());
   const PoolKernels& k = pool_kernels(bench.isa);
   const Window2d half{.height = 112,
                       .width = 112,
@@ -283,7 +299,7 @@ void bench_products(const Bench& bench) {
   const GemmKernels& k = gemm_kernels(bench.isa);
   for (int64_t size : {128, 384, 1024}) {
     const auto a = ramp(size * size);
-    std::vector<float> packed(k.packed_elems(size, size)), c(size * size);
+    Floats packed(k.packed_elems(size, size)), c(size * size);
     k.pack(a.data(), size, false, size, size, packed.data());
     const GemmArgs g{.a = a.data(),
                      .packed_b = packed.data(),
@@ -301,7 +317,7 @@ void bench_products(const Bench& bench) {
   }
   const int64_t n = 4096, depth = 4096;
   const auto b = ramp(n * depth);
-  std::vector<float> c(4 * n);
+  Floats c(4 * n);
   for (int64_t m : {1, 4}) {
     const GemvArgs g{.a = b.data(),
                      .b = b.data(),

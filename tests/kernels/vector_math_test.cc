@@ -96,7 +96,7 @@ const Case kCases[] = {
     {"sqrt", PointwiseOp::kSqrt, std::sqrt, 0.5, 0.5},
     {"rsqrt", PointwiseOp::kRsqrt, rsqrt, 2, 2},
     {"sigmoid", PointwiseOp::kSigmoid, sigmoid, 2, 3},
-    {"tanh", PointwiseOp::kTanh, std::tanh, 2, 2},
+    {"tanh", PointwiseOp::kTanh, std::tanh, 2.5, 2.5},
     {"erf", PointwiseOp::kErf, std::erf, 2, 2},
     {"softplus", PointwiseOp::kSoftplus, softplus, 3, 3},
     {"sin", PointwiseOp::kSin, std::sin, 2, 2},

@@ -20,9 +20,14 @@ REDLINE_INLINE void add_to(DoubleSum& sum, F v) {
 }
 REDLINE_INLINE double total_of(const DoubleSum& sum) {
   const D v = sum.low + sum.high;
-  double total = 0;
-  for (int i = 0; i < kLanes / 2; ++i) total += v[i];
-  return total;
+#if defined(__AVX512F__)
+  return _mm512_reduce_add_pd(v);
+#elif defined(__AVX2__)
+  const __m128d half = _mm_add_pd(_mm256_castpd256_pd128(v), _mm256_extractf128_pd(v, 1));
+  return _mm_cvtsd_f64(_mm_add_sd(half, _mm_unpackhi_pd(half, half)));
+#else
+  return _mm_cvtsd_f64(_mm_add_sd(v, _mm_unpackhi_pd(v, v)));
+#endif
 }
 
 // sum of f(x[i]); f maps a vector to a vector and must give 0 for lanes that are `pad`.

@@ -75,14 +75,16 @@ REDLINE_INLINE F exp_not_positive(F x) {
   return select(lt(x, set1(-87.3f)), zero(), y);
 }
 
+// (exp(r) - 1 - r) / r^2
+inline constexpr float kExpm1Poly[] = {0.5f,           0.166666664f, 0.0416663598f,
+                                       0.00833338957f, 0.001394072f, 0.000198458853f};
+
 REDLINE_INLINE F expm1(F x) {
   const F c = min_raw(set1(89.0f), max_raw(set1(-30.0f), x));
   const F n = round_even(c * set1(1.44269504f));
   F r = fnma(n, set1(kLn2High), c);
   r = fnma(n, set1(kLn2Low), r);
-  constexpr float kPoly[] = {0.5f,           0.166666664f, 0.0416663598f,
-                             0.00833338957f, 0.001394072f, 0.000198458853f};
-  const F p = fma(r * r, polynomial(r, kPoly), r);
+  const F p = fma(r * r, polynomial(r, kExpm1Poly), r);
   // 2^n (p + 1) - 1, halved so that 2^128 does not overflow early.
   const F half = power_of_two(n - set1(1.0f));
   const F y = fma(half, p, half - set1(0.5f)) * set1(2.0f);
@@ -132,16 +134,17 @@ REDLINE_INLINE F log1p(F x) {
   return select(eq(x, zero()), x, y);
 }
 
-// An odd polynomial near 0, else 1 - 2 / (exp(2 |x|) + 1).
+// e / (e + 2) with e = expm1(2 |x|)
 REDLINE_INLINE F tanh(F x) {
-  constexpr float kTanh[] = {-0.333332819f, 0.133314422f, -0.053739715f, 0.0206390872f,
-                             -0.00570498693f};
   const F a = min_raw(set1(10.0f), abs(x));  // keeps NaN
-  const F z = a * a;
-  const F near = fma(a * z, polynomial(z, kTanh), a);
-  const F e = exp_in_range(a + a);
-  const F far = set1(1.0f) - set1(2.0f) / (e + set1(1.0f));
-  return copysign(select(lt(a, set1(0.625f)), near, far), x);
+  const F t = a + a;
+  const F n = round_even(t * set1(1.44269504f));
+  F r = fnma(n, set1(kLn2High), t);
+  r = fnma(n, set1(kLn2Low), r);
+  const F p = fma(r * r, polynomial(r, kExpm1Poly), r);
+  const F power = power_of_two(n);
+  const F e = fma(power, p, power - set1(1.0f));
+  return copysign(e / (e + set1(2.0f)), x);
 }
 
 REDLINE_INLINE F sigmoid(F x) {

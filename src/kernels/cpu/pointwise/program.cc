@@ -321,6 +321,9 @@ const char* pointwise_layout(const PointwiseCode& code, int rank, const int64_t*
   int64_t elems = 1;
   for (int d = rank - 1; d >= 0; --d) {
     if (dims[d] == 1) continue;
+    int64_t next_elems = 0;
+    if (__builtin_mul_overflow(elems, dims[d], &next_elems))
+      return "pointwise layout: too many elements";
     auto stride_of = [&](int operand) { return strides[operand] ? strides[operand][d] : elems; };
     bool merge = merged_rank > 0;
     for (int i = 0; i < num_operands; ++i) {
@@ -336,8 +339,7 @@ const char* pointwise_layout(const PointwiseCode& code, int rank, const int64_t*
       for (int i = 0; i < num_operands; ++i) merged_strides[i][merged_rank] = stride_of(i);
       ++merged_rank;
     }
-    if (__builtin_mul_overflow(elems, dims[d], &elems))
-      return "pointwise layout: too many elements";
+    elems = next_elems;
   }
   layout->rank = merged_rank;
   layout->elems = elems;
