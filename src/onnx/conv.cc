@@ -2,6 +2,7 @@
 #include "ops/conv.h"
 
 #include "onnx/import_rule.h"
+#include "ops/causal_conv.h"
 #include "ops/pointwise.h"
 
 namespace redline {
@@ -63,6 +64,19 @@ Status import_fused_conv(ImportContext& c) {
   return {};
 }
 
+Status import_causal_conv(ImportContext& c) {
+  std::string activation = c.string_attr("activation", "none");
+  bool silu = activation == "silu" || activation == "swish";
+  if (!silu && activation != "none") {
+    return c.unsupported_here("activation '" + activation + "'; nearest: silu");
+  }
+  CausalConvAttrs attrs{silu ? CausalActivation::kSilu : CausalActivation::kNone};
+  REDLINE_ASSIGN(Node * node, c.emit_node("causal_conv_with_state", c.inputs(), Attrs::of(attrs),
+                                          c.num_outputs()));
+  c.set_outputs(node);
+  return {};
+}
+
 }  // namespace
 
 void register_import_conv(ImportRegistry& registry) {
@@ -70,6 +84,8 @@ void register_import_conv(ImportRegistry& registry) {
   registry.add("ConvTranspose",
                [](ImportContext& c) { return import_conv<1>(c, "conv_transpose"); });
   registry.add("ConvInteger", [](ImportContext& c) { return import_conv<1>(c, "conv_integer"); });
+  registry.add("DeformConv", [](ImportContext& c) { return import_conv<1>(c, "deform_conv"); });
+  registry.add("CausalConvWithState", import_causal_conv);
   registry.add({"com.microsoft", "FusedConv", import_fused_conv});
 }
 

@@ -10,7 +10,8 @@ namespace redline {
 namespace {
 
 Status import_gemm(ImportContext& c) {
-  return c.import_same("gemm", {{"transA", "trans_a"}, {"transB", "trans_b"}});
+  // `broadcast` (before opset 7) only allowed what is always allowed now.
+  return c.import_same("gemm", {{"transA", "trans_a"}, {"transB", "trans_b"}}, {"broadcast"});
 }
 
 Status import_matmul_integer(ImportContext& c) { return c.import_same("matmul_integer"); }
