@@ -404,6 +404,27 @@ NB_MODULE(_redline, m) {
       .def_prop_ro("activation_bytes", &PySession::activation_bytes)
       .def_prop_ro("activation_lower_bound", &PySession::activation_lower_bound);
 
+  nb::class_<PyGraphBuilder>(m, "GraphBuilder",
+                             "Makes a model op by op. Values are ints; None is an absent operand.")
+      .def(nb::init<>())
+      .def("input", &PyGraphBuilder::input, "name"_a, "dtype"_a, "shape"_a,
+           "A graph input; sizes are numbers, symbols ('batch') or expressions of them.")
+      .def("constant", &PyGraphBuilder::constant, "array"_a, "name"_a = "")
+      .def(
+          "op",
+          [](PyGraphBuilder& b, const std::string& op, nb::list inputs, size_t outputs,
+             const std::string& name,
+             nb::kwargs attributes) { return b.op(op, inputs, outputs, name, attributes); },
+          "op"_a, "inputs"_a, "outputs"_a = 1, "name"_a = "", "attributes"_a,
+          "Adds an op; its attributes are keyword arguments. Returns its output, or a tuple.")
+      .def("output", &PyGraphBuilder::output, "value"_a, "name"_a)
+      .def("type", &PyGraphBuilder::type, "value"_a)
+      .def("text", &PyGraphBuilder::text, "The graph in its text form.")
+      .def("set_position", &PyGraphBuilder::set_position, "position"_a,
+           "Where the next ops come from, for the messages of errors: 'net.txt:12'.")
+      .def("build", &PyGraphBuilder::build)
+      .def_static("op_names", &GraphBuilder::op_names);
+
   m.def(
       "build_path",
       [](const std::string& path, const std::string& device, int threads, nb::object progress,
