@@ -8,13 +8,17 @@
 namespace redline {
 namespace {
 
-Status optimise(Graph& graph, const BuildOptions& options) {
+Status optimise(Graph& graph, const TacticRegistry& tactics, const BuildOptions& options) {
   PassOptions pass_options;
   pass_options.disabled = options.disabled_passes;
   pass_options.verify_results = options.verify_passes;
   pass_options.symbol_values.insert(options.symbol_values.begin(), options.symbol_values.end());
   pass_options.dump_folder = options.dump_ir;
   pass_options.logger = options.logger;
+  const OpDef& fused = graph.registry().get("fused");
+  pass_options.has_kernel = [&](const RegionDraft& region) {
+    return has_kernel(region, fused, tactics, options);
+  };
   return run_passes(graph, *make_pass_registry(), pipeline(), pass_options).status();
 }
 
@@ -22,7 +26,7 @@ Status optimise(Graph& graph, const BuildOptions& options) {
 
 Result<Plan> build_plan(Graph& graph, const TacticRegistry& tactics, ThreadPool& pool,
                         const BuildOptions& options) {
-  if (options.opt_level > 0) REDLINE_TRY(optimise(graph, options));
+  if (options.opt_level > 0) REDLINE_TRY(optimise(graph, tactics, options));
   REDLINE_ASSIGN(Plan plan, lower_graph(graph));
   if (options.opt_level > 0) REDLINE_TRY(choose_tactics(plan, tactics, pool, options));
   return plan;

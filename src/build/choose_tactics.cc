@@ -3,27 +3,36 @@
 
 #include <map>
 
+#include "ops/fused.h"
+
 namespace redline {
 namespace {
 
-OperandDesc describe(const Plan& plan, int index) {
+OperandDesc describe(const Type& type, const Tensor* constant) {
   OperandDesc operand;
-  operand.present = index >= 0;
-  if (!operand.present) return operand;
-  const PlanValue& value = plan.values[static_cast<size_t>(index)];
-  operand.is_tensor = value.type.is_tensor();
+  operand.is_tensor = type.is_tensor();
   if (!operand.is_tensor) return operand;
-  operand.dtype = value.type.dtype;
-  const Shape& shape = value.type.shape;
+  operand.constant = constant;
+  operand.dtype = type.dtype;
+  const Shape& shape = type.shape;
   operand.has_rank = shape.has_rank() && shape.rank() <= kMaxRank;
   if (operand.has_rank) {
     for (const Dim& dim : shape.dims())
       operand.dims.push_back(dim.as_const().value_or(kDynamicDim));
   }
-  if (value.storage == Storage::kConstant) {
-    operand.constant = &plan.constants[static_cast<size_t>(value.constant)]->data;
-  }
   return operand;
+}
+
+OperandDesc describe(const Plan& plan, int index) {
+  if (index < 0) {
+    OperandDesc absent;
+    absent.present = false;
+    return absent;
+  }
+  const PlanValue& value = plan.values[static_cast<size_t>(index)];
+  bool constant = value.storage == Storage::kConstant;
+  return describe(value.type,
+                  constant ? &plan.constants[static_cast<size_t>(value.constant)]->data : nullptr);
 }
 
 Problem describe(const Plan& plan, const PlanStep& step) {
@@ -111,6 +120,23 @@ Status choose_for_step(Plan& plan, PlanStep& step, const TacticRegistry& tactics
 }
 
 }  // namespace
+
+bool has_kernel(const RegionDraft& region, const OpDef& fused, const TacticRegistry& tactics,
+                const BuildOptions& options) {
+  Problem problem;
+  problem.op = &fused;
+  problem.attrs = Attrs::of(FusedAttrs{region.body});
+  for (const Value* input : region.inputs) {
+    problem.inputs.push_back(
+        describe(input->type, input->is_constant() ? &input->constant : nullptr));
+  }
+  for (const Value* output : region.outputs)
+    problem.outputs.push_back(describe(output->type, nullptr));
+  for (const Tactic* tactic : tactics.candidates(options.device, fused.name)) {
+    if (tactic->supports(problem).ok()) return true;
+  }
+  return false;
+}
 
 Status choose_tactics(Plan& plan, const TacticRegistry& tactics, ThreadPool& pool,
                       const BuildOptions& options) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "build/build.h"
+#include "ir/fuse.h"
 
 namespace redline {
 
@@ -9,5 +10,9 @@ namespace redline {
 // constants for it. Steps that no tactic supports keep the reference.
 Status choose_tactics(Plan& plan, const TacticRegistry& tactics, ThreadPool& pool,
                       const BuildOptions& options);
+
+// True when a tactic takes a region of the graph as it is.
+bool has_kernel(const RegionDraft& region, const OpDef& fused, const TacticRegistry& tactics,
+                const BuildOptions& options);
 
 }  // namespace redline

@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <unordered_map>
 
-
 #include "ops/fused.h"
 
 namespace redline {
@@ -51,7 +50,8 @@ bool can_fuse(std::span<Node* const> nodes) {
   return false;  // not all of them are in this graph
 }
 
-Result<Node*> fuse_nodes(Graph& graph, std::span<Node* const> nodes) {
+Result<RegionDraft> draft_region(std::span<Node* const> nodes) {
+  const Graph& graph = *nodes.front()->graph();
   auto body = std::make_shared<Body>();
   std::vector<Value*> inputs;
   std::unordered_map<const Value*, int> index;
@@ -69,9 +69,7 @@ Result<Node*> fuse_nodes(Graph& graph, std::span<Node* const> nodes) {
   }
   body->num_inputs = static_cast<int>(inputs.size());
   int next = body->num_inputs;
-  std::string name;
   for (const Node* node : nodes) {
-    if (!node->name.empty()) name += (name.empty() ? "" : "+") + node->name;
     for (Value* input : node->inputs()) {
       if (input == nullptr || index.contains(input)) continue;
       REDLINE_ASSIGN(Attrs attrs, Attrs::load(constant_op->attrs, {{"value", input->constant}}));
@@ -111,16 +109,24 @@ Result<Node*> fuse_nodes(Graph& graph, std::span<Node* const> nodes) {
       results.push_back(output);
     }
   }
-  Node* last = nodes.back();
-  REDLINE_ASSIGN(Node * fused,
-                 graph.add_node("fused", inputs, FusedAttrs{body}, results.size(), last, name));
-  for (size_t i = 0; i < results.size(); ++i) {
+  return RegionDraft{std::move(body), std::move(inputs), std::move(results)};
+}
+
+Result<Node*> fuse_nodes(Graph& graph, std::span<Node* const> nodes) {
+  REDLINE_ASSIGN(RegionDraft draft, draft_region(nodes));
+  std::string name;
+  for (const Node* node : nodes) {
+    if (!node->name.empty()) name += (name.empty() ? "" : "+") + node->name;
+  }
+  REDLINE_ASSIGN(Node * fused, graph.add_node("fused", draft.inputs, FusedAttrs{draft.body},
+                                              draft.outputs.size(), nodes.back(), name));
+  for (size_t i = 0; i < draft.outputs.size(); ++i) {
     Value* output = fused->output(i);
     // The nodes may have known more of the type than the body's rules tell.
-    output->type = results[i]->type;
-    output->contents = results[i]->contents;
-    output->name = results[i]->name;
-    graph.replace_uses(results[i], output);
+    output->type = draft.outputs[i]->type;
+    output->contents = draft.outputs[i]->contents;
+    output->name = draft.outputs[i]->name;
+    graph.replace_uses(draft.outputs[i], output);
   }
   for (size_t i = nodes.size(); i-- > 0;) graph.erase(nodes[i]);
   return fused;

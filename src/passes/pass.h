@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <span>
@@ -12,6 +13,7 @@
 
 #include "base/log.h"
 #include "base/status.h"
+#include "ir/fuse.h"
 #include "ir/graph.h"
 #include "ir/interpreter.h"
 
@@ -27,6 +29,8 @@ struct PassOptions {
   SymbolValues symbol_values;
   // A folder, made if need be, for the graph after each pass that changed it; empty: none.
   std::string dump_folder;
+  // True when a kernel of the target takes the region as it is. Unset: any region goes.
+  std::function<bool(const RegionDraft&)> has_kernel;
   Logger logger;
 };
 

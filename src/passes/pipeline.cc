@@ -11,6 +11,13 @@ const std::vector<PipelineGroup>& pipeline() {
            {
                {"dce", "what nobody reads costs nothing to drop and everything else to look at"},
            }},
+      {.name = "fuse",
+       .max_rounds = 1,
+       .steps =
+           {
+               {"fuse_tail", "anchors take their tails before pointwise regions take them"},
+               {"fuse_pointwise", "what is left of the pointwise ops"},
+           }},
   };
   return kPipeline;
 }

@@ -452,7 +452,7 @@ Result<std::unique_ptr<Kernel>> Executor::prepare(const PlanStep& step,
     problem.outputs.push_back(operand);
   }
   Result<std::unique_ptr<Kernel>> kernel =
-      tactic->prepare(problem, step.config, {pool_.num_threads()});
+      tactic->prepare(problem, step.config, {&pool_});
   if (!kernel.ok()) return kernel.status().with_context(str_cat("step '", step.name, "'"));
   return kernel;
 }

@@ -72,7 +72,8 @@ struct PackedOperand {
 };
 
 struct PrepareArgs {
-  int num_threads = 1;
+  ThreadPool* pool = nullptr;
+  int num_threads() const { return pool->num_threads(); }
 };
 
 // One way to run an op (or a fused region). A new tactic is one file that fills one of these.

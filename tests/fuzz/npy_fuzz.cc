@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Arbitrary bytes as an .npy file. Its size picks the type that opaque elements stand for.
+// Arbitrary bytes as an .npz archive and as an .npy file. Its size picks the type that opaque
+// elements stand for.
 
 #include <cstddef>
 #include <cstdint>
@@ -8,6 +9,7 @@
 #include <span>
 
 #include "core/npy.h"
+#include "core/npz.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t bytes) {
   using namespace redline;
@@ -16,6 +18,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t bytes) {
     expected = static_cast<DType>(pick);
   }
   const auto file = std::as_bytes(std::span(data, bytes));
+  if (const auto archive = read_npz(file); !archive.ok() && archive.status().message().empty()) {
+    __builtin_trap();
+  }
   // Once copied, once in place.
   const auto copied = read_npy(file, nullptr, expected);
   const auto in_place = read_npy(file, std::make_shared<int>(0), expected);

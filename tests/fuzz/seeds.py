@@ -76,6 +76,9 @@ def npy_seeds():
             file = io.BytesIO()
             np.lib.format.write_array(file, np.asanyarray(array), version=version)
             seeds[f"{name}-{version[0]}"] = file.getvalue()
+    file = io.BytesIO()
+    np.savez(file, a=np.zeros(2, np.uint8), b=np.array("text"))
+    seeds["archive"] = file.getvalue()
     return seeds
 
 

@@ -54,7 +54,7 @@ Status supports(const Problem& problem) {
 Result<std::unique_ptr<Kernel>> prepare(const Problem& problem, const Config&,
                                         const PrepareArgs& args) {
   REDLINE_ASSIGN(Region region, match_region(problem, "matmul"));
-  REDLINE_ASSIGN(const Api* api, kernels::onednn::load());
+  REDLINE_ASSIGN(const Api* api, onednn_api(args));
   auto ai = static_cast<size_t>(region.anchor_inputs[0]);
   auto bi = static_cast<size_t>(region.anchor_inputs[1]);
   const Dims& a = problem.inputs[ai].dims;
@@ -90,7 +90,7 @@ Result<std::unique_ptr<Kernel>> prepare(const Problem& problem, const Config&,
   dnnl::Options options;
   options.post_ops = post_ops.data();
   options.post_op_count = static_cast<int32_t>(post_ops.size());
-  options.threads = args.num_threads;
+  options.threads = args.num_threads();
   dnnl::Primitive* primitive = nullptr;
   dnnl::Error error;
   dnnl::Code code = api->matmul(product, options, &primitive, &error);

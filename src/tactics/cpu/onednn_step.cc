@@ -155,6 +155,12 @@ std::optional<dnnl::Binary> binary_kind(PointwiseId id) {
 
 }  // namespace
 
+Result<const Api*> onednn_api(const PrepareArgs& args) {
+  REDLINE_ASSIGN(const Api* api, dnnl::load());
+  args.pool->use_team(api->parallel);
+  return api;
+}
+
 std::optional<dnnl::DataType> onednn_type(DType dtype) {
   switch (dtype) {
     case DType::kFloat32:

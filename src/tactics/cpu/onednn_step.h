@@ -18,6 +18,9 @@ namespace redline {
 using kernels::onednn::Api;
 using kernels::onednn::MemoryDesc;
 
+// The library's table; from now on the pool's loops run on the library's threads too.
+Result<const Api*> onednn_api(const PrepareArgs& args);
+
 std::optional<kernels::onednn::DataType> onednn_type(DType dtype);
 
 // A dense tensor of these sizes, row-major or in `format`.
