@@ -87,7 +87,7 @@ Status infer_reduce(InferContext& c) {
   if (in.rank() == 1 && (*reduced)[0]) {
     std::optional<SymDims> contents = c.contents(0);
     std::optional<Dim> value =
-        contents && is_int(dtype) ? reduced_contents(kReduction, *contents) : std::nullopt;
+        contents && dtype == DType::kInt64 ? reduced_contents(kReduction, *contents) : std::nullopt;
     if (value) c.set_contents(0, {*value});
   }
   return {};

@@ -522,7 +522,7 @@ class Driver {
       }
     }
     REDLINE_ASSIGN(std::unique_ptr<Kernel> kernel,
-                   tactic.prepare(problem, config, {pool_->num_threads()}));
+                   tactic.prepare(problem, config, {pool_.get()}));
     size_t workspace_bytes = kernel->workspace_bytes();
     Poisoned workspace(workspace_bytes);
     std::vector<std::unique_ptr<Poisoned>> memory;
