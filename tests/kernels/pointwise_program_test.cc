@@ -498,6 +498,42 @@ TEST(Pointwise, ConstantPowersAreRewrittenWithoutChangingResults) {
   }
 }
 
+// Pairs that run in one loop give what the two instructions give apart; the pair is broken apart by
+// making the value between them an output.
+TEST(Pointwise, JoinedInstructionsGiveTheSameResults) {
+  std::vector<float> x, y, z;
+  for (float a : special_values())
+    for (float b : special_values()) {
+      x.push_back(a);
+      y.push_back(b);
+      z.push_back(a * 0.5f - 1);
+    }
+  const int64_t n = static_cast<int64_t>(x.size());
+  for (Isa isa : supported_isas())
+    for (Op lead : {Op::kAdd, Op::kSub, Op::kMul, Op::kFma})
+      for (Op post : {Op::kRelu, Op::kLeakyRelu, Op::kClipConst, Op::kHardSigmoid, Op::kHardSwish,
+                      Op::kSigmoid, Op::kSilu}) {
+        std::vector<float> joined(n), apart(n), between(n);
+        const void* inputs[] = {x.data(), y.data(), z.data()};
+        for (const bool join : {true, false}) {
+          PointwiseProgram p;
+          const auto a = p.input(ElemType::kF32), b = p.input(ElemType::kF32),
+                     c = p.input(ElemType::kF32);
+          const auto value = p.emit(lead, a, b, c);
+          p.output(p.emit(post, value, 0.3f, 0.6f), ElemType::kF32);
+          if (!join) p.output(value, ElemType::kF32);
+          const PointwiseCode code = compiled(p);
+          ASSERT_EQ(code.instrs.size(), join ? 1 : 2);
+          void* outputs[] = {join ? joined.data() : apart.data(), between.data()};
+          pointwise_kernels(isa).run(code, contiguous_layout(code, n), inputs, outputs, 0, n);
+        }
+        for (int64_t i = 0; i < n; ++i)
+          ASSERT_TRUE(same(joined[i], apart[i]))
+              << isa_name(isa) << " " << pointwise_op_name(lead) << " " << pointwise_op_name(post)
+              << " at " << x[i] << ", " << y[i] << ": " << joined[i] << ", " << apart[i];
+      }
+}
+
 // out0 lies in the place of x, which is read again for out1: no result may be written early.
 TEST(Pointwise, OutputsMayReplaceInputs) {
   for (Isa isa : supported_isas()) {

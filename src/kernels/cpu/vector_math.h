@@ -2,8 +2,9 @@
 #pragma once
 
 // Elementary functions on vectors of floats. Accuracy (asserted by vector_math_test against
-// double): 2 ulp for exp, expm1, log, log1p, sigmoid, erf, sqrt, sin, cos, atan, pow; 3 to 4 ulp
-// for the rest, over all floats including subnormal ones. Infinities and NaN as in C.
+// double): 2 ulp for exp, expm1, log, log1p, sigmoid (3 without FMA), erf, sqrt, sin, cos, atan,
+// pow; 3 to 4 ulp for the rest, over all floats including subnormal ones. Infinities and NaN as in
+// C.
 //
 // Argument reductions follow J.-M. Muller, "Elementary Functions", 3rd ed., ch. 11, and the Cephes
 // and fdlibm libraries; the polynomials were fitted for this file (minimax by Lawson's iteration,

@@ -280,6 +280,72 @@ Step<float> step_of(PointwiseOp op, float) {
   __builtin_trap();  // pointwise_compile refuses these
 }
 
+// --- An instruction and the activation of its result in one loop ---------------------------------
+
+REDLINE_INLINE F post_relu(F x, F, F) { return f_relu(x); }
+REDLINE_INLINE F post_hard_swish(F x, F, F) { return f_hard_swish(x); }
+REDLINE_INLINE F post_sigmoid(F x, F, F) { return sigmoid(x); }
+
+template <F (*Fn)(F, F), F (*Post)(F, F, F)>
+void binary_then(const Operands<float>& o) {
+  const F alpha = set1(o.alpha), beta = set1(o.beta);
+  int i = 0;
+  for (; i + kLanes <= o.n; i += kLanes)
+    store(o.dst + i, Post(Fn(load(o.a + i), load(o.b + i)), alpha, beta));
+  const int left = o.n - i;
+  if (left > 0)
+    store_n(o.dst + i, Post(Fn(load_n(o.a + i, left), load_n(o.b + i, left)), alpha, beta), left);
+}
+template <F (*Post)(F, F, F)>
+void fma_then(const Operands<float>& o) {
+  const F alpha = set1(o.alpha), beta = set1(o.beta);
+  int i = 0;
+  for (; i + kLanes <= o.n; i += kLanes)
+    store(o.dst + i, Post(fma(load(o.a + i), load(o.b + i), load(o.c + i)), alpha, beta));
+  const int left = o.n - i;
+  if (left > 0) {
+    const F sum = fma(load_n(o.a + i, left), load_n(o.b + i, left), load_n(o.c + i, left));
+    store_n(o.dst + i, Post(sum, alpha, beta), left);
+  }
+}
+
+template <F (*Post)(F, F, F)>
+Step<float> led_by(PointwiseOp op) {
+  switch (op) {
+    case PointwiseOp::kAdd:
+      return binary_then<f_add, Post>;
+    case PointwiseOp::kSub:
+      return binary_then<f_sub, Post>;
+    case PointwiseOp::kMul:
+      return binary_then<f_mul, Post>;
+    case PointwiseOp::kFma:
+      return fma_then<Post>;
+    default:
+      __builtin_trap();  // pointwise_compile joins no others
+  }
+}
+
+Step<float> joined_step_of(PointwiseOp op, PointwiseOp post) {
+  switch (post) {
+    case PointwiseOp::kRelu:
+      return led_by<post_relu>(op);
+    case PointwiseOp::kLeakyRelu:
+      return led_by<f_leaky_relu>(op);
+    case PointwiseOp::kClipConst:
+      return led_by<f_clip_const>(op);
+    case PointwiseOp::kHardSigmoid:
+      return led_by<f_hard_sigmoid>(op);
+    case PointwiseOp::kHardSwish:
+      return led_by<post_hard_swish>(op);
+    case PointwiseOp::kSigmoid:
+      return led_by<post_sigmoid>(op);
+    case PointwiseOp::kSilu:
+      return led_by<f_silu>(op);
+    default:
+      __builtin_trap();  // pointwise_compile joins no others
+  }
+}
+
 // --- int64 registers: plain loops, which the compiler vectorises where it can --------------------
 
 REDLINE_INLINE uint64_t u(int64_t x) { return static_cast<uint64_t>(x); }
@@ -621,7 +687,8 @@ void run_registers(const PointwiseCode& code, const PointwiseLayout& layout,
           if (!blocking.by_rows) {
             load_segments(layout, p, strides, inputs[i], type, writable[i], n);
           } else if (filled_row[i] != p.row) {
-            fill(writable[i], load_one<R>(inputs[i], type, row_offset(layout, p, strides)), block);
+            fill(writable[i], load_one<R>(inputs[i], type, row_offset(layout, p, strides)),
+                 blocking.size);
             filled_row[i] = p.row;
           }
           break;
@@ -668,6 +735,13 @@ void run_registers(const PointwiseCode& code, const PointwiseLayout& layout,
                                  .n = n,
                                  .alpha = instr.alpha,
                                  .beta = instr.beta};
+      if constexpr (sizeof(R) == 4) {
+        if (instr.post != PointwiseOp::kCopy) {
+          joined_step_of(instr.op, instr.post)(operands);
+          slots[instr.dst] = dst;
+          continue;
+        }
+      }
       step_of(instr.op, R{})(operands);
       slots[instr.dst] = dst;
     }

@@ -182,6 +182,19 @@ PointwiseProgram expand_constant_powers(const PointwiseProgram& p) {
   return out;
 }
 
+// Pairs of instructions that the kernels carry out in one loop: a sum or product, which has no
+// immediates of its own, and a cheap activation.
+bool can_lead(const PointwiseCode::Instr& instr) {
+  if (instr.post != PointwiseOp::kCopy) return false;
+  return instr.op == PointwiseOp::kAdd || instr.op == PointwiseOp::kSub ||
+         instr.op == PointwiseOp::kMul || instr.op == PointwiseOp::kFma;
+}
+bool can_follow(PointwiseOp op) {
+  return op == PointwiseOp::kRelu || op == PointwiseOp::kLeakyRelu ||
+         op == PointwiseOp::kClipConst || op == PointwiseOp::kHardSigmoid ||
+         op == PointwiseOp::kHardSwish || op == PointwiseOp::kSigmoid || op == PointwiseOp::kSilu;
+}
+
 }  // namespace
 
 const char* pointwise_op_name(PointwiseOp op) { return kOps[static_cast<int>(op)].name; }
@@ -258,8 +271,20 @@ const char* pointwise_compile(const PointwiseProgram& program, PointwiseCode* co
     }
     if (num_slots > kMaxPointwiseSlots) return "pointwise program: more than 64 live values";
     out.dst = static_cast<uint8_t>(slot_of[value]);
-    instr_of[value] = static_cast<int>(code->instrs.size());
-    code->instrs.push_back(out);
+    PointwiseCode::Instr* previous = code->instrs.empty() ? nullptr : &code->instrs.back();
+    const bool joins = p.registers == PointwiseRegister::kFloat && previous &&
+                       can_follow(instr.op) && can_lead(*previous) && last_use[instr.a] == i &&
+                       instr_of[instr.a] + 1 == static_cast<int>(code->instrs.size());
+    if (joins) {
+      previous->post = instr.op;
+      previous->alpha = instr.alpha;
+      previous->beta = instr.beta;
+      previous->dst = out.dst;
+      instr_of[value] = instr_of[instr.a];
+    } else {
+      instr_of[value] = static_cast<int>(code->instrs.size());
+      code->instrs.push_back(out);
+    }
     if (last_use[value] == i) free_slots.push_back(slot_of[value]);
   }
   if (num_slots > kMaxPointwiseSlots) return "pointwise program: more than 64 live values";

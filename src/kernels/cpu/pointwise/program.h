@@ -186,6 +186,8 @@ struct PointwiseCode {
     uint8_t a, b, c, dst;  // slots: input i has slot i, constants their own, the rest share
     float alpha, beta;
     int64_t imm;
+    // A unary op applied to the result in the same loop, with alpha and beta; kCopy is none.
+    PointwiseOp post = PointwiseOp::kCopy;
   };
   PointwiseRegister registers = PointwiseRegister::kFloat;
   int num_slots = 0;
