@@ -174,16 +174,65 @@ REDLINE_INLINE void for_rows(const Window2d& w, const float* plane, float paddin
   }
 }
 
+// Pooling folds columns of the window first, row by row of the input, then the window's row: for
+// kernel_y x kernel_x elements kernel_y + kernel_x steps. finish(acc, row_start(oy), column, lanes)
+// gives the result.
+template <class Step, class RowStart, class Finish>
+REDLINE_INLINE void pool_plane(const Window2d& w, const float* plane, float* y, float neutral,
+                               Step step, RowStart row_start, Finish finish) {
+  constexpr int64_t kHalf = kWindowBufferFloats / 2;
+  alignas(64) float folded[kHalf], phases[kHalf];
+  const WindowStrip strip = fit_strip(w, 2);
+  const F start = set1(neutral);
+  Taps taps;
+  place_taps(w, strip, &taps);
+  taps.rows[0] = phases;
+  for (int64_t ox = 0; ox < w.out_width; ox += strip.out_columns) {
+    const int64_t columns = at_most(strip.out_columns, w.out_width - ox);
+    // The input columns that the strip sees are [low, high).
+    const int64_t first = ox * w.stride_x - w.pad_left;
+    const int64_t low = at_most(at_least(first, 0), w.width);
+    const int64_t past = first + (columns - 1) * w.stride_x + (w.kernel_x - 1) * w.dilation_x + 1;
+    const int64_t high = at_least(low, at_most(past, w.width));
+    Window2d row = w;
+    row.kernel_y = 1;
+    row.width = high - low;
+    for (int64_t oy = 0; oy < w.out_height; ++oy) {
+      const int64_t top = oy * w.stride_y - w.pad_top;
+      const int64_t skipped = top >= 0 ? 0 : (-top + w.dilation_y - 1) / w.dilation_y;
+      const int64_t within =
+          top >= w.height ? 0 : (w.height - top + w.dilation_y - 1) / w.dilation_y;
+      const int64_t end = at_most(w.kernel_y, within);
+      const float* src = plane + (top + skipped * w.dilation_y) * w.width + low;
+      const int64_t pitch = w.dilation_y * w.width;
+      for (int64_t c = 0; c < row.width; c += kLanes) {
+        const int left = row.width - c < kLanes ? static_cast<int>(row.width - c) : kLanes;
+        F acc = start;
+        if (left == kLanes) {
+          for (int64_t i = skipped; i < end; ++i)
+            acc = step(acc, load(src + (i - skipped) * pitch + c));
+        } else {
+          for (int64_t i = skipped; i < end; ++i)
+            acc = step(acc, load_n(src + (i - skipped) * pitch + c, left));
+        }
+        store_n(folded + c, acc, left);
+      }
+      split_row(row, strip, folded, first - low, neutral, phases);
+      const F of_row = row_start(oy);
+      fold_windows(
+          row, taps, columns, y + oy * w.out_width + ox, start,
+          [&](F a, F v, int64_t) { return step(a, v); },
+          [&](F a, int64_t at, int n) { return finish(a, of_row, ox + at, n); });
+    }
+  }
+}
+
 void max_pool(const Window2d& w, const float* x, float* y, int64_t begin, int64_t end) {
   for (int64_t p = begin; p < end; ++p)
-    for_rows(w, x + p * w.height * w.width, -kInf,
-             [&](const Taps& taps, int64_t ox, int64_t columns, int64_t oy) {
-               float* out = y + (p * w.out_height + oy) * w.out_width + ox;
-               fold_windows(
-                   w, taps, columns, out, set1(-kInf),
-                   [](F a, F v, int64_t) { return max_nan(a, v); },
-                   [](F a, int64_t, int) { return a; });
-             });
+    pool_plane(
+        w, x + p * w.height * w.width, y + p * w.out_height * w.out_width, -kInf,
+        [](F a, F v) { return max_nan(a, v); }, [](int64_t) { return zero(); },
+        [](F a, F, int64_t, int) { return a; });
 }
 
 // How many window positions of output `o` lie in [low, high).
@@ -202,30 +251,29 @@ void average_pool(const Window2d& w, bool include_pad, const float* x, float* y,
   const int64_t top = include_pad ? -w.pad_top : 0, left = include_pad ? -w.pad_left : 0;
   const int64_t bottom = w.height + (include_pad ? w.pad_bottom : 0);
   const int64_t right = w.width + (include_pad ? w.pad_right : 0);
+  const auto columns_inside = [&](int64_t ox) {
+    return static_cast<float>(
+        count_inside(ox, w.stride_x, w.pad_left, w.kernel_x, w.dilation_x, left, right));
+  };
+  // Counts of the first output columns; those of a wider plane are counted as they come.
   constexpr int64_t kCounts = 2048;
-  float counts[kCounts + 64];
+  alignas(64) float counts[kCounts];
+  const int64_t counted = at_most(w.out_width, kCounts);
+  for (int64_t i = 0; i < counted; ++i) counts[i] = columns_inside(i);
   for (int64_t p = begin; p < end; ++p)
-    for_rows(w, x + p * w.height * w.width, 0.0f,
-             [&](const Taps& taps, int64_t ox, int64_t columns, int64_t oy) {
-               float* out = y + (p * w.out_height + oy) * w.out_width + ox;
-               const F high = set1(static_cast<float>(
-                   count_inside(oy, w.stride_y, w.pad_top, w.kernel_y, w.dilation_y, top, bottom)));
-               const bool table = columns <= kCounts;
-               if (table && oy == 0)
-                 for (int64_t i = 0; i < columns; ++i)
-                   counts[i] = static_cast<float>(count_inside(
-                       ox + i, w.stride_x, w.pad_left, w.kernel_x, w.dilation_x, left, right));
-               fold_windows(
-                   w, taps, columns, out, zero(), [](F a, F v, int64_t) { return a + v; },
-                   [&](F a, int64_t at, int n) {
-                     float wide[kLanes] = {};
-                     for (int i = 0; i < n && !table; ++i)
-                       wide[i] =
-                           static_cast<float>(count_inside(ox + at + i, w.stride_x, w.pad_left,
-                                                           w.kernel_x, w.dilation_x, left, right));
-                     return a / (high * (table ? load_n(counts + at, n) : load(wide)));
-                   });
-             });
+    pool_plane(
+        w, x + p * w.height * w.width, y + p * w.out_height * w.out_width, 0.0f,
+        [](F a, F v) { return a + v; },
+        [&](int64_t oy) {
+          return set1(static_cast<float>(
+              count_inside(oy, w.stride_y, w.pad_top, w.kernel_y, w.dilation_y, top, bottom)));
+        },
+        [&](F a, F rows, int64_t ox, int n) {
+          if (ox + n <= counted) return a / (rows * load_n(counts + ox, n));
+          alignas(64) float wide[kLanes] = {};
+          for (int i = 0; i < n; ++i) wide[i] = columns_inside(ox + i);
+          return a / (rows * load(wide));
+        });
 }
 
 void depthwise_conv(const Depthwise2dArgs& args, int64_t begin, int64_t end) {
