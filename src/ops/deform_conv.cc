@@ -20,7 +20,9 @@ Status infer_deform_conv(InferContext& c) {
     if (i < 3 || c.has_input(i)) REDLINE_TRY(c.expect_same_dtype(i, 0));
   }
   if (!is_float(c.dtype(0))) return c.input_error(0, "must have a floating-point type");
-  if (attrs.group < 1 || attrs.offset_group < 1) {
+  constexpr int64_t kMaxGroups = int64_t{1} << 32;
+  if (attrs.group < 1 || attrs.offset_group < 1 || attrs.group > kMaxGroups ||
+      attrs.offset_group > kMaxGroups) {
     return c.error(str_cat("group is ", attrs.group, ", offset_group is ", attrs.offset_group));
   }
   const Shape& x = c.shape(0);

@@ -2,12 +2,12 @@
 #include "ops/fourier.h"
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 #include <complex>
 #include <numbers>
 
 #include "ops/elements.h"
+#include "ops/fft.h"
 #include "ops/numeric.h"
 #include "ops/op.h"
 
@@ -18,60 +18,6 @@ using Complex = std::complex<double>;
 
 constexpr int64_t kMaxLength = int64_t{1} << 28;
 constexpr double kTau = 2 * std::numbers::pi;
-
-// Cooley-Tukey for powers of two, in place; sign -1 is forward, +1 inverse (unscaled).
-void transform_radix_2(std::vector<Complex>& x, int sign) {
-  size_t n = x.size();
-  for (size_t i = 1, j = 0; i < n; ++i) {
-    size_t bit = n >> 1;
-    for (; (j & bit) != 0; bit >>= 1) j ^= bit;
-    j |= bit;
-    if (i < j) std::swap(x[i], x[j]);
-  }
-  for (size_t length = 2; length <= n; length *= 2) {
-    std::vector<Complex> roots(length / 2);
-    for (size_t k = 0; k < roots.size(); ++k) {
-      roots[k] =
-          std::polar(1.0, sign * kTau * static_cast<double>(k) / static_cast<double>(length));
-    }
-    for (size_t start = 0; start < n; start += length) {
-      for (size_t k = 0; k < length / 2; ++k) {
-        Complex even = x[start + k];
-        Complex odd = x[start + k + length / 2] * roots[k];
-        x[start + k] = even + odd;
-        x[start + k + length / 2] = even - odd;
-      }
-    }
-  }
-}
-
-// Any length: Bluestein writes the transform as a convolution of a power-of-two length.
-void transform(std::vector<Complex>& x, int sign) {
-  size_t n = x.size();
-  if (n < 2) return;
-  if (std::has_single_bit(n)) return transform_radix_2(x, sign);
-  // k^2 modulo 2n keeps the angle exact.
-  std::vector<Complex> chirp(n);
-  uint64_t square = 0;
-  for (size_t k = 0; k < n; ++k) {
-    chirp[k] =
-        std::polar(1.0, sign * kTau / 2 * static_cast<double>(square) / static_cast<double>(n));
-    square = (square + 2 * k + 1) % (2 * n);
-  }
-  size_t padded = std::bit_ceil(2 * n - 1);
-  std::vector<Complex> a(padded);
-  std::vector<Complex> b(padded);
-  for (size_t k = 0; k < n; ++k) {
-    a[k] = x[k] * chirp[k];
-    b[k] = std::conj(chirp[k]);
-    if (k > 0) b[padded - k] = b[k];
-  }
-  transform_radix_2(a, -1);
-  transform_radix_2(b, -1);
-  for (size_t k = 0; k < padded; ++k) a[k] *= b[k];
-  transform_radix_2(a, 1);
-  for (size_t k = 0; k < n; ++k) x[k] = a[k] * chirp[k] / static_cast<double>(padded);
-}
 
 // A scalar operand as an integer Dim.
 Result<std::optional<Dim>> scalar_contents(const InferContext& c, size_t i) {
@@ -122,7 +68,7 @@ Status infer_dft(InferContext& c) {
     REDLINE_ASSIGN(std::optional<Dim> given, scalar_contents(c, 1));
     length = given ? *given : c.fresh_symbol("dft");
   }
-  REDLINE_TRY(check_length(c, c.has_input(1) ? 1 : 0, length, 0));
+  REDLINE_TRY(check_length(c, c.has_input(1) ? 1 : 0, length, attrs.onesided ? 1 : 0));
   if (attrs.onesided && !attrs.inverse) length = floor_div(length, Dim(2)) + Dim(1);
   out[static_cast<size_t>(at)] = std::move(length);
   c.set_output(0, c.dtype(0), std::move(out));
@@ -136,6 +82,20 @@ void complete_spectrum(std::vector<Complex>& line) {
   line[0] = line[0].real();
   if (n % 2 == 0) line[n / 2] = line[n / 2].real();
   for (size_t k = n / 2 + 1; k < n; ++k) line[k] = std::conj(line[n - k]);
+}
+
+// The transform of one line, scaled.
+void transform(std::vector<Complex>& line, const DftAttrs& attrs, bool in_f32) {
+  if (attrs.inverse && in_f32) {
+    std::vector<std::complex<float>> narrow(line.begin(), line.end());
+    if (inverse_fft_f32(narrow)) {
+      line.assign(narrow.begin(), narrow.end());
+      return;
+    }
+  }
+  fft(line, attrs.inverse ? 1 : -1);
+  if (!attrs.inverse) return;
+  for (Complex& value : line) value /= static_cast<double>(line.size());
 }
 
 Status reference_dft(ReferenceContext& c) {
@@ -162,11 +122,10 @@ Status reference_dft(ReferenceContext& c) {
         line[static_cast<size_t>(k)] = {from[0], parts == 2 ? from[1] : 0};
       }
       if (real_result) complete_spectrum(line);
-      transform(line, attrs.inverse ? 1 : -1);
-      double scale = attrs.inverse ? 1 / static_cast<double>(length) : 1;
+      transform(line, attrs, !real_result && c.input(0).dtype == DType::kFloat32);
       for (int64_t k = 0; k < out[at]; ++k) {
         double* to = y.data() + ((o * out[at] + k) * inner + i) * out.back();
-        Complex value = line[static_cast<size_t>(k)] * scale;
+        Complex value = line[static_cast<size_t>(k)];
         to[0] = value.real();
         if (!real_result) to[1] = value.imag();
       }
@@ -237,7 +196,7 @@ Status reference_stft(ReferenceContext& c) {
         double weight = window[static_cast<size_t>(k)];
         line[static_cast<size_t>(k)] = {from[0] * weight, in[2] == 2 ? from[1] * weight : 0};
       }
-      transform(line, -1);
+      fft(line, -1);
       for (int64_t k = 0; k < out[2]; ++k) {
         double* to = y.data() + ((n * out[1] + frame) * out[2] + k) * 2;
         to[0] = line[static_cast<size_t>(k)].real();

@@ -12,8 +12,7 @@
 namespace redline {
 namespace {
 
-// Where the scale of an element of x lies: scale index = (flat / inner % axis_size) / block * step
-// along the axis, plus that of the other axes when the scale has them (blocked).
+// Sizes of the scale and zero point against those of x.
 Status check_scale(const InferContext& c, int64_t axis, int64_t block_size) {
   const Shape& x = c.shape(0);
   const Shape& scale = c.shape(1);
@@ -67,7 +66,7 @@ class ScaleIndex {
       result.block_ = block_size;
       result.blocks_ = scale.dims[at];
       result.blocked_ = true;
-      if (result.blocks_ != (size + block_size - 1) / block_size) {
+      if (result.blocks_ != (size == 0 ? 0 : 1 + (size - 1) / block_size)) {
         return invalid_argument("scale of sizes ", scale.dims.to_string(), " for x of sizes ",
                                 x.dims.to_string(), " in blocks of ", block_size);
       }
