@@ -11,6 +11,13 @@ const std::vector<PipelineGroup>& pipeline() {
            {
                {"dce", "what nobody reads costs nothing to drop and everything else to look at"},
            }},
+      {.name = "recognise",
+       .max_rounds = 2,
+       .steps =
+           {
+               {"recognise_activation", "before a norm or a region takes their parts"},
+               {"recognise_norm", "while its means and roots stand alone"},
+           }},
       {.name = "fuse",
        .max_rounds = 1,
        .steps =

@@ -36,7 +36,8 @@ std::vector<Form> make_forms() {
 
   // x/2 * (1 + erf(x / sqrt(2)))
   Form gelu{{}, "gelu", Attrs::of(GeluAttrs{GeluForm::kNone})};
-  for (const Pattern& inner : {div(x(), constant(std::sqrt(2.0))), mul(x(), constant(std::sqrt(0.5)))}) {
+  for (const Pattern& inner :
+       {div(x(), constant(std::sqrt(2.0))), mul(x(), constant(std::sqrt(0.5)))}) {
     Pattern tail = add(made_by("erf", {inner}), scalar(1));
     append(gelu.patterns, product(x(), tail, scalar(0.5)));
     append(gelu.patterns, {mul(div(x(), scalar(2)), tail), div(mul(x(), tail), scalar(2))});
@@ -47,8 +48,8 @@ std::vector<Form> make_forms() {
   Form tanh_gelu{{}, "gelu", Attrs::of(GeluAttrs{GeluForm::kTanh})};
   double root = std::sqrt(2 / std::acos(-1.0));
   Pattern square = mul(x(), x());
-  for (const Pattern& cube : {made_by("pow", {x(), scalar(3)}), mul(square, x()),
-                              mul(made_by("square", {x()}), x())}) {
+  for (const Pattern& cube :
+       {made_by("pow", {x(), scalar(3)}), mul(square, x()), mul(made_by("square", {x()}), x())}) {
     for (const Pattern& sum : {add(x(), mul(cube, constant(0.044715))),
                                mul(x(), add(mul(square, constant(0.044715)), scalar(1)))}) {
       Pattern tail = add(made_by("tanh", {mul(sum, constant(root))}), scalar(1));
@@ -60,7 +61,8 @@ std::vector<Form> make_forms() {
   // x * sigmoid(x)
   forms.push_back({{mul(x(), made_by("sigmoid", {x()}))}, "swish", Attrs::of(SwishAttrs{1})});
   // x * sigmoid(1.702 x)
-  forms.push_back({{mul(x(), made_by("sigmoid", {mul(x(), constant(1.702))}))}, "swish",
+  forms.push_back({{mul(x(), made_by("sigmoid", {mul(x(), constant(1.702))}))},
+                   "swish",
                    Attrs::of(SwishAttrs{1.702f})});
 
   // x * clip(x + 3, 0, 6) / 6
@@ -70,8 +72,8 @@ std::vector<Form> make_forms() {
     return std::abs(attrs.alpha - 1.0f / 6) < 1e-5f && attrs.beta == 0.5f;
   });
   Form hard_swish{product(x(), clipped, constant(1.0 / 6)), "hard_swish", {}};
-  append(hard_swish.patterns, {div(mul(x(), clipped), scalar(6)), mul(x(), div(clipped, scalar(6))),
-                               mul(x(), sixth)});
+  append(hard_swish.patterns,
+         {div(mul(x(), clipped), scalar(6)), mul(x(), div(clipped, scalar(6))), mul(x(), sixth)});
   forms.push_back(std::move(hard_swish));
 
   // x * tanh(log(1 + exp(x)))

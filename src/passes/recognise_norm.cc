@@ -9,14 +9,16 @@
 namespace redline {
 namespace {
 
-// The mean over the last axes, kept as axes of size 1: returns the first of them. Others do not match.
+// The mean over the last axes, kept as axes of size 1: returns the first of them. Others do not
+// match.
 bool is_mean_of_last_axes(const Node& node) {
   const auto& attrs = node.attrs<ReduceAttrs>();
   std::optional<std::vector<int64_t>> axes = constant_ints(node.input(1));
   const Shape& shape = node.input(0)->shape();
   if (!attrs.keepdims || !axes || axes->empty() || !shape.has_rank()) return false;
   std::vector<bool> reduced(static_cast<size_t>(shape.rank()));
-  for (int64_t axis : *axes) reduced[static_cast<size_t>(axis < 0 ? axis + shape.rank() : axis)] = true;
+  for (int64_t axis : *axes)
+    reduced[static_cast<size_t>(axis < 0 ? axis + shape.rank() : axis)] = true;
   bool started = false;
   for (bool here : reduced) {
     if (started && !here) return false;
@@ -28,7 +30,8 @@ bool is_mean_of_last_axes(const Node& node) {
 int64_t first_axis(const Node& node) {
   int64_t rank = node.input(0)->shape().rank();
   int64_t first = rank;
-  for (int64_t axis : *constant_ints(node.input(1))) first = std::min(first, axis < 0 ? axis + rank : axis);
+  std::optional<std::vector<int64_t>> axes = constant_ints(node.input(1));
+  for (int64_t axis : *axes) first = std::min(first, axis < 0 ? axis + rank : axis);
   return first;
 }
 
@@ -64,7 +67,8 @@ Forms make_forms() {
   // Some exporters compute x - mean twice.
   Pattern centred = made_by("sub", {x, mean(x, "mean").shared()}).shared();
   for (const Pattern& square : squares(centred)) {
-    for (Pattern& form : normalised(centred, mean(square, "variance"))) forms.layer_norm.push_back(form);
+    for (Pattern& form : normalised(centred, mean(square, "variance")))
+      forms.layer_norm.push_back(form);
   }
   for (const Pattern& square : squares(x)) {
     for (Pattern& form : normalised(x, mean(square, "variance"))) forms.rms_norm.push_back(form);
@@ -72,7 +76,8 @@ Forms make_forms() {
   return forms;
 }
 
-// The factor (or summand) that the only reader applies: it must stretch over the normalised axes only.
+// The factor (or summand) that the only reader applies: it must stretch over the normalised axes
+// only.
 Value* affine_operand(const Value* value, std::string_view op, int64_t normalised_rank) {
   Node* user = sole_user(value, op);
   if (user == nullptr || !same_type(user->output(), value)) return nullptr;
@@ -105,7 +110,7 @@ Result<bool> rewrite_with(Node* node, const Match& found, bool layer) {
   std::vector<Value*> inputs = {x, scale};
   if (bias != nullptr) inputs.push_back(bias);
   REDLINE_ASSIGN(Value * result, insert(last, layer ? "layer_norm" : "rms_norm", inputs, attrs));
-  replace(last, result);
+  node->graph()->replace_uses(last->output(), result);  // what is then dead goes at the end
   return true;
 }
 
