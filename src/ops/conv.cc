@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "ops/channels_last.h"
 #include "ops/elements.h"
 #include "ops/op.h"
 
@@ -14,8 +15,7 @@ Window window_of(const ConvAttrs& attrs, std::span<const int64_t> kernel) {
 }
 
 // Channels of x, w and group agree where they are known.
-Status check_channels(const InferContext& c, int64_t group) {
-  const Shape& x = c.shape(0);
+Status check_channels(const InferContext& c, const Shape& x, int64_t group) {
   const Shape& w = c.shape(1);
   if (group < 1) return c.error(str_cat("group is ", group));
   if (w[0].is_const() && w[0].value() % group != 0) {
@@ -42,10 +42,10 @@ Status check_bias(const InferContext& c, size_t i, const Dim& channels) {
   return {};
 }
 
-// Output shape of conv and conv_integer.
+// Output shape of conv and conv_integer, channels first.
 Result<Shape> conv_shape(InferContext& c) {
   const auto& attrs = c.attrs<ConvAttrs>();
-  const Shape& x = c.shape(0);
+  Shape x = image_shape(c.shape(0), attrs.channels_last);
   const Shape& w = c.shape(1);
   if (!x.has_rank() && !w.has_rank()) return Shape();
   int rank = x.has_rank() ? x.rank() : w.rank();
@@ -64,7 +64,7 @@ Result<Shape> conv_shape(InferContext& c) {
     }
     kernel.push_back(*size);
   }
-  if (w.has_rank()) REDLINE_TRY(check_channels(c, attrs.group));
+  if (w.has_rank()) REDLINE_TRY(check_channels(c, x, attrs.group));
   if (kernel.empty()) {
     for (int i = 2; i < rank; ++i) out.push_back(c.fresh_symbol("conv"));
     return Shape(std::move(out));
@@ -88,7 +88,7 @@ Status infer_conv(InferContext& c) {
   REDLINE_ASSIGN(Shape shape, conv_shape(c));
   if (c.has_input(2)) REDLINE_TRY(c.expect_same_dtype(2, 0));
   if (shape.has_rank()) REDLINE_TRY(check_bias(c, 2, shape[1]));
-  c.set_output(0, c.dtype(0), std::move(shape));
+  c.set_output(0, c.dtype(0), stored_shape(std::move(shape), c.attrs<ConvAttrs>().channels_last));
   return {};
 }
 
@@ -107,8 +107,7 @@ Result<ConvSizes> conv_sizes(const ConvAttrs& attrs, const Dims& x, const Dims& 
   }
   ConvSizes s;
   s.kernel.assign(w.begin() + 2, w.end());
-  s.axes = window_axes(window_of(attrs, s.kernel), std::span(x.begin() + 2, x.end()),
-                       std::span(out.begin() + 2, out.end()));
+  s.axes = conv_axes(attrs, x, w, out);
   s.batch = x[0];
   s.channels = x[1];
   s.outputs = w[0];
@@ -163,15 +162,20 @@ Status reference_conv(ReferenceContext& c) {
   const TensorView& x = c.input(0);
   const TensorView& w = c.input(1);
   const TensorView& out = c.output(0);
-  REDLINE_ASSIGN(ConvSizes sizes, conv_sizes(c.attrs<ConvAttrs>(), x.dims, w.dims, out.dims));
+  const auto& attrs = c.attrs<ConvAttrs>();
+  Dims x_dims = image_dims(x.dims, attrs.channels_last);
+  Dims out_dims = image_dims(out.dims, attrs.channels_last);
+  REDLINE_ASSIGN(ConvSizes sizes, conv_sizes(attrs, x_dims, w.dims, out_dims));
   REDLINE_TRY(check_bias_size(c, 2, sizes.outputs));
   with_wide_type(x.dtype, [&](auto wide) {
     using W = decltype(wide);
     std::vector<W> y(static_cast<size_t>(out.count()));
     if (c.has_input(2)) add_bias(y, c.input(2), sizes.batch, sizes.out_area);
     std::vector<W> data = read_elements<W>(x);
+    if (attrs.channels_last) data = move_channels(data, x_dims, true);
     std::vector<W> weights = read_elements<W>(w);
     if (!y.empty() && !weights.empty()) convolve(sizes, data.data(), weights.data(), y.data());
+    if (attrs.channels_last) y = move_channels(y, out_dims, false);
     write_elements(y, out);
   });
   return {};
@@ -187,7 +191,8 @@ Status infer_conv_integer(InferContext& c) {
     }
   }
   REDLINE_ASSIGN(Shape shape, conv_shape(c));
-  c.set_output(0, DType::kInt32, std::move(shape));
+  c.set_output(0, DType::kInt32,
+               stored_shape(std::move(shape), c.attrs<ConvAttrs>().channels_last));
   return {};
 }
 
@@ -209,14 +214,19 @@ Status reference_conv_integer(ReferenceContext& c) {
   const TensorView& x = c.input(0);
   const TensorView& w = c.input(1);
   const TensorView& out = c.output(0);
-  REDLINE_ASSIGN(ConvSizes sizes, conv_sizes(c.attrs<ConvAttrs>(), x.dims, w.dims, out.dims));
+  const auto& attrs = c.attrs<ConvAttrs>();
+  Dims x_dims = image_dims(x.dims, attrs.channels_last);
+  Dims out_dims = image_dims(out.dims, attrs.channels_last);
+  REDLINE_ASSIGN(ConvSizes sizes, conv_sizes(attrs, x_dims, w.dims, out_dims));
   if (c.has_input(2) && c.input(2).count() != 1) {
     return invalid_argument("x_zero_point has ", c.input(2).count(), " elements, expected 1");
   }
   REDLINE_ASSIGN(std::vector<int64_t> data, centred(x, c.has_input(2) ? &c.input(2) : nullptr));
   REDLINE_ASSIGN(std::vector<int64_t> weights, centred(w, c.has_input(3) ? &c.input(3) : nullptr));
+  if (attrs.channels_last) data = move_channels(data, x_dims, true);
   std::vector<int64_t> y(static_cast<size_t>(out.count()));
   if (!y.empty() && !weights.empty()) convolve(sizes, data.data(), weights.data(), y.data());
+  if (attrs.channels_last) y = move_channels(y, out_dims, false);
   write_elements(y, out);
   return {};
 }
@@ -273,7 +283,7 @@ Status infer_conv_transpose(InferContext& c) {
   REDLINE_TRY(c.expect_same_dtype(1, 0));
   if (c.has_input(2)) REDLINE_TRY(c.expect_same_dtype(2, 0));
   if (!is_float(c.dtype(0))) return c.input_error(0, "must have a floating-point type");
-  const Shape& x = c.shape(0);
+  Shape x = image_shape(c.shape(0), attrs.channels_last);
   const Shape& w = c.shape(1);
   if (attrs.group < 1 || attrs.group > (int64_t{1} << 32)) {
     return c.error(str_cat("group is ", attrs.group));
@@ -312,7 +322,7 @@ Status infer_conv_transpose(InferContext& c) {
     }
   }
   REDLINE_TRY(check_bias(c, 2, out[1]));
-  c.set_output(0, c.dtype(0), std::move(out));
+  c.set_output(0, c.dtype(0), stored_shape(Shape(std::move(out)), attrs.channels_last));
   return {};
 }
 
@@ -321,49 +331,37 @@ Status reference_conv_transpose(ReferenceContext& c) {
   const TensorView& x = c.input(0);
   const TensorView& w = c.input(1);
   const TensorView& out = c.output(0);
-  if (w.dims[0] != x.dims[1] || x.dims[1] % attrs.group != 0) {
+  Dims x_dims = image_dims(x.dims, attrs.channels_last);
+  Dims out_dims = image_dims(out.dims, attrs.channels_last);
+  if (w.dims[0] != x_dims[1] || x_dims[1] % attrs.group != 0) {
     return invalid_argument("weights of sizes ", w.dims.to_string(), " in ", attrs.group,
                             " groups do not fit data of sizes ", x.dims.to_string());
   }
-  REDLINE_TRY(check_bias_size(c, 2, out.dims[1]));
+  REDLINE_TRY(check_bias_size(c, 2, out_dims[1]));
   std::vector<int64_t> kernel(w.dims.begin() + 2, w.dims.end());
-  Window window = window_of(attrs, kernel);
-  // As the conv that leads back: its input is our output.
-  std::vector<WindowAxis> axes;
-  for (size_t i = 0; i < kernel.size(); ++i) {
-    int64_t in = x.dims[i + 2];
-    WindowAxis axis{out.dims[i + 2],     in, kernel[i], window.stride(i), window.dilation(i),
-                    window.pad_begin(i), 0};
-    bool same = window.auto_pad == AutoPad::kSameUpper || window.auto_pad == AutoPad::kSameLower;
-    if (same || !attrs.output_shape.empty()) {
-      int64_t total = transposed_room(attrs, window, i, Dim(in)).value() - out.dims[i + 2];
-      // The half that is rounded down; a negative total only lengthens the end.
-      int64_t half = total < 0 ? 0 : total / 2;
-      axis.pad_begin = window.auto_pad == AutoPad::kSameUpper ? half : total < 0 ? 0 : total - half;
-    }
-    axes.push_back(axis);
-  }
-  int64_t in_area = x.dims.count(2, x.dims.rank());
-  int64_t out_area = out.dims.count(2, out.dims.rank());
+  std::vector<WindowAxis> axes = conv_transpose_axes(attrs, x_dims, w.dims, out_dims);
+  int64_t in_area = x_dims.count(2, x_dims.rank());
+  int64_t out_area = out_dims.count(2, out_dims.rank());
   int64_t kernel_area = w.dims.count(2, w.dims.rank());
-  int64_t channels = x.dims[1];
+  int64_t channels = x_dims[1];
   int64_t in_group = channels / attrs.group;
   int64_t out_group = w.dims[1];
   std::vector<double> data = read_elements<double>(x);
+  if (attrs.channels_last) data = move_channels(data, x_dims, true);
   std::vector<double> weights = read_elements<double>(w);
   std::vector<double> y(static_cast<size_t>(out.count()));
-  if (c.has_input(2)) add_bias(y, c.input(2), x.dims[0], out_area);
+  if (c.has_input(2)) add_bias(y, c.input(2), x_dims[0], out_area);
   if (!y.empty() && !data.empty() && !weights.empty()) {
     std::vector<int64_t> k(kernel.size());
     int64_t tap = 0;
     do {
       std::vector<TapPair> pairs = tap_pairs(axes, k);
-      for (int64_t n = 0; n < x.dims[0]; ++n) {
+      for (int64_t n = 0; n < x_dims[0]; ++n) {
         for (int64_t ch = 0; ch < channels; ++ch) {
           const double* from = data.data() + (n * channels + ch) * in_area;
           for (int64_t m = 0; m < out_group; ++m) {
             double scale = weights[static_cast<size_t>((ch * out_group + m) * kernel_area + tap)];
-            int64_t plane = n * out.dims[1] + ch / in_group * out_group + m;
+            int64_t plane = n * out_dims[1] + ch / in_group * out_group + m;
             double* to = y.data() + plane * out_area;
             for (const TapPair& pair : pairs) to[pair.in] += scale * from[pair.out];
           }
@@ -372,6 +370,7 @@ Status reference_conv_transpose(ReferenceContext& c) {
       ++tap;
     } while (next_index(k, kernel));
   }
+  if (attrs.channels_last) y = move_channels(y, out_dims, false);
   write_elements(y, out);
   return {};
 }
@@ -384,6 +383,33 @@ Cost cost_conv_transpose(std::span<const Type> inputs, std::span<const Type>, co
 }
 
 }  // namespace
+
+std::vector<WindowAxis> conv_axes(const ConvAttrs& attrs, const Dims& x, const Dims& w,
+                                  const Dims& out) {
+  return window_axes(window_of(attrs, {w.begin() + 2, w.end()}), {x.begin() + 2, x.end()},
+                     {out.begin() + 2, out.end()});
+}
+
+std::vector<WindowAxis> conv_transpose_axes(const ConvTransposeAttrs& attrs, const Dims& x,
+                                            const Dims& w, const Dims& out) {
+  std::span<const int64_t> kernel(w.begin() + 2, w.end());
+  Window window = window_of(attrs, kernel);
+  std::vector<WindowAxis> axes;
+  for (size_t i = 0; i < kernel.size(); ++i) {
+    int64_t in = x[i + 2];
+    WindowAxis axis{out[i + 2],     in, kernel[i], window.stride(i), window.dilation(i),
+                    window.pad_begin(i), 0};
+    bool same = window.auto_pad == AutoPad::kSameUpper || window.auto_pad == AutoPad::kSameLower;
+    if (same || !attrs.output_shape.empty()) {
+      int64_t total = transposed_room(attrs, window, i, Dim(in)).value() - out[i + 2];
+      // The half that is rounded down; a negative total only lengthens the end.
+      int64_t half = total < 0 ? 0 : total / 2;
+      axis.pad_begin = window.auto_pad == AutoPad::kSameUpper ? half : total < 0 ? 0 : total - half;
+    }
+    axes.push_back(axis);
+  }
+  return axes;
+}
 
 void register_op_conv(OpRegistry& registry) {
   registry.add({.name = "conv",

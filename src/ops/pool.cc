@@ -5,6 +5,7 @@
 #include <cmath>
 #include <limits>
 
+#include "ops/channels_last.h"
 #include "ops/elements.h"
 #include "ops/op.h"
 
@@ -15,6 +16,12 @@ template <class A>
 Window window_of(const A& attrs) {
   return {attrs.kernel_shape, attrs.strides,  attrs.dilations,
           attrs.pads,         attrs.auto_pad, attrs.ceil_mode};
+}
+
+template <class A>
+bool channels_last(const A& attrs) {
+  if constexpr (requires { attrs.channels_last; }) return attrs.channels_last;
+  return false;
 }
 
 template <class A>
@@ -32,7 +39,10 @@ Status infer_pool(InferContext& c) {
   if (window.rank() == 0) return c.error("kernel_shape is empty");
   auto rank = static_cast<int>(window.rank()) + 2;
   REDLINE_TRY(c.expect_rank(0, rank));
-  const Shape& x = c.shape(0);
+  if (channels_last(attrs) && c.num_outputs() > 1) {
+    return c.error("gives no indices with channels_last");
+  }
+  Shape x = image_shape(c.shape(0), channels_last(attrs));
   SymDims out;
   for (int i = 0; i < rank; ++i) {
     if (!x.has_rank()) {
@@ -45,7 +55,7 @@ Status infer_pool(InferContext& c) {
       out.push_back(*std::move(size));
     }
   }
-  c.set_output(0, c.dtype(0), out);
+  c.set_output(0, c.dtype(0), stored_shape(Shape(out), channels_last(attrs)));
   c.set_output(1, DType::kInt64, std::move(out));
   return {};
 }
@@ -71,8 +81,8 @@ void for_each_window(std::span<const WindowAxis> axes, Fn&& fn) {
 
 template <class A>
 std::vector<WindowAxis> axes_of(const ReferenceContext& c) {
-  const Dims& in = c.input(0).dims;
-  const Dims& out = c.output(0).dims;
+  Dims in = image_dims(c.input(0).dims, channels_last(c.attrs<A>()));
+  Dims out = image_dims(c.output(0).dims, channels_last(c.attrs<A>()));
   return window_axes(window_of(c.attrs<A>()), std::span(in.begin() + 2, in.end()),
                      std::span(out.begin() + 2, out.end()));
 }
@@ -102,9 +112,13 @@ int64_t column_major(int64_t flat, std::span<const WindowAxis> axes) {
 template <class W>
 void pool_max(ReferenceContext& c) {
   std::vector<WindowAxis> axes = axes_of<MaxPoolAttrs>(c);
-  Planes planes = planes_of(c.input(0).dims, c.output(0).dims);
+  bool last = c.attrs<MaxPoolAttrs>().channels_last;
+  Dims in = image_dims(c.input(0).dims, last);
+  Dims out = image_dims(c.output(0).dims, last);
+  Planes planes = planes_of(in, out);
   bool columns = c.attrs<MaxPoolAttrs>().storage_order;
   std::vector<W> x = read_elements<W>(c.input(0));
+  if (last) x = move_channels(x, in, true);
   std::vector<W> y(static_cast<size_t>(c.output(0).count()));
   std::vector<int64_t> indices(y.size());
   W lowest = std::numeric_limits<W>::has_infinity ? -std::numeric_limits<W>::infinity()
@@ -126,6 +140,7 @@ void pool_max(ReferenceContext& c) {
       indices[to] = p * planes.in_area + (columns ? column_major(at, axes) : at);
     }
   });
+  if (last) y = move_channels(y, out, false);
   write_elements(y, c.output(0));
   if (c.wants_output(1)) write_elements(indices, c.output(1));
 }
@@ -137,9 +152,13 @@ Status reference_max_pool(ReferenceContext& c) {
 
 Status reference_average_pool(ReferenceContext& c) {
   std::vector<WindowAxis> axes = axes_of<AveragePoolAttrs>(c);
-  Planes planes = planes_of(c.input(0).dims, c.output(0).dims);
+  bool last = c.attrs<AveragePoolAttrs>().channels_last;
+  Dims in = image_dims(c.input(0).dims, last);
+  Dims out = image_dims(c.output(0).dims, last);
+  Planes planes = planes_of(in, out);
   bool with_pad = c.attrs<AveragePoolAttrs>().count_include_pad;
   std::vector<double> x = read_elements<double>(c.input(0));
+  if (last) x = move_channels(x, in, true);
   std::vector<double> y(static_cast<size_t>(c.output(0).count()));
   for_each_window(axes, [&](int64_t o, const std::vector<int64_t>& taps, int64_t covered) {
     auto divisor = static_cast<double>(with_pad ? covered : static_cast<int64_t>(taps.size()));
@@ -150,6 +169,7 @@ Status reference_average_pool(ReferenceContext& c) {
       y[static_cast<size_t>(p * planes.out_area + o)] = sum / divisor;
     }
   });
+  if (last) y = move_channels(y, out, false);
   write_elements(y, c.output(0));
   return {};
 }

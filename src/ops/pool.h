@@ -7,7 +7,8 @@
 namespace redline {
 
 // max_pool(x [n, c, ...]) -> y, indices?: an index is the flat position in x of the maximum;
-// storage_order 1 counts the spatial axes of x in column-major order.
+// storage_order 1 counts the spatial axes of x in column-major order. With channels_last x and y
+// are [n, ..., c], and there are no indices.
 struct MaxPoolAttrs {
   std::vector<int64_t> kernel_shape;
   std::vector<int64_t> strides;
@@ -16,6 +17,7 @@ struct MaxPoolAttrs {
   AutoPad auto_pad = AutoPad::kNotSet;
   bool ceil_mode = false;
   bool storage_order = false;
+  bool channels_last = false;
   template <class V>
   void fields(V& v) {
     v("kernel_shape", kernel_shape);
@@ -25,11 +27,12 @@ struct MaxPoolAttrs {
     v("auto_pad", auto_pad);
     v("ceil_mode", ceil_mode);
     v("storage_order", storage_order);
+    v("channels_last", channels_last);
   }
 };
 
 // average_pool(x): count_include_pad divides by the number of elements of the window inside the
-// padded input, else inside the input.
+// padded input, else inside the input. channels_last as for max_pool.
 struct AveragePoolAttrs {
   std::vector<int64_t> kernel_shape;
   std::vector<int64_t> strides;
@@ -38,6 +41,7 @@ struct AveragePoolAttrs {
   AutoPad auto_pad = AutoPad::kNotSet;
   bool ceil_mode = false;
   bool count_include_pad = false;
+  bool channels_last = false;
   template <class V>
   void fields(V& v) {
     v("kernel_shape", kernel_shape);
@@ -47,6 +51,7 @@ struct AveragePoolAttrs {
     v("auto_pad", auto_pad);
     v("ceil_mode", ceil_mode);
     v("count_include_pad", count_include_pad);
+    v("channels_last", channels_last);
   }
 };
 
