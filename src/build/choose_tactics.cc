@@ -2,6 +2,7 @@
 #include "build/choose_tactics.h"
 
 #include <map>
+#include <optional>
 
 #include "ops/fused.h"
 
@@ -33,6 +34,57 @@ OperandDesc describe(const Plan& plan, int index) {
   bool constant = value.storage == Storage::kConstant;
   return describe(value.type,
                   constant ? &plan.constants[static_cast<size_t>(value.constant)]->data : nullptr);
+}
+
+// Sizes to optimise for, by symbol of the model's inputs: what the caller said; else 1 for the
+// first axis and for what is called a batch, 224 for the axes of an image, 128 for a text or
+// series.
+using Sizes = std::map<std::string, int64_t, std::less<>>;
+
+int64_t likely_size(const std::string& symbol, int axis, int rank) {
+  if (axis == 0 || symbol.find("batch") != std::string::npos) return 1;
+  return rank == 4 ? 224 : 128;
+}
+
+Sizes likely_sizes(const Plan& plan, const BuildOptions& options) {
+  Sizes sizes(options.symbol_values.begin(), options.symbol_values.end());
+  for (const NamedValue& input : plan.inputs) {
+    const Type& type = plan.values[static_cast<size_t>(input.value)].type;
+    if (!type.is_tensor() || !type.shape.has_rank()) continue;
+    int rank = type.shape.rank();
+    for (int axis = 0; axis < rank; ++axis) {
+      for (const std::string& symbol : type.shape[axis].symbols()) {
+        sizes.emplace(symbol, likely_size(symbol, axis, rank));
+      }
+    }
+  }
+  return sizes;
+}
+
+// Fills in what `describe` left open, as far as the sizes tell it.
+void make_concrete(const Type& type, const Sizes& sizes, OperandDesc& operand) {
+  if (!operand.present || !operand.is_tensor || !operand.has_rank) return;
+  for (size_t i = 0; i < operand.dims.size(); ++i) {
+    if (operand.dims[i] != kDynamicDim) continue;
+    Result<int64_t> size = type.shape[static_cast<int>(i)].evaluate(
+        [&](std::string_view symbol) -> std::optional<int64_t> {
+          auto it = sizes.find(symbol);
+          return it == sizes.end() ? std::nullopt : std::optional(it->second);
+        });
+    if (size.ok() && *size >= 0) operand.dims[i] = *size;
+  }
+}
+
+Problem concrete(const Plan& plan, const PlanStep& step, const Sizes& sizes, Problem problem) {
+  auto fill = [&](const std::vector<int>& values, std::vector<OperandDesc>& operands) {
+    for (size_t i = 0; i < values.size(); ++i) {
+      if (values[i] < 0) continue;
+      make_concrete(plan.values[static_cast<size_t>(values[i])].type, sizes, operands[i]);
+    }
+  };
+  fill(step.inputs, problem.inputs);
+  fill(step.outputs, problem.outputs);
+  return problem;
 }
 
 Problem describe(const Plan& plan, const PlanStep& step) {
@@ -93,7 +145,7 @@ void drop_unread_constants(Plan& plan) {
 }
 
 Status choose_for_step(Plan& plan, PlanStep& step, const TacticRegistry& tactics,
-                       const BuildOptions& options) {
+                       const Sizes& sizes, const PrepareArgs& args, const BuildOptions& options) {
   if (step.tactic == "view" || !step.subplans.empty()) return {};
   Problem problem = describe(plan, step);
   for (const Tactic* tactic : tactics.candidates(options.device, step.op->name)) {
@@ -109,8 +161,14 @@ Status choose_for_step(Plan& plan, PlanStep& step, const TacticRegistry& tactics
       if (!configs.empty()) config = std::move(configs[0]);
     }
     if (tactic->pack != nullptr) {
-      REDLINE_ASSIGN(std::vector<PackedOperand> packed, tactic->pack(problem, config));
-      for (PackedOperand& operand : packed) use_packed(plan, step, std::move(operand));
+      Result<std::vector<PackedOperand>> packed =
+          tactic->pack(concrete(plan, step, sizes, problem), config, args);
+      if (!packed.ok()) {
+        options.logger.warning("step '", step.name, "': ", tactic->name, " cannot pack for ",
+                               problem.to_string(), ": ", packed.status().message());
+        continue;
+      }
+      for (PackedOperand& operand : *packed) use_packed(plan, step, std::move(operand));
     }
     step.tactic = tactic->name;
     step.config = std::move(config);
@@ -140,6 +198,8 @@ bool has_kernel(const RegionDraft& region, const OpDef& fused, const TacticRegis
 
 Status choose_tactics(Plan& plan, const TacticRegistry& tactics, ThreadPool& pool,
                       const BuildOptions& options) {
+  Sizes sizes = likely_sizes(plan, options);
+  PrepareArgs args{&pool};
   for (size_t i = 0; i < plan.steps.size(); ++i) {
     PlanStep& step = plan.steps[i];
     REDLINE_TRY(options.progress.report(
@@ -147,7 +207,7 @@ Status choose_tactics(Plan& plan, const TacticRegistry& tactics, ThreadPool& poo
     for (const auto& subplan : step.subplans) {
       REDLINE_TRY(choose_tactics(*subplan, tactics, pool, options));
     }
-    Status status = choose_for_step(plan, step, tactics, options);
+    Status status = choose_for_step(plan, step, tactics, sizes, args, options);
     if (!status.ok()) return status.with_context(str_cat("step '", step.name, "'"));
   }
   drop_unread_constants(plan);

@@ -397,7 +397,7 @@ std::vector<WindowAxis> conv_transpose_axes(const ConvTransposeAttrs& attrs, con
   std::vector<WindowAxis> axes;
   for (size_t i = 0; i < kernel.size(); ++i) {
     int64_t in = x[i + 2];
-    WindowAxis axis{out[i + 2],     in, kernel[i], window.stride(i), window.dilation(i),
+    WindowAxis axis{out[i + 2],          in, kernel[i], window.stride(i), window.dilation(i),
                     window.pad_begin(i), 0};
     bool same = window.auto_pad == AutoPad::kSameUpper || window.auto_pad == AutoPad::kSameLower;
     if (same || !attrs.output_shape.empty()) {

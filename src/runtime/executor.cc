@@ -438,9 +438,13 @@ Result<std::unique_ptr<Kernel>> Executor::prepare(const PlanStep& step,
       operand.dtype = inputs[i].dtype;
       operand.dims = inputs[i].dims;
       const PlanValue& value = plan_.values[v];
-      if (value.storage == Storage::kConstant &&
-          plan_.constants[static_cast<size_t>(value.constant)]->recipe.empty()) {
-        operand.constant = &slots_[v].tensor;
+      if (value.storage == Storage::kConstant) {
+        const PlanConstant& constant = *plan_.constants[static_cast<size_t>(value.constant)];
+        if (constant.recipe.empty()) {
+          operand.constant = &slots_[v].tensor;
+        } else {
+          operand.packed = &constant.data;
+        }
       }
     }
     problem.inputs.push_back(operand);

@@ -25,6 +25,7 @@ struct OperandDesc {
   bool has_rank = true;              // false: even the rank may vary
   bool is_tensor = true;             // false: a sequence or an optional
   const Tensor* constant = nullptr;  // its value, when it is a constant of the model
+  const Tensor* packed = nullptr;    // u8[n] instead, when the step's tactic packed it
 
   bool is_static() const;
 };
@@ -87,7 +88,9 @@ struct Tactic {
   // The ways worth trying for the problem (concrete sizes), best guess first; null: one, empty.
   std::vector<Config> (*configs)(const Problem& problem) = nullptr;
   // Optional: rewrites constant operands. May add to `config` what prepare() needs to read them.
-  Result<std::vector<PackedOperand>> (*pack)(const Problem& problem, Config& config) = nullptr;
+  // Asked with the sizes to optimise for; those that are unknown even so are kDynamicDim.
+  Result<std::vector<PackedOperand>> (*pack)(const Problem& problem, Config& config,
+                                             const PrepareArgs& args) = nullptr;
   // For concrete sizes. Operands that were packed have their packed bytes in KernelArgs, while the
   // problem describes what they were.
   Result<std::unique_ptr<Kernel>> (*prepare)(const Problem& problem, const Config& config,

@@ -515,14 +515,17 @@ class Driver {
       inputs.push_back(input.present ? input.value.tensor.view() : TensorView());
     }
     std::vector<PackedOperand> packed;
+    Problem prepared = problem;
     if (constants && tactic.pack != nullptr) {
-      REDLINE_ASSIGN(packed, tactic.pack(problem, config));
+      REDLINE_ASSIGN(packed, tactic.pack(problem, config, {pool_.get()}));
       for (const PackedOperand& operand : packed) {
         inputs[operand.input] = operand.bytes.view();
+        prepared.inputs[operand.input].constant = nullptr;
+        prepared.inputs[operand.input].packed = &operand.bytes;
       }
     }
     REDLINE_ASSIGN(std::unique_ptr<Kernel> kernel,
-                   tactic.prepare(problem, config, {pool_.get()}));
+                   tactic.prepare(prepared, config, {pool_.get()}));
     size_t workspace_bytes = kernel->workspace_bytes();
     Poisoned workspace(workspace_bytes);
     std::vector<std::unique_ptr<Poisoned>> memory;

@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 
 #include "ops/elements.h"
 #include "ops/fused.h"
@@ -45,6 +44,11 @@ class PrimitiveKernel final : public Kernel {
   Primitive primitive_;
   std::vector<ArgSource> sources_;
   size_t scratchpad_;
+};
+
+class EmptyKernel final : public Kernel {
+ public:
+  Status run(const KernelArgs&) const override { return {}; }
 };
 
 PostOp eltwise(Eltwise kind, float alpha = 0, float beta = 0) {
@@ -279,6 +283,24 @@ Result<Region> match_region(const Problem& problem, std::string_view anchor) {
   return region;
 }
 
+Result<Dims> anchor_output_dims(const Problem& problem, const Region& region) {
+  const BodyNode& anchor = region.own_anchor;
+  std::vector<Type> types(region.anchor_inputs.size());
+  std::vector<InferInput> inputs(region.anchor_inputs.size());
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    if (region.anchor_inputs[i] < 0) continue;
+    const OperandDesc& operand = problem.inputs[static_cast<size_t>(region.anchor_inputs[i])];
+    types[i] = Type::tensor(operand.dtype, Shape::of(operand.dims));
+    inputs[i] = {&types[i], operand.constant, nullptr};
+  }
+  InferContext infer(*anchor.op, anchor.attrs, inputs, static_cast<size_t>(anchor.num_outputs));
+  infer.make_symbol = [](std::string_view hint) { return Dim::symbol(std::string(hint)); };
+  REDLINE_TRY(anchor.op->infer(infer));
+  std::optional<Dims> dims = infer.outputs()[0].shape.as_static();
+  if (!dims) return unsupported(anchor.op->name, " of sizes that only values tell");
+  return *dims;
+}
+
 std::vector<dnnl::Arg> Primitive::args() const {
   dnnl::PrimitiveInfo info;
   api_->info(*primitive_, &info);
@@ -304,6 +326,8 @@ Result<std::unique_ptr<Kernel>> make_primitive_kernel(Primitive primitive,
       std::make_unique<PrimitiveKernel>(std::move(primitive), std::move(sources)));
 }
 
+std::unique_ptr<Kernel> make_empty_kernel() { return std::make_unique<EmptyKernel>(); }
+
 Result<Tensor> reorder_constant(const Api& api, const void* data, const MemoryDesc& from,
                                 const MemoryDesc& to) {
   dnnl::Error error;
@@ -320,21 +344,6 @@ Result<Tensor> reorder_constant(const Api& api, const void* data, const MemoryDe
   code = api.execute(*primitive, pointers, scratch.mutable_raw(), &error);
   if (code != dnnl::Code::kOk) return dnnl::to_status(code, error);
   return packed;
-}
-
-std::string desc_to_string(const MemoryDesc& desc) {
-  return {reinterpret_cast<const char*>(desc.bytes), sizeof desc.bytes};
-}
-
-std::optional<MemoryDesc> desc_from_config(const Config& config, std::string_view name) {
-  for (const NamedAttr& knob : config) {
-    const std::string* text = std::get_if<std::string>(&knob.value);
-    if (knob.name != name || text == nullptr || text->size() != sizeof(MemoryDesc::bytes)) continue;
-    MemoryDesc desc;
-    std::memcpy(desc.bytes, text->data(), text->size());
-    return desc;
-  }
-  return std::nullopt;
 }
 
 }  // namespace redline

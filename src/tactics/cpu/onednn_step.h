@@ -46,6 +46,9 @@ struct Region {
 // caller.
 Result<Region> match_region(const Problem& problem, std::string_view anchor);
 
+// What the anchor makes, for concrete sizes.
+Result<Dims> anchor_output_dims(const Problem& problem, const Region& region);
+
 // Owns a primitive.
 class Primitive {
  public:
@@ -78,12 +81,11 @@ struct ArgSource {
 Result<std::unique_ptr<Kernel>> make_primitive_kernel(Primitive primitive,
                                                       std::vector<ArgSource> sources);
 
+// For outputs without elements.
+std::unique_ptr<Kernel> make_empty_kernel();
+
 // Copies a constant into another layout, once, at build time: u8[bytes of `to`].
 Result<Tensor> reorder_constant(const Api& api, const void* data, const MemoryDesc& from,
                                 const MemoryDesc& to);
-
-// A descriptor as data for a config, and back.
-std::string desc_to_string(const MemoryDesc& desc);
-std::optional<MemoryDesc> desc_from_config(const Config& config, std::string_view name);
 
 }  // namespace redline
