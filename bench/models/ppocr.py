@@ -26,6 +26,9 @@ LINES = [
     ((4.5, 22.6), (149.9, 22.8), (295.3, 22.7), 23.4),
     ((4.0, 121.6), (88.3, 128.1), (172.9, 130.3), 17.0),
 ]
+# Letters cut by the edge of the page are left out: there the classes' probabilities hang on the last
+# bits, and ONNX Runtime with and without its graph optimisations differs by 2e-4. Elsewhere by 6e-6.
+SKIPPED = 60
 
 
 def _file(name):
@@ -62,8 +65,8 @@ def _directions(count):
 
 
 def _texts(count, width):
-    """The first `count` lines as far as `width` reaches."""
-    strips = [strip[:, :width] for strip in _strips()[:count]]
+    """`width` pixels of each of the first `count` lines."""
+    strips = [strip[:, SKIPPED : SKIPPED + width] for strip in _strips()[:count]]
     (batch,) = (batch for _, batch in recognition.batches(strips))
     return {"x": batch}
 
