@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+// make_seeds FOLDER: beside FOLDER/onnx, which holds small ONNX files, writes their graphs in text
+// form to FOLDER/ir and the plan sections of their engines to FOLDER/engine. Models that do not
+// import are left out.
+
+#include <cstdio>
+#include <cstring>
+#include <filesystem>
+#include <span>
+
+#include "base/file_io.h"
+#include "build/build.h"
+#include "ir/text.h"
+#include "onnx/importer.h"
+#include "plan/engine_file.h"
+
+namespace redline {
+namespace {
+
+struct Seeds {
+  std::filesystem::path folder;
+  std::unique_ptr<OpRegistry> ops = make_op_registry();
+  std::unique_ptr<ImportRegistry> rules = make_import_registry();
+  std::unique_ptr<TacticRegistry> tactics = make_tactic_registry();
+  std::unique_ptr<ThreadPool> pool;
+
+  Status write(const std::string& name, const std::filesystem::path& model_path) {
+    REDLINE_ASSIGN(ModelBytes model, open_model(model_path));
+    REDLINE_ASSIGN(ImportedModel imported, import_onnx(model, *ops, *rules));
+    std::string text = print_graph(*imported.graph);
+    REDLINE_TRY(write_file(folder / "ir" / name, std::as_bytes(std::span(text))));
+    BuildOptions options;
+    options.opt_level = 0;
+    REDLINE_ASSIGN(Plan plan, build_plan(*imported.graph, *tactics, *pool, options));
+    REDLINE_ASSIGN(std::vector<std::byte> engine, serialize_engine({}, plan));
+    uint64_t section[2];
+    std::memcpy(section, engine.data() + 56, sizeof section);
+    return write_file(folder / "engine" / name,
+                      std::span<const std::byte>(engine).subspan(section[0], section[1]));
+  }
+};
+
+}  // namespace
+}  // namespace redline
+
+int main(int argc, char** argv) {
+  if (argc != 2) return 2;
+  redline::Seeds seeds{argv[1]};
+  auto pool = redline::ThreadPool::create(1);
+  if (!pool.ok()) return 1;
+  seeds.pool = *std::move(pool);
+  for (const char* kind : {"ir", "engine"}) {
+    std::filesystem::create_directories(seeds.folder / kind);
+  }
+  int written = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(seeds.folder / "onnx")) {
+    if (seeds.write(entry.path().filename(), entry.path()).ok()) ++written;
+  }
+  std::printf("ir, engine: %d seeds\n", written);
+  return 0;
+}
