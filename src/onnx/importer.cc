@@ -17,7 +17,8 @@
 namespace redline {
 namespace {
 
-// Older forms of an op that differ from today's are refused by its rule (an attribute it does not know).
+// Older forms of an op that differ from today's are refused by its rule (an attribute it does not
+// know).
 constexpr int kOldestOpset = 1;
 constexpr int kMaxFunctionDepth = 64;
 

@@ -323,7 +323,8 @@ class Translator {
     if (!in_float() && body_.nodes.size() > 1) return unsupported("regions of integer ops");
     // Registers are f32: a 16-bit value inside a region would not be rounded as the graph says.
     int index = static_cast<int>(values_.size());
-    if (in_float() && type(index) != DType::kFloat32 && is_register_float(type(index)) && is_read(index)) {
+    if (in_float() && type(index) != DType::kFloat32 && is_register_float(type(index)) &&
+        is_read(index)) {
       return unsupported("a region with ", dtype_name(type(index)), " inside");
     }
     kernels::PointwiseInstr instr;
