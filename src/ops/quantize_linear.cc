@@ -19,7 +19,9 @@ Status check_scale(const InferContext& c, int64_t axis, int64_t block_size) {
   if (block_size < 0) return c.error(str_cat("block_size is ", block_size));
   if (c.has_input(2)) {
     const Shape& zero = c.shape(2);
-    if (zero.has_rank() && scale.has_rank() && zero.rank() != scale.rank()) {
+    // One of each may be a scalar and a list of one.
+    bool single = zero.count() == Dim(1) && scale.count() == Dim(1);
+    if (!single && zero.has_rank() && scale.has_rank() && zero.rank() != scale.rank()) {
       return c.input_error(2, str_cat("must have the sizes of the scale, ", scale.to_string()));
     }
   }
