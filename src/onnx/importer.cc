@@ -86,6 +86,9 @@ class Importer {
   Result<Tensor> tensor(const TensorProto& proto) {
     return read_onnx_tensor(proto, source_.owner, external_);
   }
+  Result<Tensor> sparse_tensor(const SparseTensorProto& proto) {
+    return read_onnx_sparse_tensor(proto, source_.owner, external_);
+  }
   Result<Type> type(const TypeProto& proto, Graph& graph, std::string_view name);
   const AttributeProto* attribute(const NodeProto& node, const Scope& scope, std::string_view name);
   size_t num_nodes() const { return num_nodes_; }
@@ -158,10 +161,15 @@ class NodeImport final : public ImportContext {
     if (a == nullptr) return {};
     return {a->strings.begin(), a->strings.end()};
   }
+  // A sparse one is made dense.
   Tensor tensor_attr(std::string_view name) override {
-    const AttributeProto* a = typed(name, kAttributeProto_AttributeType_TENSOR);
-    if (a == nullptr || a->t == nullptr) return {};
-    Result<Tensor> tensor = importer_.tensor(*a->t);
+    const AttributeProto* a = find(name);
+    bool sparse = a != nullptr && a->sparse_tensor != nullptr && a->t == nullptr;
+    a = typed(name, sparse ? kAttributeProto_AttributeType_SPARSE_TENSOR
+                           : kAttributeProto_AttributeType_TENSOR);
+    if (a == nullptr || (!sparse && a->t == nullptr)) return {};
+    Result<Tensor> tensor =
+        sparse ? importer_.sparse_tensor(*a->sparse_tensor) : importer_.tensor(*a->t);
     if (!tensor.ok()) {
       remember(tensor.status().with_context(str_cat("attribute '", name, "'")));
       return {};
@@ -367,7 +375,7 @@ Result<Type> Importer::type(const TypeProto& proto, Graph& graph, std::string_vi
 Status Importer::import_sparse(const SparseTensorProto& proto, Scope& scope) {
   if (proto.values == nullptr) return invalid_argument("sparse initializer without values");
   std::string_view name = proto.values->name;
-  Result<Tensor> dense = read_onnx_sparse_tensor(proto, source_.owner, external_);
+  Result<Tensor> dense = sparse_tensor(proto);
   if (!dense.ok()) return dense.status().with_context(str_cat("sparse initializer '", name, "'"));
   scope.values[name] = scope.graph->add_constant(*std::move(dense), std::string(name));
   return {};

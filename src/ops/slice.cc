@@ -18,17 +18,16 @@ std::optional<Dim> clamp_position(const Dim& position, const Dim& size, const Di
   constexpr int64_t kFar = INT32_MAX;
   if (position.is_const() && !size.is_const()) {
     if (position.value() >= kFar) return high;
-    if (position.value() <= -kFar) return low;
+    if (position.value() <= -kFar) return min(low, high);
   }
-  Dim from_start = position;
-  if (position.is_const() && position.value() < 0) {
-    if (position.value() <= INT64_MIN / 2) return low;
-    from_start = position + size;
-  } else if (!position.is_const() && position.lower_bound() < 0) {
-    if ((-position).lower_bound() <= 0) return std::nullopt;
-    from_start = position + size;
+  bool negative = position.is_const() ? position.value() < 0 : (-position).lower_bound() > 0;
+  if (!negative) {
+    if (position.lower_bound() < 0) return std::nullopt;
+    return min(max(position, low), high);
   }
-  return min(max(from_start, low), high);
+  if (position.is_const() && position.value() <= INT64_MIN / 2) return min(low, high);
+  if (position == Dim(-1) && high == size - 1) return high;
+  return min(max(position + size, low), high);
 }
 
 struct AxisSlice {
@@ -45,8 +44,14 @@ AxisSlice slice_axis(InferContext& c, const Dim& start, const Dim& end, int64_t 
   std::optional<Dim> last = clamp_position(end, size, low, high);
   if (!first || !last) return {first, c.fresh_symbol("slice")};
   Dim span = forward ? *last - *first : *first - *last;
-  // size - min(start, size) = max(size - start, 0)
-  if (forward && *last == size && start.lower_bound() > 0) span = size - start;
+  if (forward && *last == size) {
+    // size - min(start, size) = max(size - start, 0), and from the end, -a: size - max(size - a, 0)
+    // = min(size, a)
+    if (start.lower_bound() > 0) span = size - start;
+    if (start.is_const() && start.value() < 0 && start.value() > -INT32_MAX) {
+      span = min(size, -start);
+    }
+  }
   return {first, max(ceil_div(span, forward ? step : -step), 0)};
 }
 
