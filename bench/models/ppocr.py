@@ -114,7 +114,7 @@ MODELS = [
             "b6": lambda: _texts(6, 320),
             "b6_w960": lambda: _texts(6, 960),
             "b3_w640": lambda: _texts(3, 640),
-            "b1_w160": lambda: _texts(1, 160),
+            "b1_w192": lambda: _texts(1, 192),
         },
         timed=("b1", "b6"),
         decide=_read,
