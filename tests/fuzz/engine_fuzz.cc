@@ -49,7 +49,7 @@ Section seal_weights(std::span<std::byte> plan, std::vector<std::byte>& file) {
       for (const auto* c : *constants) {
         if (c->bytes() > kMaxWeights || c->hash() == nullptr) continue;
         redline::Hash128 hash = redline::hash128(std::span(zeros).first(c->bytes()));
-        std::memcpy(const_cast<redline::fbs::Hash*>(c->hash()), &hash, sizeof hash);
+        *const_cast<redline::fbs::Hash*>(c->hash()) = redline::fbs::Hash(hash.low, hash.high);
         if (static_cast<redline::DType>(c->dtype()) != redline::DType::kString) {
           blobs.emplace(c->offset(), c->bytes());
         }
