@@ -455,8 +455,7 @@ Result<std::unique_ptr<Kernel>> Executor::prepare(const PlanStep& step,
     operand.dims = output.dims;
     problem.outputs.push_back(operand);
   }
-  Result<std::unique_ptr<Kernel>> kernel =
-      tactic->prepare(problem, step.config, {&pool_});
+  Result<std::unique_ptr<Kernel>> kernel = tactic->prepare(problem, step.config, {&pool_});
   if (!kernel.ok()) return kernel.status().with_context(str_cat("step '", step.name, "'"));
   return kernel;
 }

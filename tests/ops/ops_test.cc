@@ -524,8 +524,7 @@ class Driver {
         prepared.inputs[operand.input].packed = &operand.bytes;
       }
     }
-    REDLINE_ASSIGN(std::unique_ptr<Kernel> kernel,
-                   tactic.prepare(prepared, config, {pool_.get()}));
+    REDLINE_ASSIGN(std::unique_ptr<Kernel> kernel, tactic.prepare(prepared, config, {pool_.get()}));
     size_t workspace_bytes = kernel->workspace_bytes();
     Poisoned workspace(workspace_bytes);
     std::vector<std::unique_ptr<Poisoned>> memory;

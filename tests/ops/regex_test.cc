@@ -79,8 +79,9 @@ TEST(Regex, Groups) {
 
 TEST(Regex, BadPatternsAreErrors) {
   for (const char* pattern :
-       {"(", ")", "a)", "[", "[a", "[b-a]", "*", "a**", "a{2}{3}", "a{1001}", "a{3,2}", "\\", "\\1",
-        "\\p{L}", "\\y", "(?<n", "(?x)", "\\x{110000}", "\\xg0", "[[:none:]]", "((a{900}){900}){9}"}) {
+       {"(",   ")",       "a)",      "[",           "[a",    "[b-a]",      "*",
+        "a**", "a{2}{3}", "a{1001}", "a{3,2}",      "\\",    "\\1",        "\\p{L}",
+        "\\y", "(?<n",    "(?x)",    "\\x{110000}", "\\xg0", "[[:none:]]", "((a{900}){900}){9}"}) {
     EXPECT_FALSE(Regex::compile(pattern).ok()) << pattern;
   }
   EXPECT_FALSE(Regex::compile(std::string(10'000, '(')).ok());
