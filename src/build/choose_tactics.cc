@@ -115,32 +115,45 @@ void use_packed(Plan& plan, PlanStep& step, PackedOperand packed) {
 // Constants that no step reads any more are dropped, and the rest renumbered.
 void drop_unread_constants(Plan& plan) {
   std::vector<bool> read(plan.values.size());
-  auto mark = [&](int value) {
-    if (value >= 0) read[static_cast<size_t>(value)] = true;
-  };
-  for (const PlanStep& step : plan.steps) {
-    for (int input : step.inputs) mark(input);
-    for (const auto& captures : step.captures) {
-      for (int value : captures) mark(value);
+  auto for_each_index = [&](auto&& fn) {
+    for (PlanStep& step : plan.steps) {
+      for (int& input : step.inputs) fn(input);
+      for (int& output : step.outputs) fn(output);
+      for (auto& captures : step.captures) {
+        for (int& value : captures) fn(value);
+      }
     }
-  }
-  for (const NamedValue& output : plan.outputs) mark(output.value);
-  for (const PlanValue& value : plan.values) mark(value.alias_of);
+    for (NamedValue& input : plan.inputs) fn(input.value);
+    for (NamedValue& output : plan.outputs) fn(output.value);
+    for (PlanValue& value : plan.values) fn(value.alias_of);
+  };
+  for_each_index([&](int value) {
+    if (value >= 0) read[static_cast<size_t>(value)] = true;
+  });
+  std::vector<PlanValue> values;
+  std::vector<int> new_index(plan.values.size(), -1);
   std::vector<std::shared_ptr<const PlanConstant>> kept;
-  std::map<const PlanConstant*, int> index;
+  std::map<const PlanConstant*, int> constant_index;
   for (size_t v = 0; v < plan.values.size(); ++v) {
     PlanValue& value = plan.values[v];
-    if (value.storage != Storage::kConstant || !read[v]) continue;
-    const auto& constant = plan.constants[static_cast<size_t>(value.constant)];
-    auto [it, inserted] = index.emplace(constant.get(), static_cast<int>(kept.size()));
-    if (inserted) kept.push_back(constant);
+    if (value.storage == Storage::kConstant) {
+      if (!read[v]) continue;
+      const auto& constant = plan.constants[static_cast<size_t>(value.constant)];
+      auto [it, inserted] = constant_index.emplace(constant.get(), static_cast<int>(kept.size()));
+      if (inserted) kept.push_back(constant);
+      value.constant = it->second;
+    }
+    new_index[v] = static_cast<int>(values.size());
+    values.push_back(value);
   }
+  for_each_index([&](int& value) {
+    if (value >= 0) value = new_index[static_cast<size_t>(value)];
+  });
   for (size_t v = 0; v < plan.values.size(); ++v) {
-    PlanValue& value = plan.values[v];
-    if (value.storage != Storage::kConstant) continue;
-    value.constant =
-        read[v] ? index.at(plan.constants[static_cast<size_t>(value.constant)].get()) : -1;
+    if (new_index[v] < 0) continue;
+    values[static_cast<size_t>(new_index[v])].alias_of = plan.values[v].alias_of;
   }
+  plan.values = std::move(values);
   plan.constants = std::move(kept);
 }
 

@@ -18,6 +18,12 @@ const std::vector<PipelineGroup>& pipeline() {
                {"recognise_activation", "before a norm or a region takes their parts"},
                {"recognise_norm", "while its means and roots stand alone"},
            }},
+      {.name = "layout",
+       .max_rounds = 1,
+       .steps =
+           {
+               {"channels_last", "once no pass looks for [n, c, ...], and before regions hide ops"},
+           }},
       {.name = "fuse",
        .max_rounds = 1,
        .steps =
