@@ -18,6 +18,12 @@ const std::vector<PipelineGroup>& pipeline() {
                {"recognise_activation", "before a norm or a region takes their parts"},
                {"recognise_norm", "while its means and roots stand alone"},
            }},
+      {.name = "weights",
+       .max_rounds = 2,
+       .steps =
+           {
+               {"fold_affine", "before the layout changes, and while its parts are ops"},
+           }},
       {.name = "layout",
        .max_rounds = 1,
        .steps =
