@@ -38,7 +38,7 @@ Status set_quantized(ImportContext& c, Value* y, size_t i) {
 }
 
 Result<Value*> emit_map(ImportContext& c, std::string_view op, std::vector<Value*> inputs,
-                        AttrMap map) {
+                        const AttrMap& map) {
   const OpDef* def = c.graph().registry().find(op);
   if (def == nullptr) return internal_error("no op named '", op, "'");
   REDLINE_ASSIGN(Attrs attrs, Attrs::load(def->attrs, map));

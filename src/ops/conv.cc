@@ -88,7 +88,7 @@ Status infer_conv(InferContext& c) {
   REDLINE_ASSIGN(Shape shape, conv_shape(c));
   if (c.has_input(2)) REDLINE_TRY(c.expect_same_dtype(2, 0));
   if (shape.has_rank()) REDLINE_TRY(check_bias(c, 2, shape[1]));
-  c.set_output(0, c.dtype(0), stored_shape(std::move(shape), c.attrs<ConvAttrs>().channels_last));
+  c.set_output(0, c.dtype(0), stored_shape(shape, c.attrs<ConvAttrs>().channels_last));
   return {};
 }
 
@@ -191,8 +191,7 @@ Status infer_conv_integer(InferContext& c) {
     }
   }
   REDLINE_ASSIGN(Shape shape, conv_shape(c));
-  c.set_output(0, DType::kInt32,
-               stored_shape(std::move(shape), c.attrs<ConvAttrs>().channels_last));
+  c.set_output(0, DType::kInt32, stored_shape(shape, c.attrs<ConvAttrs>().channels_last));
   return {};
 }
 

@@ -121,12 +121,14 @@ Status reference_roi_align(ReferenceContext& c) {
     }
     double count = static_cast<double>(std::max<int64_t>(grid_h * grid_w, 1));
     for (int64_t bin = 0; bin < out[2] * out[3]; ++bin) {
+      int64_t bin_row = bin / out[3];
+      int64_t bin_column = bin % out[3];
       samples.clear();
       for (int64_t iy = 0; iy < grid_h; ++iy) {
-        double py = top + static_cast<double>(bin / out[3]) * bin_h +
+        double py = top + static_cast<double>(bin_row) * bin_h +
                     (static_cast<double>(iy) + 0.5) * bin_h / static_cast<double>(grid_h);
         for (int64_t ix = 0; ix < grid_w; ++ix) {
-          double px = left + static_cast<double>(bin % out[3]) * bin_w +
+          double px = left + static_cast<double>(bin_column) * bin_w +
                       (static_cast<double>(ix) + 0.5) * bin_w / static_cast<double>(grid_w);
           samples.push_back(corners(py, px, in[2], in[3]));
         }
