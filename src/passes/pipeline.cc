@@ -9,6 +9,7 @@ const std::vector<PipelineGroup>& pipeline() {
        .max_rounds = 10,
        .steps =
            {
+               {"gemm_to_matmul", "products have one form from here on"},
                {"dce", "what nobody reads costs nothing to drop and everything else to look at"},
            }},
       {.name = "recognise",
