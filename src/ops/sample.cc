@@ -82,7 +82,8 @@ struct AxisSampler {
     double x = attrs.align_corners ? (normalised + 1) / 2 * (extent - 1)
                                    : ((normalised + 1) * extent - 1) / 2;
     if (attrs.mode == SampleMode::kNearest) x = std::nearbyint(x);
-    if (x < low || x > high) {
+    // A cubic keeps its place and pads each of its elements, as in PyTorch.
+    if (attrs.mode != SampleMode::kCubic && (x < low || x > high)) {
       if (attrs.padding_mode == SamplePadding::kBorder) x = std::clamp(x, 0.0, extent - 1);
       if (attrs.padding_mode == SamplePadding::kReflection) x = reflect(x, low, high);
     }
