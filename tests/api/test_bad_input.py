@@ -214,7 +214,7 @@ def test_all_unknown_ops_are_reported_at_once():
     assert "the_relu" not in message
 
 
-@pytest.mark.parametrize("opset", [0, 1, 5, 99, 2**31])
+@pytest.mark.parametrize("opset", [0, 99, 2**31])
 def test_unsupported_opset(opset):
     assert str(opset) in error_of(redline.load, model([node("Relu", ["x"], ["y"])], opset=opset))
 
