@@ -1,292 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "plan/engine_file.h"
-
 #include <algorithm>
 #include <cstring>
 #include <map>
-#include <unordered_map>
 
-#include "base/file_io.h"
 #include "base/hash.h"
 #include "base/mmap_file.h"
 #include "ops/body.h"
+#include "plan/engine_file.h"
+#include "plan/engine_format.h"
 #include "plan/plan_generated.h"
 
 namespace redline {
 namespace {
 
-using flatbuffers::FlatBufferBuilder;
 using flatbuffers::Offset;
 
-constexpr char kMagic[8] = {'R', 'E', 'D', 'L', 'I', 'N', 'E', '\n'};
-constexpr uint32_t kFormatVersion = 1;
-constexpr size_t kWeightAlignment = 256;
 constexpr int kMaxNesting = 64;
-
-struct Section {
-  uint64_t offset = 0;
-  uint64_t bytes = 0;
-  Hash128 hash;
-};
-
-// At the start of the file; `hash` covers the header with this field zero.
-struct Header {
-  char magic[8];
-  uint32_t format = kFormatVersion;
-  uint32_t header_bytes = sizeof(Header);
-  char library[32] = {};  // version of the writer, for people
-  uint64_t file_bytes = 0;
-  Section plan;
-  Section weights;
-  Hash128 hash;
-};
-static_assert(std::is_trivially_copyable_v<Header>);
-
-Hash128 header_hash(Header header) {
-  header.hash = {};
-  return hash128(std::as_bytes(std::span(&header, 1)));
-}
-
-std::span<const std::byte> raw_bytes(const Tensor& tensor) {
-  return {static_cast<const std::byte*>(tensor.raw()), tensor.bytes()};
-}
-
-// Writing.
-
-class Writer {
- public:
-  Result<std::vector<std::byte>> plan_bytes(const EngineInfo& info, const Plan& plan) {
-    REDLINE_ASSIGN(Offset<fbs::Plan> root, write_plan(plan));
-    std::vector<Offset<fbs::KeyValue>> metadata;
-    for (const auto& [key, value] : info.metadata) {
-      metadata.push_back(fbs::CreateKeyValue(b_, text(key), text(value)));
-    }
-    auto metadata_offset = b_.CreateVector(metadata);
-    auto constants = b_.CreateVector(constants_);
-    auto model = text(info.model);
-    auto device = text(info.device);
-    auto arch = text(info.device_arch);
-    auto libraries = text(info.libraries);
-    b_.Finish(
-        fbs::CreateEngine(b_, model, device, arch, libraries, metadata_offset, constants, root));
-    auto* data = reinterpret_cast<const std::byte*>(b_.GetBufferPointer());
-    return std::vector<std::byte>(data, data + b_.GetSize());
-  }
-  const std::vector<std::pair<uint64_t, Tensor>>& blobs() const { return blobs_; }
-  uint64_t weight_bytes() const { return weight_bytes_; }
-
- private:
-  Offset<flatbuffers::String> text(std::string_view s) {
-    return b_.CreateString(s.data(), s.size());
-  }
-  Offset<flatbuffers::Vector<Offset<flatbuffers::String>>> texts(
-      std::span<const std::string> list) {
-    std::vector<Offset<flatbuffers::String>> offsets;
-    for (const std::string& s : list) offsets.push_back(text(s));
-    return b_.CreateVector(offsets);
-  }
-  Offset<flatbuffers::Vector<int64_t>> dims(const Dims& d) {
-    return b_.CreateVector(d.begin(), d.size());
-  }
-
-  Offset<fbs::Type> write_type(const Type& type) {
-    Offset<fbs::Type> element;
-    if (type.element) element = write_type(*type.element);
-    std::vector<std::string> sizes;
-    if (type.shape.has_rank()) {
-      for (const Dim& dim : type.shape.dims()) sizes.push_back(dim.to_string());
-    }
-    auto sizes_offset = texts(sizes);
-    return fbs::CreateType(b_, static_cast<uint8_t>(type.kind), static_cast<uint8_t>(type.dtype),
-                           type.shape.has_rank(), sizes_offset, element);
-  }
-
-  Offset<fbs::Body> write_body(const Body& body) {
-    std::vector<Offset<fbs::BodyNode>> nodes;
-    for (const BodyNode& node : body.nodes) {
-      auto name = text(node.op->name);
-      auto attrs = write_attrs(node.attrs.map());
-      auto inputs = b_.CreateVector(node.inputs);
-      nodes.push_back(fbs::CreateBodyNode(b_, name, attrs, inputs, node.num_outputs));
-    }
-    auto nodes_offset = b_.CreateVector(nodes);
-    auto outputs = b_.CreateVector(body.outputs);
-    return fbs::CreateBody(b_, body.num_inputs, nodes_offset, outputs);
-  }
-
-  Offset<fbs::TensorData> write_tensor(const Tensor& tensor) {
-    auto sizes = dims(tensor.dims());
-    Offset<flatbuffers::Vector<uint8_t>> bytes;
-    Offset<flatbuffers::Vector<Offset<flatbuffers::String>>> strings;
-    if (tensor.dtype() == DType::kString) {
-      strings = texts(tensor.span<std::string>());
-    } else {
-      bytes = b_.CreateVector(tensor.data<uint8_t>(), tensor.bytes());
-    }
-    return fbs::CreateTensorData(b_, static_cast<uint8_t>(tensor.dtype()), sizes, bytes, strings);
-  }
-
-  Offset<flatbuffers::Vector<Offset<fbs::Attr>>> write_attrs(const AttrMap& map) {
-    std::vector<Offset<fbs::Attr>> offsets;
-    for (const NamedAttr& attr : map) {
-      std::vector<int64_t> ints;
-      std::vector<double> floats;
-      std::vector<std::string> strings;
-      Offset<fbs::TensorData> tensor;
-      Offset<fbs::Body> body;
-      const AttrValue& v = attr.value;
-      if (auto* x = std::get_if<int64_t>(&v)) ints = {*x};
-      if (auto* x = std::get_if<double>(&v)) floats = {*x};
-      if (auto* x = std::get_if<std::string>(&v)) strings = {*x};
-      if (auto* x = std::get_if<std::vector<int64_t>>(&v)) ints = *x;
-      if (auto* x = std::get_if<std::vector<double>>(&v)) floats = *x;
-      if (auto* x = std::get_if<std::vector<std::string>>(&v)) strings = *x;
-      if (auto* x = std::get_if<SymDims>(&v)) {
-        for (const Dim& dim : *x) strings.push_back(dim.to_string());
-      }
-      if (auto* x = std::get_if<DType>(&v)) ints = {static_cast<int64_t>(*x)};
-      if (auto* x = std::get_if<Tensor>(&v); x && x->defined()) tensor = write_tensor(*x);
-      if (auto* x = std::get_if<std::shared_ptr<const Body>>(&v); x && *x) body = write_body(**x);
-      auto name = text(attr.name);
-      auto ints_offset = b_.CreateVector(ints);
-      auto floats_offset = b_.CreateVector(floats);
-      auto strings_offset = texts(strings);
-      offsets.push_back(fbs::CreateAttr(b_, name, static_cast<uint8_t>(v.index()), ints_offset,
-                                        floats_offset, strings_offset, tensor, body));
-    }
-    return b_.CreateVector(offsets);
-  }
-
-  int write_constant(const PlanConstant& constant) {
-    if (auto it = constant_index_.find(&constant); it != constant_index_.end()) return it->second;
-    const Tensor& data = constant.data;
-    uint64_t offset = 0;
-    uint64_t bytes = 0;
-    Hash128 hash;
-    Offset<flatbuffers::Vector<Offset<flatbuffers::String>>> strings;
-    if (data.dtype() == DType::kString) {
-      strings = texts(data.span<std::string>());
-    } else {
-      bytes = data.bytes();
-      hash = hash128(raw_bytes(data));
-      auto [it, inserted] = offset_of_.emplace(std::pair(hash, bytes), weight_bytes_);
-      offset = it->second;
-      if (inserted) {
-        blobs_.emplace_back(weight_bytes_, data);
-        weight_bytes_ += (bytes + kWeightAlignment - 1) / kWeightAlignment * kWeightAlignment;
-      }
-    }
-    auto name = text(constant.name);
-    auto sizes = dims(data.dims());
-    auto type = write_type(constant.type);
-    auto recipe = text(constant.recipe);
-    fbs::Hash stored(hash.low, hash.high);
-    int index = static_cast<int>(constants_.size());
-    constants_.push_back(fbs::CreateConstant(b_, name, offset, bytes, &stored,
-                                             static_cast<uint8_t>(data.dtype()), sizes, type,
-                                             recipe, strings));
-    constant_index_.emplace(&constant, index);
-    return index;
-  }
-
-  Result<Offset<fbs::Plan>> write_plan(const Plan& plan) {
-    std::vector<int> constants;
-    for (const auto& constant : plan.constants) constants.push_back(write_constant(*constant));
-    std::vector<Offset<fbs::Value>> values;
-    for (const PlanValue& value : plan.values) {
-      auto name = text(value.name);
-      auto type = write_type(value.type);
-      values.push_back(fbs::CreateValue(b_, name, type, static_cast<uint8_t>(value.storage),
-                                        value.constant, value.alias_of));
-    }
-    std::vector<Offset<fbs::Step>> steps;
-    for (const PlanStep& step : plan.steps) {
-      std::vector<Offset<fbs::Plan>> subplans;
-      for (const auto& subplan : step.subplans) {
-        REDLINE_ASSIGN(Offset<fbs::Plan> offset, write_plan(*subplan));
-        subplans.push_back(offset);
-      }
-      std::vector<Offset<fbs::IntList>> captures;
-      for (const std::vector<int>& list : step.captures) {
-        captures.push_back(fbs::CreateIntList(b_, b_.CreateVector(list)));
-      }
-      auto op = text(step.op->name);
-      auto attrs = write_attrs(step.attrs.map());
-      auto inputs = b_.CreateVector(step.inputs);
-      auto outputs = b_.CreateVector(step.outputs);
-      auto name = text(step.name);
-      auto tactic = text(step.tactic);
-      auto config = write_attrs(step.config);
-      auto subplans_offset = b_.CreateVector(subplans);
-      auto captures_offset = b_.CreateVector(captures);
-      steps.push_back(fbs::CreateStep(b_, op, attrs, inputs, outputs, name, tactic, config,
-                                      subplans_offset, captures_offset));
-    }
-    auto named = [&](const std::vector<NamedValue>& list) {
-      std::vector<Offset<fbs::Named>> offsets;
-      for (const NamedValue& value : list) {
-        auto name = text(value.name);
-        offsets.push_back(fbs::CreateNamed(b_, name, value.value));
-      }
-      return b_.CreateVector(offsets);
-    };
-    auto values_offset = b_.CreateVector(values);
-    auto steps_offset = b_.CreateVector(steps);
-    auto inputs = named(plan.inputs);
-    auto outputs = named(plan.outputs);
-    auto constants_offset = b_.CreateVector(constants);
-    return fbs::CreatePlan(b_, values_offset, steps_offset, inputs, outputs, constants_offset);
-  }
-
-  FlatBufferBuilder b_;
-  std::vector<Offset<fbs::Constant>> constants_;
-  std::unordered_map<const PlanConstant*, int> constant_index_;
-  std::map<std::pair<Hash128, uint64_t>, uint64_t> offset_of_;
-  std::vector<std::pair<uint64_t, Tensor>> blobs_;
-  uint64_t weight_bytes_ = 0;
-};
-
-uint64_t round_up(uint64_t value) {
-  return (value + kWeightAlignment - 1) / kWeightAlignment * kWeightAlignment;
-}
-
-// Calls write(bytes) for the parts of the file in order, header first.
-template <class Write>
-Status emit(const EngineInfo& info, const Plan& plan, Write&& write) {
-  Writer writer;
-  REDLINE_ASSIGN(std::vector<std::byte> plan_section, writer.plan_bytes(info, plan));
-  static constexpr std::byte kZeros[kWeightAlignment] = {};
-  Header header;
-  std::memcpy(header.magic, kMagic, sizeof kMagic);
-  std::strncpy(header.library, REDLINE_VERSION, sizeof header.library - 1);
-  header.plan = {round_up(sizeof(Header)), plan_section.size(), hash128(plan_section)};
-  header.weights = {round_up(header.plan.offset + header.plan.bytes), writer.weight_bytes(), {}};
-  header.file_bytes = header.weights.offset + header.weights.bytes;
-  // The constants' own hashes are in the plan; this one covers the padding too.
-  std::vector<Hash128> hashes;
-  for (const auto& [offset, tensor] : writer.blobs()) {
-    hashes.push_back(hash128(raw_bytes(tensor)));
-  }
-  header.weights.hash = hash128(std::as_bytes(std::span(hashes)));
-  header.hash = header_hash(header);
-  auto pad = [&](uint64_t from) { return write(std::span(kZeros, round_up(from) - from)); };
-  REDLINE_TRY(write(std::as_bytes(std::span(&header, 1))));
-  REDLINE_TRY(pad(sizeof(Header)));
-  REDLINE_TRY(write(std::span<const std::byte>(plan_section)));
-  REDLINE_TRY(pad(header.plan.offset + header.plan.bytes));
-  for (const auto& [offset, tensor] : writer.blobs()) {
-    REDLINE_TRY(write(raw_bytes(tensor)));
-    REDLINE_TRY(pad(tensor.bytes()));
-  }
-  return {};
-}
-
-// Reading. FlatBuffers' verifier has checked offsets and lengths; the rest is checked here.
 
 Status damaged(std::string_view what) {
   return invalid_argument("engine is damaged: ", what, "; build it again");
 }
 
+// FlatBuffers' verifier has checked offsets and lengths; the rest is checked here.
 class Reader {
  public:
   Reader(const OpRegistry& ops, std::span<const std::byte> weights,
@@ -666,24 +401,9 @@ class Reader {
 
 }  // namespace
 
-Status save_engine(const std::string& path, const EngineInfo& info, const Plan& plan) {
-  REDLINE_ASSIGN(AtomicFile file, AtomicFile::create(path));
-  REDLINE_TRY(
-      emit(info, plan, [&](std::span<const std::byte> bytes) { return file.write(bytes); }));
-  return file.commit();
-}
-
-Result<std::vector<std::byte>> serialize_engine(const EngineInfo& info, const Plan& plan) {
-  std::vector<std::byte> result;
-  REDLINE_TRY(emit(info, plan, [&](std::span<const std::byte> bytes) {
-    result.insert(result.end(), bytes.begin(), bytes.end());
-    return Status();
-  }));
-  return result;
-}
-
 bool looks_like_engine(std::span<const std::byte> bytes) {
-  return bytes.size() >= sizeof kMagic && std::memcmp(bytes.data(), kMagic, sizeof kMagic) == 0;
+  return bytes.size() >= sizeof kEngineMagic &&
+         std::memcmp(bytes.data(), kEngineMagic, sizeof kEngineMagic) == 0;
 }
 
 Result<LoadedEngine> load_engine(const std::string& path, const OpRegistry& ops) {
@@ -697,24 +417,24 @@ Result<LoadedEngine> load_engine(const std::string& path, const OpRegistry& ops)
 Result<LoadedEngine> parse_engine(std::span<const std::byte> bytes,
                                   std::shared_ptr<const void> owner, const OpRegistry& ops) {
   if (!looks_like_engine(bytes)) return invalid_argument("not a Redline engine");
-  if (bytes.size() < sizeof(Header)) return damaged("it ends inside its header");
-  Header header;
+  if (bytes.size() < sizeof(EngineHeader)) return damaged("it ends inside its header");
+  EngineHeader header;
   std::memcpy(&header, bytes.data(), sizeof header);
   header.library[sizeof header.library - 1] = '\0';
-  if (header.format != kFormatVersion) {
+  if (header.format != kEngineFormat) {
     return incompatible("engine has format ", header.format, " (written by Redline ",
                         header.library, "), this is Redline " REDLINE_VERSION " with format ",
-                        kFormatVersion, "; build the engine again");
+                        kEngineFormat, "; build the engine again");
   }
-  Header stored;
+  EngineHeader stored;
   std::memcpy(&stored, bytes.data(), sizeof stored);
-  if (header.header_bytes != sizeof(Header) || header_hash(stored) != header.hash) {
+  if (header.header_bytes != sizeof(EngineHeader) || header_hash(stored) != header.hash) {
     return damaged("its header's checksum differs");
   }
   if (header.file_bytes != bytes.size()) {
     return damaged(str_cat("it has ", bytes.size(), " bytes, expected ", header.file_bytes));
   }
-  auto inside = [&](const Section& s) {
+  auto inside = [&](const EngineSection& s) {
     return s.offset <= bytes.size() && s.bytes <= bytes.size() - s.offset;
   };
   if (!inside(header.plan) || !inside(header.weights) ||
@@ -728,9 +448,9 @@ Result<LoadedEngine> parse_engine(std::span<const std::byte> bytes,
                        bytes.begin() + static_cast<ptrdiff_t>(to),
                        [](std::byte b) { return b == std::byte{0}; });
   };
-  if (header.plan.offset < sizeof(Header) ||
+  if (header.plan.offset < sizeof(EngineHeader) ||
       header.weights.offset < header.plan.offset + header.plan.bytes ||
-      !zero(sizeof(Header), header.plan.offset) ||
+      !zero(sizeof(EngineHeader), header.plan.offset) ||
       !zero(header.plan.offset + header.plan.bytes, header.weights.offset)) {
     return damaged("bytes between its sections");
   }
@@ -759,7 +479,7 @@ Result<LoadedEngine> parse_engine(std::span<const std::byte> bytes,
                              "' differs"));
     }
     hashes.push_back(hash);
-    end = round_up(offset + c->bytes());
+    end = align_weight(offset + c->bytes());
     if (end > weights.size() ||
         !zero(header.weights.offset + offset + c->bytes(), header.weights.offset + end)) {
       return damaged("its weights");
