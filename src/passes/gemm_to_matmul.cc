@@ -46,7 +46,8 @@ Result<bool> run(Graph& graph, PassContext&) { return rewrite_nodes(graph, rewri
 }  // namespace
 
 void register_pass_gemm_to_matmul(PassRegistry& registry) {
-  registry.add({"gemm_to_matmul", "a product with transposes, factors and a bias in its parts", run});
+  registry.add(
+      {"gemm_to_matmul", "a product with transposes, factors and a bias in its parts", run});
 }
 
 }  // namespace redline
