@@ -40,6 +40,9 @@ struct Depthwise2dArgs {
 struct PoolKernels {
   // Padding counts as -inf. A NaN in a window gives NaN.
   void (*max_pool)(const Window2d& window, const float* x, float* y, int64_t begin, int64_t end);
+  // The same of [batch][height][width][channels]; [begin, end) are output rows, batch * out_height.
+  void (*max_pool_channels_last)(const Window2d& window, int64_t channels, const float* x, float* y,
+                                 int64_t begin, int64_t end);
   // Divides by the number of elements in the window: of the input, or, with include_pad, of the
   // input and its padding (not of what lies past pad_bottom and pad_right, as in ceil mode).
   void (*average_pool)(const Window2d& window, bool include_pad, const float* x, float* y,

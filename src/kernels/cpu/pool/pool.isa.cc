@@ -235,6 +235,46 @@ void max_pool(const Window2d& w, const float* x, float* y, int64_t begin, int64_
         [](F a, F, int64_t, int) { return a; });
 }
 
+// Vectors vectors of channels under the window whose first element is at (top, left).
+template <int Vectors>
+REDLINE_INLINE void max_of_window(const Window2d& w, int64_t channels, const float* image,
+                                  int64_t top, int64_t left, float* y, int64_t count) {
+  F acc[Vectors];
+  for (int v = 0; v < Vectors; ++v) acc[v] = set1(-kInf);
+  const int last = static_cast<int>(count - (Vectors - 1) * kLanes);
+  for (int64_t i = 0; i < w.kernel_y; ++i) {
+    const int64_t row = top + i * w.dilation_y;
+    if (row < 0 || row >= w.height) continue;
+    for (int64_t j = 0; j < w.kernel_x; ++j) {
+      const int64_t column = left + j * w.dilation_x;
+      if (column < 0 || column >= w.width) continue;
+      const float* src = image + (row * w.width + column) * channels;
+      for (int v = 0; v + 1 < Vectors; ++v) acc[v] = max_nan(acc[v], load(src + v * kLanes));
+      const float* end = src + (Vectors - 1) * kLanes;
+      acc[Vectors - 1] = max_nan(acc[Vectors - 1], last == kLanes ? load(end) : load_n(end, last));
+    }
+  }
+  for (int v = 0; v + 1 < Vectors; ++v) store(y + v * kLanes, acc[v]);
+  store_n(y + (Vectors - 1) * kLanes, acc[Vectors - 1], last);
+}
+
+void max_pool_channels_last(const Window2d& w, int64_t channels, const float* x, float* y,
+                            int64_t begin, int64_t end) {
+  for (int64_t r = begin; r < end; ++r) {
+    const float* image = x + r / w.out_height * w.height * w.width * channels;
+    const int64_t top = r % w.out_height * w.stride_y - w.pad_top;
+    for (int64_t ox = 0; ox < w.out_width; ++ox) {
+      const int64_t left = ox * w.stride_x - w.pad_left;
+      float* out = y + (r * w.out_width + ox) * channels;
+      int64_t c = 0;
+      for (; channels - c >= 4 * kLanes; c += 4 * kLanes)
+        max_of_window<4>(w, channels, image + c, top, left, out + c, 4 * kLanes);
+      for (; c < channels; c += kLanes)
+        max_of_window<1>(w, channels, image + c, top, left, out + c, at_most(kLanes, channels - c));
+    }
+  }
+}
+
 // How many window positions of output `o` lie in [low, high).
 int64_t count_inside(int64_t o, int64_t stride, int64_t pad, int64_t kernel, int64_t dilation,
                      int64_t low, int64_t high) {
@@ -296,7 +336,9 @@ void depthwise_conv(const Depthwise2dArgs& args, int64_t begin, int64_t end) {
 
 }  // namespace
 
-extern const PoolKernels kPool = {
-    .max_pool = max_pool, .average_pool = average_pool, .depthwise_conv = depthwise_conv};
+extern const PoolKernels kPool = {.max_pool = max_pool,
+                                  .max_pool_channels_last = max_pool_channels_last,
+                                  .average_pool = average_pool,
+                                  .depthwise_conv = depthwise_conv};
 
 }  // namespace redline::kernels::REDLINE_ISA
