@@ -303,18 +303,27 @@ void pick_nearest(ReferenceContext& c, const std::vector<AxisResize>& axes) {
       TensorView one{in.dtype, {}, &beyond};
       write_elements(std::vector<double>{attrs.extrapolation_value}, one);
     }
+    // Trailing axes that stay as they are move as one block.
     int rank = out.dims.rank();
+    int last = 0;
+    for (const AxisResize& a : axes) last = std::max(last, static_cast<int>(a.axis) + 1);
+    int64_t block = out.dims.count(last, rank);
     int64_t index[kMaxRank] = {};
-    for (int64_t flat = 0; flat < out.count(); ++flat) {
+    auto* to = out.as<T>();
+    for (int64_t left = block == 0 ? 0 : out.count() / block; left > 0; --left, to += block) {
       int64_t from = 0;
       bool inside = true;
-      for (int d = 0; d < rank; ++d) {
+      for (int d = 0; d < last; ++d) {
         int64_t offset = offsets[static_cast<size_t>(d)][static_cast<size_t>(index[d])];
         inside = inside && offset >= 0;
         from += offset;
       }
-      out.as<T>()[flat] = inside ? in.as<T>()[from] : beyond;
-      for (int d = rank - 1; d >= 0; --d) {
+      if (inside) {
+        std::copy_n(in.as<const T>() + from, block, to);
+      } else {
+        std::fill_n(to, block, beyond);
+      }
+      for (int d = last - 1; d >= 0; --d) {
         if (++index[d] < out.dims[static_cast<size_t>(d)]) break;
         index[d] = 0;
       }
