@@ -520,6 +520,9 @@ void Importer::import_node(const NodeProto& node, Scope& scope) {
   ++count->nodes;
   int opset = 0;
   auto fail = [&](std::string reason, std::string nearest = "") {
+    // The graph names the node too.
+    std::string named = str_cat("node '", node_label(node), "': ");
+    if (reason.starts_with(named)) reason.erase(0, named.size());
     ++report_.ops[count_index].problems;
     report_.problems.push_back({node_label(node), std::string(node.op_type), std::string(domain),
                                 opset, std::move(reason), std::move(nearest)});

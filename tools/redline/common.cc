@@ -107,6 +107,21 @@ Result<Tensor> random_tensor(const ValueInfo& info, const std::map<std::string, 
 bool interrupted() { return g_interrupts > 0; }
 void catch_interrupts() { std::signal(SIGINT, on_interrupt); }
 
+namespace {
+
+// For options of the form NAME=VALUE; a failure is wrong usage.
+CLI::Validator named_value(const std::string& form) {
+  return CLI::Validator(
+      [form](std::string& text) {
+        size_t at = text.rfind('=');
+        bool good = at != std::string::npos && at > 0 && at + 1 < text.size();
+        return good ? std::string() : "'" + text + "' is not " + form;
+      },
+      form);
+}
+
+}  // namespace
+
 std::shared_ptr<ModelOptions> add_model_options(CLI::App& app) {
   auto options = std::make_shared<ModelOptions>();
   app.add_option("model", options->path, "ONNX model or engine file")->required();
@@ -116,8 +131,8 @@ std::shared_ptr<ModelOptions> add_model_options(CLI::App& app) {
   app.add_option("--opt-level", options->opt_level, "0: references only; 1: no timing; 3: all")
       ->check(CLI::Range(0, 5))
       ->capture_default_str();
-  app.add_option("--size", options->sizes,
-                 "Size of a symbol to optimise for and to run with: batch=8");
+  app.add_option("--size", options->sizes, "Size of a symbol to optimise for and to run with")
+      ->check(named_value("SYMBOL=SIZE"));
   app.add_option("--disable-pass", options->disabled_passes, "Leave out this pass");
   app.add_flag("--verify-passes", options->verify_passes,
                "Run the reference before and after each pass");
@@ -169,7 +184,8 @@ Result<Engine> load_engine_or_model(const ModelOptions& options) {
 
 std::shared_ptr<InputOptions> add_input_options(CLI::App& app) {
   auto options = std::make_shared<InputOptions>();
-  app.add_option("--input", options->files, "NAME=FILE.npy; inputs without a file are random");
+  app.add_option("--input", options->files, "File of an input; inputs without one are random")
+      ->check(named_value("NAME=FILE.npy"));
   app.add_option("--seed", options->seed, "Of the random inputs")->capture_default_str();
   return options;
 }

@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The redline program as a user meets it: results, one-line errors, exit codes, nothing half-written."""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import time
+
+import numpy as np
+import onnx
+import pytest
+import redline
+from onnx import TensorProto, helper, numpy_helper
+
+# The module lies in build/<preset>/python/redline, the program in build/<preset>/bin.
+PROGRAM = pathlib.Path(redline.__file__).parents[2] / "bin" / "redline"
+
+
+def run(*arguments, cwd=None):
+    return subprocess.run([PROGRAM, *map(str, arguments)], cwd=cwd, capture_output=True, text=True, timeout=120)
+
+
+def make_model(nodes, inputs, outputs, initializers=(), opset=21):
+    def info(name, dtype, shape):
+        return helper.make_tensor_value_info(name, dtype, shape)
+
+    graph = helper.make_graph(nodes, "g", [info(*i) for i in inputs], [info(*o) for o in outputs], initializers)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
+
+
+F = TensorProto.FLOAT
+
+
+@pytest.fixture
+def folder(tmp_path):
+    weights = numpy_helper.from_array(np.array([1, -2, 3], np.float32), "w")
+    nodes = [helper.make_node("Add", ["x", "w"], ["s"], name="sum"), helper.make_node("Relu", ["s"], ["a/y"])]
+    onnx.save(make_model(nodes, [("x", F, ["n", 3])], [("a/y", F, ["n", 3])], [weights]), tmp_path / "m.onnx")
+    np.save(tmp_path / "x.npy", np.array([[1, 1, 1], [-5, 5, -5]], np.float32))
+    return tmp_path
+
+
+def test_build_run_and_inspect(folder):
+    assert run("build", "m.onnx", cwd=folder).returncode == 0
+    for file in ("m.engine", "m.onnx"):
+        done = run("run", file, "--input", "x=x.npy", "--output-dir", "out", cwd=folder)
+        assert done.returncode == 0, done.stderr
+        np.testing.assert_array_equal(np.load(folder / "out" / "a_y.npy"), [[2, 0, 4], [0, 3, 0]])
+    info = json.loads(run("inspect", "m.engine", "--json", cwd=folder).stdout)
+    assert info["inputs"] == [{"name": "x", "type": "f32[n,3]"}]
+    assert [step["op"] for step in info["steps"]] == ["fused"]
+
+
+def test_random_inputs_are_seeded(folder):
+    outputs = []
+    for seed in (1, 1, 2):
+        assert run("run", "m.onnx", "--seed", seed, "--size", "n=4", "--output-dir", "o", cwd=folder).returncode == 0
+        outputs.append(np.load(folder / "o" / "a_y.npy"))
+    assert outputs[0].shape == (4, 3)
+    np.testing.assert_array_equal(outputs[0], outputs[1])
+    assert not np.array_equal(outputs[0], outputs[2])
+
+
+def test_bench(folder):
+    done = run("bench", "m.onnx", "--duration", "0.05", "--json", cwd=folder)
+    latency = json.loads(done.stdout)["latency_ms"]
+    order = ["min", "median", "p90", "p95", "p99", "p99.9", "max"]
+    assert [latency[a] <= latency[b] for a, b in zip(order, order[1:])] == [True] * 6
+    assert "throughput" in run("bench", "m.onnx", "--duration", "0.05", cwd=folder).stdout
+
+
+def test_check_and_compare(folder):
+    assert "2 nodes, 100.0% supported" in run("check", "m.onnx", cwd=folder).stdout
+    assert json.loads(run("compare", "m.onnx", "--json", cwd=folder).stdout)["over_tolerance"] == 0
+
+
+def test_check_lists_every_problem(folder):
+    nodes = [helper.make_node("Reluu", ["x"], ["y"], name="first"), helper.make_node("Fancy", ["x"], ["z"], domain="my.dom")]
+    onnx.save(make_model(nodes, [("x", F, [2])], [("y", F, None), ("z", F, None)]), folder / "bad.onnx")
+    done = run("check", "bad.onnx", "--json", cwd=folder)
+    problems = json.loads(done.stdout)["problems"]
+    assert done.returncode == 1
+    assert [(p["node"], p["op"], p["domain"], p["nearest"]) for p in problems][0] == ("first", "Reluu", "", "Relu")
+    assert problems[1]["domain"] == "my.dom"
+
+
+def test_opt_prints_text_that_reads_back(folder):
+    text = run("opt", "m.onnx", "--all", cwd=folder).stdout
+    (folder / "g.ir").write_text(text)
+    assert run("opt", "g.ir", cwd=folder).stdout == text
+    assert "fuse_tail" in run("opt", "--list").stdout
+    assert "no pass is called 'nope'" in run("opt", "g.ir", "--pass=nope", cwd=folder).stderr
+
+
+BAD_RUNS = {
+    "type": ("x=d.npy", "input 'x' has element type f64, expected f32"),
+    "rank": ("x=r.npy", "input 'x' has rank 1 [3], expected f32[n,3]"),
+    "size": ("x=s.npy", "input 'x' has size 4 at axis 1, expected 3"),
+    "name": ("q=x.npy", "the model has no input 'q'; its inputs are: 'x'"),
+    "file": ("x=none.npy", "cannot open 'none.npy'"),
+    "damaged": ("x=bad.npy", "'bad.npy'"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_RUNS)
+def test_bad_inputs(folder, case):
+    np.save(folder / "d.npy", np.zeros((1, 3)))
+    np.save(folder / "r.npy", np.zeros(3, np.float32))
+    np.save(folder / "s.npy", np.zeros((1, 4), np.float32))
+    (folder / "bad.npy").write_bytes(b"\x93NUMPY\x01\x00\xff\xff{")
+    argument, message = BAD_RUNS[case]
+    done = run("run", "m.onnx", "--input", argument, "--output-dir", "out", cwd=folder)
+    assert done.returncode == 1
+    assert message in done.stderr and done.stderr.count("\n") == 1
+    assert not (folder / "out").exists()
+
+
+@pytest.mark.parametrize("arguments", [[], ["nonsense"], ["run"], ["run", "m.onnx", "--input", "x"],
+                                       ["run", "m.onnx", "--no-such-flag"], ["bench", "m.onnx", "--duration", "-1"]])
+def test_wrong_usage_is_exit_code_2(folder, arguments):
+    done = run(*arguments, cwd=folder)
+    assert done.returncode == 2 and done.stderr
+
+
+def test_full_disk_and_missing_folder(folder):
+    done = run("build", "m.onnx", "-o", "/dev/full", cwd=folder)
+    assert done.returncode == 1 and "the disk is full" in done.stderr
+    done = run("build", "m.onnx", "-o", folder / "no" / "m.engine", cwd=folder)
+    assert done.returncode == 1 and "No such file or directory" in done.stderr
+    assert sorted(os.listdir(folder)) == ["m.onnx", "x.npy"]
+
+
+def test_damaged_engines(folder):
+    run("build", "m.onnx", cwd=folder)
+    whole = (folder / "m.engine").read_bytes()
+    (folder / "m.engine").write_bytes(whole[:300])
+    assert "engine is damaged" in run("run", "m.engine", cwd=folder).stderr
+    (folder / "m.engine").write_bytes(whole[:400] + bytes([whole[400] ^ 4]) + whole[401:])
+    done = run("run", "m.engine", cwd=folder)
+    assert done.returncode == 1 and "build it again" in done.stderr
+
+
+def test_other_device(folder):
+    done = run("run", "m.onnx", "--device", "cuda", cwd=folder)
+    assert done.returncode == 1 and "device 'cuda'" in done.stderr
+
+
+def test_interrupt_leaves_nothing(folder):
+    process = subprocess.Popen([PROGRAM, "bench", "m.onnx", "--duration", "60"], cwd=folder, stdout=subprocess.PIPE)
+    time.sleep(1)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=10)
+    assert process.returncode == 0 and b"throughput" in output  # what was measured until then
+    assert sorted(os.listdir(folder)) == ["m.onnx", "x.npy"]
+
+
+def test_help_has_an_example():
+    for verb in ("build", "run", "bench", "check", "inspect", "opt", "compare", "version"):
+        done = run(verb, "--help")
+        assert done.returncode == 0 and f"redline {verb}" in done.stdout
