@@ -164,7 +164,7 @@ Status infer_slice(InferContext& c) {
       strides[d] = (*out_dims)[d] > 1 ? strides[d] * steps[d] : 0;
     }
     SymDims cut(static_cast<size_t>(out_dims->count()));
-    copy_strided(contents->data() + offset, strides, *out_dims, cut.data());
+    if (!cut.empty()) copy_strided(contents->data() + offset, strides, *out_dims, cut.data());
     c.set_contents(0, std::move(cut));
   }
   c.set_output(0, c.dtype(0), std::move(shape));
