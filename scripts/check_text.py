@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Checks what no compiler does: licence lines, folder READMEs, paths of somebody's machine."""
+"""Checks what no compiler does: licence lines, folder READMEs, each op's cases, paths of one machine."""
 
 import argparse
 import pathlib
@@ -15,6 +15,11 @@ TEXT = (*NEED_SPDX, ".txt", ".md", ".cmake", ".json", ".toml", ".ir", ".cases")
 MACHINE_PATH = re.compile(r"(?<![\w.$}/-])/(home/\w|Users/\w|root/|work/)")
 BARE_TODO = re.compile(r"\b(TODO(?!\([\w-]+\): )|FIXME|XXX)\b")
 HISTORY = "no TODO without a name: TODO(name): what would settle it"
+# Ops whose tests are not lines of cases, and why.
+NO_CASES = {
+    "fused": "is made by passes only; tests/passes and the tactics' own tests run it",
+    "random": "its results are distributions; tests/ops/random_test.cc and tests/onnx/test_random.py",
+}
 
 
 def problems_of(root):
@@ -29,6 +34,11 @@ def problems_of(root):
                 found.append(f"{relative}:{number}: a path of one machine: {line.strip()[:80]}")
             if path.suffix in sources.CPP and BARE_TODO.search(line):
                 found.append(f"{relative}:{number}: {HISTORY}")
+    for path in sorted((root / "src" / "ops").glob("*.cc")):
+        registers = "\nvoid register_op_" in path.read_text()
+        cases = root / "tests" / "ops" / f"{path.stem}.cases"
+        if registers and path.stem not in NO_CASES and not cases.exists():
+            found.append(f"src/ops/{path.name}: has no cases in tests/ops/{cases.name}")
     for folder in sorted((root / "src").iterdir()):
         if folder.is_dir() and not (folder / "README.md").exists():
             found.append(f"src/{folder.name}: has no README.md")

@@ -65,6 +65,9 @@ Status infer_reshape(InferContext& c) {
     known = known * dims.back();
   }
   std::optional<Dim> total = in.count();
+  if (rest >= 0 && attrs.allow_zero && std::find(dims.begin(), dims.end(), Dim(0)) != dims.end()) {
+    return c.input_error(1, "holds both 0 and -1, which allow_zero forbids");
+  }
   if (rest >= 0) {
     auto at = static_cast<size_t>(rest);
     if (!total) {

@@ -83,6 +83,19 @@ def test_text_refuses_machine_paths_and_bare_todo(tmp_path):
     assert "src/base/a.cc:2:" in out and "src/base/a.cc:3:" not in out
 
 
+def test_text_wants_cases_for_every_op(tmp_path):
+    licence = "// SPDX-License-Identifier: Apache-2.0\n"
+    root = tree(tmp_path, {
+        "src/ops/README.md": "ops\n",
+        "src/ops/add.cc": licence + "\nvoid register_op_add(OpRegistry& registry) {}\n",
+        "src/ops/mul.cc": licence + "\nvoid register_op_mul(OpRegistry& registry) {}\n",
+        "tests/ops/mul.cases": "mul(f32[1], f32[1]) -> f32[1]\n",
+    })
+    status, out = check("text", root)
+    assert status == 1
+    assert "src/ops/add.cc: has no cases" in out and "mul" not in out
+
+
 def test_dev_help_names_every_verb():
     out = subprocess.run([ROOT / "dev", "help"], capture_output=True, text=True, check=True).stdout
     verbs = "demo test setup build bench fuzz format lint bundle redline python clean help"

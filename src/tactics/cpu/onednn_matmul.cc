@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
+#include <array>
 
 #include "tactics/cpu/onednn_step.h"
 
@@ -51,8 +52,34 @@ Status supports(const Problem& problem) {
   return kernels::onednn::load().status();
 }
 
+// A sum over nothing is zero, but what follows the product still applies: oneDNN, which knows no
+// sizes of zero, gets an inner size of one and zeros in place of both operands.
+class EmptySumKernel final : public Kernel {
+ public:
+  static constexpr size_t kMaxInputs = 16;
+
+  EmptySumKernel(std::unique_ptr<Kernel> product, size_t a, size_t b, Tensor zeros)
+      : product_(std::move(product)), a_(a), b_(b), zeros_(std::move(zeros)) {}
+  size_t workspace_bytes() const override { return product_->workspace_bytes(); }
+  Status run(const KernelArgs& args) const override {
+    std::array<TensorView, kMaxInputs> inputs;
+    std::copy(args.inputs.begin(), args.inputs.end(), inputs.begin());
+    inputs[a_].data = inputs[b_].data = const_cast<void*>(zeros_.raw());
+    KernelArgs replaced = args;
+    replaced.inputs = std::span(inputs).first(args.inputs.size());
+    return product_->run(replaced);
+  }
+
+ private:
+  std::unique_ptr<Kernel> product_;
+  size_t a_;
+  size_t b_;
+  Tensor zeros_;
+};
+
 Result<std::unique_ptr<Kernel>> prepare(const Problem& problem, const Config&,
                                         const PrepareArgs& args) {
+  if (problem.outputs[0].dims.count() == 0) return make_empty_kernel();
   REDLINE_ASSIGN(Region region, match_region(problem, "matmul"));
   REDLINE_ASSIGN(const Api* api, onednn_api(args));
   auto ai = static_cast<size_t>(region.anchor_inputs[0]);
@@ -69,6 +96,8 @@ Result<std::unique_ptr<Kernel>> prepare(const Problem& problem, const Config&,
                         : product_dims(a, rank, false, out).value();
   Dims b_dims = flatten ? b : product_dims(b, rank, false, out).value();
   REDLINE_ASSIGN(Dims out_dims, product_dims(out, rank, flatten, out));
+  const bool empty_sum = a_dims.back() == 0;
+  if (empty_sum) a_dims[a_dims.size() - 1] = b_dims[b_dims.size() - 2] = 1;
   dnnl::MatMul product;
   REDLINE_ASSIGN(product.src, desc(a_dims));
   REDLINE_ASSIGN(product.weights, desc(b_dims));
@@ -95,7 +124,16 @@ Result<std::unique_ptr<Kernel>> prepare(const Problem& problem, const Config&,
   dnnl::Error error;
   dnnl::Code code = api->matmul(product, options, &primitive, &error);
   if (code != dnnl::Code::kOk) return dnnl::to_status(code, error);
-  return make_primitive_kernel(Primitive(api, primitive), std::move(sources));
+  REDLINE_ASSIGN(std::unique_ptr<Kernel> kernel,
+                 make_primitive_kernel(Primitive(api, primitive), std::move(sources)));
+  if (!empty_sum) return kernel;
+  if (problem.inputs.size() > EmptySumKernel::kMaxInputs) {
+    return unsupported("an empty sum with more than ", EmptySumKernel::kMaxInputs, " operands");
+  }
+  REDLINE_ASSIGN(Tensor zeros,
+                 Tensor::create(DType::kFloat32, Dims{std::max(a_dims.count(), b_dims.count())}));
+  return std::unique_ptr<Kernel>(
+      std::make_unique<EmptySumKernel>(std::move(kernel), ai, bi, std::move(zeros)));
 }
 
 }  // namespace
