@@ -7,6 +7,7 @@
 
 #include "ops/channels_last.h"
 #include "ops/elements.h"
+#include "ops/numeric.h"
 #include "ops/op.h"
 
 namespace redline {
@@ -121,8 +122,9 @@ void pool_max(ReferenceContext& c) {
   if (last) x = move_channels(x, in, true);
   std::vector<W> y(static_cast<size_t>(c.output(0).count()));
   std::vector<int64_t> indices(y.size());
-  W lowest = std::numeric_limits<W>::has_infinity ? -std::numeric_limits<W>::infinity()
-                                                  : std::numeric_limits<W>::lowest();
+  // What a window of nothing but padding gives.
+  W lowest = std::is_floating_point_v<W> ? -std::numeric_limits<W>::infinity()
+                                         : static_cast<W>(int_min(c.input(0).dtype));
   for_each_window(axes, [&](int64_t o, const std::vector<int64_t>& taps, int64_t) {
     for (int64_t p = 0; p < planes.count; ++p) {
       const W* from = x.data() + p * planes.in_area;
@@ -137,7 +139,7 @@ void pool_max(ReferenceContext& c) {
       }
       auto to = static_cast<size_t>(p * planes.out_area + o);
       y[to] = best;
-      indices[to] = p * planes.in_area + (columns ? column_major(at, axes) : at);
+      indices[to] = p * planes.in_area + (columns && !taps.empty() ? column_major(at, axes) : at);
     }
   });
   if (last) y = move_channels(y, out, false);
