@@ -9,6 +9,44 @@
 #include "ops/op.h"
 
 namespace redline {
+
+std::optional<double> resize_coordinate(ResizeCoordinates mode, const AxisResize& a, int64_t o) {
+  auto x = static_cast<double>(o);
+  double last = static_cast<double>(a.in) - 1;
+  double width = a.scale * static_cast<double>(a.in);  // before rounding down
+  switch (mode) {
+    case ResizeCoordinates::kHalfPixel:
+      return (x + 0.5) / a.scale - 0.5;
+    case ResizeCoordinates::kHalfPixelSymmetric: {
+      double offset = static_cast<double>(a.in) / 2 * (1 - static_cast<double>(a.out) / width);
+      return offset + (x + 0.5) / a.scale - 0.5;
+    }
+    case ResizeCoordinates::kPytorchHalfPixel:
+      return width == 1 ? -0.5 : (x + 0.5) / a.scale - 0.5;
+    case ResizeCoordinates::kAlignCorners:
+      return width == 1 ? 0 : x * last / (width - 1);
+    case ResizeCoordinates::kAsymmetric:
+      return x / a.scale;
+    case ResizeCoordinates::kTfHalfPixelForNn:
+      return (x + 0.5) / a.scale;
+    case ResizeCoordinates::kTfCropAndResize: {
+      double extent = (a.roi_end - a.roi_start) * last;
+      double at = a.roi_start * last + (width == 1 ? extent / 2 : x * extent / (width - 1));
+      if (!(at >= 0 && at <= last)) return std::nullopt;
+      return at;
+    }
+  }
+  return 0;
+}
+
+int64_t resize_nearest_index(ResizeNearest mode, double x, int64_t in) {
+  double rounded = mode == ResizeNearest::kRoundPreferFloor  ? std::ceil(x - 0.5)
+                   : mode == ResizeNearest::kRoundPreferCeil ? std::floor(x + 0.5)
+                   : mode == ResizeNearest::kFloor           ? std::floor(x)
+                                                             : std::ceil(x);
+  return saturating_int64(rounded, 0, in - 1);
+}
+
 namespace {
 
 constexpr int64_t kMaxSize = int64_t{1} << 40;
@@ -155,54 +193,6 @@ Status infer_resize(InferContext& c) {
   return {};
 }
 
-// What happens along one axis.
-struct AxisResize {
-  size_t axis = 0;
-  int64_t in = 0;
-  int64_t out = 0;
-  double scale = 1;
-  double roi_start = 0;
-  double roi_end = 1;
-};
-
-// The input coordinate of output o; none when it is outside of what tf_crop_and_resize covers.
-std::optional<double> coordinate(ResizeCoordinates mode, const AxisResize& a, int64_t o) {
-  auto x = static_cast<double>(o);
-  double last = static_cast<double>(a.in) - 1;
-  double width = a.scale * static_cast<double>(a.in);  // before rounding down
-  switch (mode) {
-    case ResizeCoordinates::kHalfPixel:
-      return (x + 0.5) / a.scale - 0.5;
-    case ResizeCoordinates::kHalfPixelSymmetric: {
-      double offset = static_cast<double>(a.in) / 2 * (1 - static_cast<double>(a.out) / width);
-      return offset + (x + 0.5) / a.scale - 0.5;
-    }
-    case ResizeCoordinates::kPytorchHalfPixel:
-      return width == 1 ? -0.5 : (x + 0.5) / a.scale - 0.5;
-    case ResizeCoordinates::kAlignCorners:
-      return width == 1 ? 0 : x * last / (width - 1);
-    case ResizeCoordinates::kAsymmetric:
-      return x / a.scale;
-    case ResizeCoordinates::kTfHalfPixelForNn:
-      return (x + 0.5) / a.scale;
-    case ResizeCoordinates::kTfCropAndResize: {
-      double extent = (a.roi_end - a.roi_start) * last;
-      double at = a.roi_start * last + (width == 1 ? extent / 2 : x * extent / (width - 1));
-      if (!(at >= 0 && at <= last)) return std::nullopt;
-      return at;
-    }
-  }
-  return 0;
-}
-
-int64_t nearest_index(ResizeNearest mode, double x, int64_t in) {
-  double rounded = mode == ResizeNearest::kRoundPreferFloor  ? std::ceil(x - 0.5)
-                   : mode == ResizeNearest::kRoundPreferCeil ? std::floor(x + 0.5)
-                   : mode == ResizeNearest::kFloor           ? std::floor(x)
-                                                             : std::ceil(x);
-  return saturating_int64(rounded, 0, in - 1);
-}
-
 double cubic_weight(double x, double a) {
   x = std::fabs(x);
   if (x <= 1) return ((a + 2) * x - (a + 3)) * x * x + 1;
@@ -244,7 +234,7 @@ std::vector<double> interpolate_axis(const ResizeAttrs& attrs, const AxisResize&
   std::vector<double> y(static_cast<size_t>(outer * a.out * inner));
   std::vector<Tap> taps;
   for (int64_t o = 0; o < a.out; ++o) {
-    std::optional<double> at = coordinate(attrs.coordinate_transformation_mode, a, o);
+    std::optional<double> at = resize_coordinate(attrs.coordinate_transformation_mode, a, o);
     if (at) interpolation_taps(attrs, a, *at, taps);
     for (int64_t n = 0; n < outer; ++n) {
       double* to = y.data() + (n * a.out + o) * inner;
@@ -291,9 +281,9 @@ void pick_nearest(ReferenceContext& c, const std::vector<AxisResize>& axes) {
   }
   for (const AxisResize& a : axes) {
     for (int64_t o = 0; o < a.out; ++o) {
-      std::optional<double> at = coordinate(attrs.coordinate_transformation_mode, a, o);
+      std::optional<double> at = resize_coordinate(attrs.coordinate_transformation_mode, a, o);
       offsets[a.axis][static_cast<size_t>(o)] =
-          at ? nearest_index(attrs.nearest_mode, *at, a.in) * in_strides[a.axis] : -1;
+          at ? resize_nearest_index(attrs.nearest_mode, *at, a.in) * in_strides[a.axis] : -1;
     }
   }
   with_storage_type(in.dtype, [&](auto storage) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <optional>
 #include <span>
 #include <string_view>
 
@@ -69,5 +70,19 @@ struct ResizeAttrs {
     v("extrapolation_value", extrapolation_value);
   }
 };
+
+// What happens along one axis.
+struct AxisResize {
+  size_t axis = 0;
+  int64_t in = 0;
+  int64_t out = 0;
+  double scale = 1;
+  double roi_start = 0;
+  double roi_end = 1;
+};
+
+// The input coordinate of output o; none when it is outside of what tf_crop_and_resize covers.
+std::optional<double> resize_coordinate(ResizeCoordinates mode, const AxisResize& a, int64_t o);
+int64_t resize_nearest_index(ResizeNearest mode, double x, int64_t in);
 
 }  // namespace redline

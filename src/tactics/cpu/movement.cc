@@ -139,6 +139,22 @@ Status add_expand(const Problem& problem, size_t bytes, std::vector<Piece>& piec
   return {};
 }
 
+// Each axis is two: how often, along which the source stands still, and the axis itself.
+Status add_tile(const Problem& problem, size_t bytes, std::vector<Piece>& pieces) {
+  const Dims& in = problem.inputs[0].dims;
+  const Dims& out = problem.outputs[0].dims;
+  Dims strides = in.strides();
+  Dims dims;
+  Dims repeated;
+  for (size_t i = 0; i < in.size(); ++i) {
+    for (int64_t size : {out[i] / in[i], in[i]}) dims.push_back(size);
+    for (int64_t stride : {int64_t{0}, strides[i]}) repeated.push_back(stride);
+  }
+  REDLINE_ASSIGN(Piece piece, make_piece(dims, repeated, dims.strides(), bytes));
+  pieces.push_back(piece);
+  return {};
+}
+
 Status add_slice(const Problem& problem, size_t bytes, std::vector<Piece>& pieces) {
   const Dims& in = problem.inputs[0].dims;
   const Dims& out = problem.outputs[0].dims;
@@ -207,6 +223,10 @@ Status supports(const Problem& problem) {
   if (x.dtype == DType::kString || dtype_bits(x.dtype) < 8 || dtype_bytes(x.dtype) > 8) {
     return unsupported("elements of 1 to 8 bytes");
   }
+  // A tile's axes count twice.
+  if (problem.is("tile") && 2 * x.dims.rank() > kernels::kMaxCopyRank) {
+    return unsupported("tiles tensors of up to ", kernels::kMaxCopyRank / 2, " axes");
+  }
   if (problem.is("slice")) {
     if (!constant(1) || !constant(3) || !constant(4)) return unsupported("positions not constant");
   }
@@ -244,6 +264,8 @@ Result<std::unique_ptr<Kernel>> prepare(const Problem& problem, const Config&, c
     REDLINE_TRY(add_transpose(problem, bytes, pieces));
   } else if (problem.is("expand")) {
     REDLINE_TRY(add_expand(problem, bytes, pieces));
+  } else if (problem.is("tile")) {
+    REDLINE_TRY(add_tile(problem, bytes, pieces));
   } else if (problem.is("slice")) {
     REDLINE_TRY(add_slice(problem, bytes, pieces));
   } else {
@@ -261,7 +283,7 @@ Result<std::unique_ptr<Kernel>> prepare(const Problem& problem, const Config&, c
 void register_tactic_movement(TacticRegistry& registry) {
   registry.add({.name = "cpu.copy",
                 .device = "cpu",
-                .ops = {"concat", "split", "transpose", "expand", "slice", "pad"},
+                .ops = {"concat", "split", "transpose", "expand", "tile", "slice", "pad"},
                 .supports = supports,
                 .prepare = prepare,
                 .preference = 10});
