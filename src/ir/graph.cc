@@ -261,6 +261,37 @@ void Graph::move_before(Node* node, Node* before) {
   nodes_.splice(before->position_, nodes_, node->position_);
 }
 
+std::vector<Value*> Graph::inline_subgraph(Node* node, size_t index,
+                                           const std::vector<Value*>& arguments) {
+  Graph& inner = *node->subgraphs_[index];
+  REDLINE_ASSERT(arguments.size() == inner.inputs_.size());
+  for (size_t i = 0; i < arguments.size(); ++i) {
+    if (!inner.inputs_[i]->uses.empty()) inner.replace_uses(inner.inputs_[i], arguments[i]);
+  }
+  std::vector<Value*> outputs = inner.outputs_;
+  for (size_t i = inner.outputs_.size(); i-- > 0;) {
+    remove_use(inner.outputs_[i], {nullptr, &inner, i});
+  }
+  inner.outputs_.clear();
+  inner.output_names_.clear();
+  for (auto it = inner.values_.begin(); it != inner.values_.end();) {
+    Value* value = it->second.get();
+    if (value->is_graph_input()) {
+      ++it;
+      continue;
+    }
+    value->graph = this;
+    values_.emplace(value, std::move(it->second));
+    it = inner.values_.erase(it);
+  }
+  for (const auto& moved : inner.nodes_) {
+    moved->graph_ = this;
+    for (size_t i = 0; i < moved->inputs_.size(); ++i) moved->set_input(i, moved->inputs_[i]);
+  }
+  nodes_.splice(node->position_, inner.nodes_);
+  return outputs;
+}
+
 size_t Graph::erase_dead() {
   size_t erased = 0;
   for (auto it = nodes_.end(); it != nodes_.begin();) {

@@ -139,6 +139,10 @@ class Graph {
 
   // All readers of `from`, in this graph and its subgraphs, read `to` instead.
   void replace_uses(Value* from, Value* to);
+  // Moves what a subgraph of the node does to before the node, its inputs replaced by `arguments`.
+  // Gives the subgraph's outputs; the subgraph is then empty and the node fit only to be erased.
+  std::vector<Value*> inline_subgraph(Node* node, size_t index,
+                                      const std::vector<Value*>& arguments);
   // The outputs of the node must be unread.
   void erase(Node* node);
   void move_before(Node* node, Node* before);

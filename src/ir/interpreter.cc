@@ -24,14 +24,19 @@ void collect_reads(const Node& node, std::vector<const Value*>& reads) {
 // The values of one run of one graph; a subgraph looks into those around it.
 class Frame {
  public:
-  Frame(const Graph& graph, const Frame* outer) : graph_(graph), outer_(outer) {}
+  Frame(const Graph& graph, const Frame* outer) : graph_(graph), outer_(outer) {
+    if (outer != nullptr) symbols_ = outer->symbols_;
+  }
 
   Result<std::vector<HostValue>> run(std::span<const HostValue> inputs) {
     if (inputs.size() != graph_.inputs().size()) {
       return invalid_argument("graph '", graph_.name, "' has ", graph_.inputs().size(), " inputs, ",
                               inputs.size(), " are given");
     }
-    for (size_t i = 0; i < inputs.size(); ++i) values_[graph_.inputs()[i]] = inputs[i];
+    for (size_t i = 0; i < inputs.size(); ++i) {
+      values_[graph_.inputs()[i]] = inputs[i];
+      if (outer_ == nullptr) bind_symbols(graph_.inputs()[i]->type, inputs[i]);
+    }
     std::unordered_map<const Value*, const Node*> last_reader;
     std::vector<const Value*> reads;
     for (const auto& node : graph_.nodes()) {
@@ -71,6 +76,47 @@ class Frame {
     return &copy;
   }
 
+  // Sizes of the outermost inputs that are symbols by themselves.
+  void bind_symbols(const Type& type, const HostValue& value) {
+    if (!type.is_tensor() || !type.shape.has_rank()) return;
+    if (value.tensor.rank() != type.shape.rank()) return;
+    for (int i = 0; i < type.shape.rank(); ++i) {
+      const Dim& dim = type.shape[i];
+      if (dim.is_symbol()) {
+        symbols_.emplace(dim.symbol_name(), value.tensor.dims()[static_cast<size_t>(i)]);
+      }
+    }
+  }
+
+  // The attributes with numbers for symbolic sizes.
+  Result<Attrs> evaluated(const Node& node) const {
+    AttrMap map = node.attrs().map(true);
+    bool symbolic = false;
+    auto lookup = [&](std::string_view name) -> std::optional<int64_t> {
+      auto it = symbols_.find(name);
+      return it == symbols_.end() ? std::nullopt : std::optional(it->second);
+    };
+    for (NamedAttr& attr : map) {
+      auto* dims = std::get_if<SymDims>(&attr.value);
+      if (dims == nullptr) continue;
+      for (Dim& dim : *dims) {
+        if (dim.is_const()) continue;
+        symbolic = true;
+        REDLINE_ASSIGN(int64_t size, dim.evaluate(lookup));
+        dim = size;
+      }
+    }
+    if (!symbolic) return node.attrs();
+    // Null tensors and bodies are defaults, which cannot be loaded.
+    AttrMap set = node.attrs().map();
+    for (NamedAttr& attr : set) {
+      for (NamedAttr& with : map) {
+        if (with.name == attr.name) attr.value = with.value;
+      }
+    }
+    return Attrs::load(node.op().attrs, set);
+  }
+
   Status run_node(const Node& node) {
     std::vector<const HostValue*> inputs;
     for (const Value* value : node.inputs()) {
@@ -83,6 +129,7 @@ class Frame {
     RunSubgraph run = [&](size_t index, std::span<const HostValue> arguments) {
       return Frame(*node.subgraphs()[index], this).run(arguments);
     };
+    REDLINE_ASSIGN(Attrs attrs, evaluated(node));
     // Stored types hold for every run.
     auto infer = [&](size_t index, std::span<const Type>) -> Result<std::vector<Type>> {
       std::vector<Type> types;
@@ -90,7 +137,7 @@ class Frame {
       return types;
     };
     REDLINE_ASSIGN(std::vector<HostValue> results,
-                   run_reference(node.op(), node.attrs(), inputs, node.num_outputs(), run, infer));
+                   run_reference(node.op(), attrs, inputs, node.num_outputs(), run, infer));
     constants_.clear();
     for (size_t i = 0; i < results.size(); ++i) {
       const Value* output = node.output(i);
@@ -104,6 +151,7 @@ class Frame {
 
   const Graph& graph_;
   const Frame* outer_;
+  SymbolValues symbols_;
   std::unordered_map<const Value*, HostValue> values_;
   mutable std::unordered_map<const Value*, HostValue> constants_;  // of the node that runs
 };
