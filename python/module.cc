@@ -59,7 +59,7 @@ class Numpy {
     nb::object& cached = dtypes_[static_cast<int>(d)];
     if (cached.is_valid()) return cached;
     const char* name = d == DType::kBool ? "bool_" : kNumpyNames[static_cast<int>(d)];
-    nb::object from = nb::hasattr(numpy_, name) || d == DType::kString
+    nb::object from = d == DType::kString || nb::hasattr(numpy_, name)
                           ? numpy_
                           : nb::object(nb::module_::import_("ml_dtypes"));
     cached = numpy_.attr("dtype")(d == DType::kString ? numpy_.attr("object_") : from.attr(name));
