@@ -58,6 +58,9 @@ template <class A>
 bool widen(Node* node, const std::vector<int64_t>& more) {
   A attrs = node->attrs<A>();
   if (attrs.auto_pad != AutoPad::kNotSet && attrs.auto_pad != AutoPad::kValid) return false;
+  if constexpr (requires { attrs.channels_last; }) {
+    if (attrs.channels_last) return false;
+  }
   attrs.auto_pad = AutoPad::kNotSet;
   if constexpr (std::is_same_v<A, AveragePoolAttrs>) {
     // Zeros of its own that do not count cannot be told from those of the pad, which do.

@@ -22,13 +22,10 @@ const std::vector<PipelineGroup>& pipeline() {
                {"dce", "what became unread must not count as a reader in the next round"},
            }},
       {.name = "fold",
-       .max_rounds = 4,
+       .max_rounds = 1,
        .steps =
            {
-               {"pad_into_conv", "before weights change, so that patterns see plain convolutions"},
-               {"conv_batch_norm", "needs constants folded; leaves tails for the fusions"},
-               {"constant_folding", "constants that the folding made"},
-               {"dce", "drops the weights that were replaced"},
+               {"pad_into_conv", "paddings are constants by now; convolutions still see images"},
            }},
       {.name = "recognise",
        .max_rounds = 2,
