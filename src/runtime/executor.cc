@@ -167,6 +167,7 @@ Status Executor::bind_inputs(std::span<const HostValue> inputs) {
     return invalid_argument("got ", inputs.size(), " inputs, expected ", plan_.inputs.size());
   }
   for (int64_t& value : symbol_values_) value = -1;
+  found_sizes_.clear();
   for (size_t i = 0; i < inputs.size(); ++i) {
     const NamedValue& named = plan_.inputs[i];
     const Type& type = plan_.values[static_cast<size_t>(named.value)].type;
@@ -500,7 +501,11 @@ Status Executor::run(std::span<const HostValue> inputs) {
 
 Status Executor::run_step(ShapeState& state, size_t index) {
   ShapeState::Step& ready = state.steps[index];
-  if (ready.dynamic) return run_dynamic_step(state, index);
+  if (ready.dynamic) {
+    REDLINE_TRY(run_dynamic_step(state, index));
+    note_sizes(index);
+    return {};
+  }
   if (ready.kernel == nullptr) return run_reference_step(index, ready.outputs);
   return ready.kernel->run({ready.inputs, ready.outputs, workspace_.get(), &pool_});
 }
@@ -583,6 +588,44 @@ Result<std::vector<HostValue>> Executor::run_subplan(size_t step, size_t index,
   return results;
 }
 
+void Executor::note_sizes(size_t index) {
+  for (int value : plan_.steps[index].outputs) {
+    if (value < 0) continue;
+    auto v = static_cast<size_t>(value);
+    const Type& type = plan_.values[v].type;
+    const HostValue& slot = slots_[v];
+    if (!type.is_tensor() || slot.kind != HostValue::Kind::kTensor || !type.shape.has_rank() ||
+        type.shape.rank() != slot.tensor.rank()) {
+      continue;
+    }
+    for (int d = 0; d < type.shape.rank(); ++d) {
+      const Dim& dim = type.shape[d];
+      if (!dim.is_symbol()) continue;
+      found_sizes_[dim.symbol_name()] = slot.tensor.dims()[static_cast<size_t>(d)];
+    }
+  }
+}
+
+std::optional<Dims> Executor::known_dims(const Shape& shape) const {
+  if (std::optional<Dims> dims = shape.as_static()) return dims;
+  if (!shape.has_rank() || shape.rank() > kMaxRank) return std::nullopt;
+  auto size_of = [this](std::string_view symbol) -> std::optional<int64_t> {
+    auto found = found_sizes_.find(symbol);
+    if (found != found_sizes_.end()) return found->second;
+    auto it = std::find(symbols_.begin(), symbols_.end(), symbol);
+    if (it == symbols_.end()) return std::nullopt;
+    int64_t value = symbol_values_[static_cast<size_t>(it - symbols_.begin())];
+    return value < 0 ? std::nullopt : std::optional(value);
+  };
+  Dims dims;
+  for (const Dim& dim : shape.dims()) {
+    Result<int64_t> size = dim.evaluate(size_of);
+    if (!size.ok() || *size < 0) return std::nullopt;
+    dims.push_back(*size);
+  }
+  return dims;
+}
+
 // Sizes were not known beforehand: runs the shape rule on what the inputs turned out to be,
 // allocates what it tells, and leaves the rest to the reference.
 Status Executor::run_dynamic_step(ShapeState& state, size_t index) {
@@ -615,7 +658,7 @@ Status Executor::run_dynamic_step(ShapeState& state, size_t index) {
     for (size_t i = 0; i < step.outputs.size(); ++i) {
       auto v = static_cast<size_t>(step.outputs[i]);
       const Type& type = infer.outputs()[i];
-      std::optional<Dims> dims = type.is_tensor() ? type.shape.as_static() : std::nullopt;
+      std::optional<Dims> dims = type.is_tensor() ? known_dims(type.shape) : std::nullopt;
       if (!dims) continue;
       if (step.tactic == "view") {
         const HostValue& base = slots_[static_cast<size_t>(step.inputs[0])];

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -59,6 +61,10 @@ class Executor {
   Status place_values(ShapeState& state);
   Status run_step(ShapeState& state, size_t index);
   Status run_dynamic_step(ShapeState& state, size_t index);
+  // The sizes that a dynamic step's outputs came out with, under the symbols of their types.
+  void note_sizes(size_t index);
+  // A shape in numbers, as far as this run tells them by now.
+  std::optional<Dims> known_dims(const Shape& shape) const;
   Status run_reference_step(size_t index, std::span<const TensorView> outputs);
   Result<std::vector<HostValue>> run_subplan(size_t step, size_t index,
                                              std::span<const HostValue> inputs);
@@ -73,7 +79,8 @@ class Executor {
   std::vector<HostValue> slots_;  // one a value
   std::vector<std::string> symbols_;
   std::vector<int64_t> symbol_values_;
-  std::vector<std::unique_ptr<ShapeState>> states_;  // most recent first
+  std::map<std::string, int64_t, std::less<>> found_sizes_;  // of this run, see note_sizes
+  std::vector<std::unique_ptr<ShapeState>> states_;          // most recent first
   std::vector<StepState> steps_;
   std::shared_ptr<void> arena_;
   size_t arena_capacity_ = 0;
