@@ -19,6 +19,10 @@ foreach(header ${headers})
   file(RELATIVE_PATH name ${PROJECT_SOURCE_DIR} ${header})
   string(REPLACE "/" "_" stem ${name})
   set(source ${CMAKE_BINARY_DIR}/headers/${stem}.cc)
+  if(name MATCHES "^src/kernels/cpu/")  # as the files for one instruction set include it
+    set_source_files_properties(${source} PROPERTIES
+      COMPILE_DEFINITIONS REDLINE_ISA=avx2 COMPILE_OPTIONS "-march=x86-64-v3;-fopenmp-simd")
+  endif()
   string(REGEX REPLACE "^(src|include)/" "" name ${name})
   file(CONFIGURE OUTPUT ${source} CONTENT "#include \"${name}\"\n")
   list(APPEND header_sources ${source})
