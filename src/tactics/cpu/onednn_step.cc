@@ -138,6 +138,34 @@ std::optional<PostOp> constant_post_op(PointwiseId id, float c, bool constant_fi
   }
 }
 
+// oneDNN 2.6 gives wrong values when a chain has one function twice with other parameters.
+bool repeats_function(const std::vector<TailOp>& tail) {
+  for (size_t i = 0; i < tail.size(); ++i) {
+    for (size_t j = 0; j < i; ++j) {
+      const PostOp& a = tail[i].post_op;
+      const PostOp& b = tail[j].post_op;
+      bool same_function = tail[i].input < 0 && tail[j].input < 0 && a.eltwise == b.eltwise;
+      if (same_function && (a.alpha != b.alpha || a.beta != b.beta || a.scale != b.scale)) {
+        return true;
+      }
+    }
+  }
+  return false;
+}
+
+// Two kLinear in a row are one.
+void append(const PostOp& op, std::vector<TailOp>& tail) {
+  bool linear = op.eltwise == Eltwise::kLinear;
+  if (linear && !tail.empty() && tail.back().input < 0 &&
+      tail.back().post_op.eltwise == Eltwise::kLinear) {
+    PostOp& last = tail.back().post_op;
+    last.beta = op.alpha * last.beta + op.beta;
+    last.alpha *= op.alpha;
+    return;
+  }
+  tail.push_back({op, -1});
+}
+
 std::optional<dnnl::Binary> binary_kind(PointwiseId id) {
   switch (id) {
     case PointwiseId::kAdd:
@@ -241,7 +269,7 @@ Result<Region> match_region(const Problem& problem, std::string_view anchor) {
     if (row->arity == 1) {
       std::optional<std::vector<PostOp>> ops = unary_post_ops(*row, node.attrs);
       if (!ops) return unsupported("op '", node.op->name, "' as a post-op");
-      for (const PostOp& op : *ops) region.tail.push_back({op, -1});
+      for (const PostOp& op : *ops) append(op, region.tail);
       continue;
     }
     auto constant_at = [&](size_t i) -> std::optional<float> {
@@ -254,7 +282,7 @@ Result<Region> match_region(const Problem& problem, std::string_view anchor) {
       std::optional<float> low = given(1) ? constant_at(1) : -kInf;
       std::optional<float> high = given(2) ? constant_at(2) : kInf;
       if (!low || !high) return unsupported("clip with bounds that are not constant");
-      region.tail.push_back({eltwise(Eltwise::kClip, *low, *high), -1});
+      append(eltwise(Eltwise::kClip, *low, *high), region.tail);
       continue;
     }
     if (row->arity != 2) return unsupported("op '", node.op->name, "' as a post-op");
@@ -262,7 +290,7 @@ Result<Region> match_region(const Problem& problem, std::string_view anchor) {
     if (std::optional<float> c = constant_at(other)) {
       std::optional<PostOp> op = constant_post_op(row->id, *c, at == 1);
       if (!op) return unsupported("op '", node.op->name, "' with a constant as a post-op");
-      region.tail.push_back({*op, -1});
+      append(*op, region.tail);
       continue;
     }
     std::optional<dnnl::Binary> kind = binary_kind(row->id);
@@ -278,6 +306,7 @@ Result<Region> match_region(const Problem& problem, std::string_view anchor) {
     region.tail.push_back(op);
   }
   if (body.outputs[0] != chain) return unsupported("an output inside the chain");
+  if (repeats_function(region.tail)) return unsupported("a function twice among the post-ops");
   if (region.tail.size() > dnnl::kMaxPostOps)
     return unsupported("more than ", dnnl::kMaxPostOps, " post-ops");
   return region;
