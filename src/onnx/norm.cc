@@ -160,7 +160,6 @@ void register_import_norm(ImportRegistry& registry) {
   registry.add("SoftmaxCrossEntropyLoss",
                [](ImportContext& c) { return c.import_same("softmax_cross_entropy_loss"); });
   registry.add("Det", [](ImportContext& c) { return c.import_same("det"); });
-  registry.add("Einsum", [](ImportContext& c) { return c.import_same("einsum"); });
 }
 
 }  // namespace redline
