@@ -712,6 +712,14 @@ TEST(Onednn, refusals_say_why) {
                     {.post_ops = &no_operand, .post_op_count = 1})
                 .find("no operand"),
             std::string::npos);
+  const PostOp two_linear[] = {
+      {.kind = PostOp::Kind::kEltwise, .eltwise = Eltwise::kLinear, .alpha = 0.7f},
+      {.kind = PostOp::Kind::kEltwise, .eltwise = Eltwise::kRelu},
+      {.kind = PostOp::Kind::kEltwise, .eltwise = Eltwise::kLinear, .alpha = 1, .beta = 0.2f}};
+  EXPECT_NE(refusal(api().convolution, conv_problem(t, Format::kAny),
+                    {.post_ops = two_linear, .post_op_count = 3})
+                .find("different constants"),
+            std::string::npos);
   EXPECT_NE(refusal(api().softmax, Softmax{.src = desc({2, 3}), .axis = 2}).find("axis 2"),
             std::string::npos);
   Pool only_pad;

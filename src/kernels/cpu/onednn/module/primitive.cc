@@ -33,7 +33,26 @@ Code append_post_op(const PostOp& op, dnnl_post_ops_t ops, Error* error) {
   return fail(Code::kInvalidArgument, error, "unknown kind of post-op");
 }
 
+// libdnnl 2.6.3 keeps one table of constants for each eltwise function of a chain: a second one with other
+// constants silently computes with the first one's.
+Code check_post_ops(const Options& options, Error* error) {
+  for (int i = 0; i < options.post_op_count; ++i) {
+    for (int j = 0; j < i; ++j) {
+      const PostOp& a = options.post_ops[i];
+      const PostOp& b = options.post_ops[j];
+      bool same = a.kind == PostOp::Kind::kEltwise && b.kind == PostOp::Kind::kEltwise &&
+                  a.eltwise == b.eltwise;
+      if (same && (a.alpha != b.alpha || a.beta != b.beta)) {
+        return fail(Code::kUnsupported, error,
+                    "post-ops %d and %d are one eltwise function with different constants", j, i);
+      }
+    }
+  }
+  return Code::kOk;
+}
+
 Code append_post_ops(const Options& options, dnnl_primitive_attr_t attr, Error* error) {
+  if (Code code = check_post_ops(options, error); code != Code::kOk) return code;
   dnnl_post_ops_t ops = nullptr;
   if (Code code = check(dnnl_post_ops_create(&ops), error, "post-op list"); code != Code::kOk) {
     return code;
