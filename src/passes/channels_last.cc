@@ -146,6 +146,9 @@ class ChannelsLast {
                                                 node->num_outputs(), node, node->name));
     for (size_t i = 0; i < node->num_outputs(); ++i) {
       twins_.emplace(node->output(i), made->output(i));
+      // By this name `redline compare` knows what it is.
+      const std::string& name = node->output(i)->name;
+      if (!name.empty()) made->output(i)->name = name + "@channels_last";
     }
     replaced_.insert(node);
     return {};

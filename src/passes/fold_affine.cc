@@ -125,6 +125,7 @@ Result<bool> fold_behind(Node* conv) {
   REDLINE_ASSIGN(Value * new_b, constant_like(graph, w->dtype(), {channels}, bias));
   new_w->name = w->name;
   conv->set_inputs({conv->input(0), new_w, new_b});
+  conv->output()->name = user->output()->name;  // that is what it computes now
   replace(user, conv->output());
   return true;
 }

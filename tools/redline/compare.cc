@@ -64,6 +64,25 @@ Difference difference(const std::vector<double>& actual, const std::vector<doubl
   return d;
 }
 
+// A value of the reference as the optimiser's layout has it: the elements of [n, c, ...] as [n, ..., c].
+std::vector<double> channels_last(const Recorder::Made& made, Dims& dims) {
+  size_t rank = made.dims.size();
+  dims = Dims{made.dims[0]};
+  for (size_t d = 2; d < rank; ++d) dims.push_back(made.dims[d]);
+  dims.push_back(made.dims[1]);
+  int64_t channels = made.dims[1];
+  int64_t spatial = made.dims.count(2, static_cast<int>(rank));
+  std::vector<double> moved(made.elements.size());
+  for (size_t i = 0; i < moved.size(); ++i) {
+    auto at = static_cast<int64_t>(i);
+    int64_t c = at % channels;
+    int64_t s = at / channels % spatial;
+    int64_t n = at / channels / spatial;
+    moved[i] = made.elements[static_cast<size_t>((n * channels + c) * spatial + s)];
+  }
+  return moved;
+}
+
 Result<std::vector<Recorder::Made>> record(const ModelBytes& model, const ModelOptions& options,
                                            int opt_level, const OpRegistry& ops, ThreadPool& pool,
                                            const TacticRegistry& tactics,
@@ -106,10 +125,17 @@ Status run(const ModelOptions& options, const InputOptions& input_options, doubl
   Json list = Json::array();
   size_t bad = 0;
   for (const Recorder::Made& made : actual) {
-    auto it = by_name.find(made.name);
-    // Values that only one of the two makes (moved by a layout pass, say) cannot be compared.
-    if (made.name.empty() || it == by_name.end() || !(it->second->dims == made.dims)) continue;
-    Difference d = difference(made.elements, it->second->elements);
+    constexpr std::string_view kSuffix = "@channels_last";
+    bool moved = made.name.ends_with(kSuffix);
+    std::string name = moved ? made.name.substr(0, made.name.size() - kSuffix.size()) : made.name;
+    auto it = by_name.find(name);
+    // Values that only one of the two makes cannot be compared.
+    if (name.empty() || it == by_name.end()) continue;
+    Dims dims = it->second->dims;
+    std::vector<double> turned;
+    if (moved && dims.size() >= 3) turned = channels_last(*it->second, dims);
+    if (!(dims == made.dims)) continue;
+    Difference d = difference(made.elements, moved ? turned : it->second->elements);
     bool wrong = d.relative > tolerance || !d.same_nans;
     bad += wrong;
     char absolute[32], relative[32];
