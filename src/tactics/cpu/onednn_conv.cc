@@ -87,6 +87,22 @@ Status supports(const Problem& problem) {
   return dnnl::load().status();
 }
 
+// Whether the images are single columns under a window of one column. As rows, which are the same
+// in memory, oneDNN is faster with them (a text model of 512 positions: 8.3 ms of CPU, not 9.0).
+// Not with weights packed for images.
+bool is_column(const Problem& problem, const Region& region) {
+  const OperandDesc& w = operand(problem, region, 1);
+  Dims x = image_dims(operand(problem, region, 0).dims, is_channels_last(region));
+  Dims out = image_dims(problem.outputs[0].dims, is_channels_last(region));
+  return w.packed == nullptr && x.rank() == 4 && x[3] == 1 && out[3] == 1 && w.dims[3] == 1 &&
+         w.dims[2] > 1;
+}
+
+Dims swapped_if(bool column, Dims dims) {
+  if (column) std::swap(dims[2], dims[3]);
+  return dims;
+}
+
 // The weights as the model stores them.
 Result<MemoryDesc> stored_weights(const Api& api, const Dims& w, int64_t group, bool transposed) {
   int64_t area = w.count(2, w.rank());
@@ -150,7 +166,7 @@ const MemoryDesc* weights_of(const std::vector<dnnl::Arg>& args) {
 Result<Created> create(const Api& api, const Problem& problem, const Region& region, int threads) {
   bool last = is_channels_last(region);
   Dims x = image_dims(operand(problem, region, 0).dims, last);
-  const Dims& w = operand(problem, region, 1).dims;
+  Dims w = operand(problem, region, 1).dims;
   REDLINE_ASSIGN(Dims stored_out, anchor_output_dims(problem, region));
   if (stored_out != problem.outputs[0].dims) return unsupported("a tail that enlarges the result");
   Dims out = image_dims(stored_out, last);
@@ -163,6 +179,16 @@ Result<Created> create(const Api& api, const Problem& problem, const Region& reg
   conv.groups = group_of(region);
   conv.spatial = x.rank() - 2;
   set_window(region, x, w, out, conv);
+  bool column = is_column(problem, region);
+  if (column) {
+    x = swapped_if(column, x);
+    w = swapped_if(column, w);
+    out = swapped_if(column, out);
+    std::swap(conv.strides[0], conv.strides[1]);
+    std::swap(conv.dilations[0], conv.dilations[1]);
+    std::swap(conv.pads_begin[0], conv.pads_begin[1]);
+    std::swap(conv.pads_end[0], conv.pads_end[1]);
+  }
   REDLINE_ASSIGN(conv.src, desc(x, format));
   REDLINE_ASSIGN(conv.dst, desc(out, format));
   Dims rows = {out[1] / conv.groups, x[1] / conv.groups};
@@ -185,6 +211,7 @@ Result<Created> create(const Api& api, const Problem& problem, const Region& reg
     if (region.tail[i].input >= 0) {
       auto input = static_cast<size_t>(region.tail[i].input);
       REDLINE_ASSIGN(Dims dims, tail_dims(problem.inputs[input].dims, x.rank(), last));
+      dims = swapped_if(column, dims);
       REDLINE_ASSIGN(operands[i], desc(dims, format));
       allow_reference |= !broadcasts(dims, out);
       op.operand = &operands[i];
@@ -233,6 +260,7 @@ Result<std::vector<PackedOperand>> pack(const Problem& problem, Config& config,
   }
   REDLINE_ASSIGN(const Api* api, onednn_api(args));
   REDLINE_ASSIGN(Created created, create(*api, problem, region, args.num_threads()));
+  if (is_column(problem, region)) return std::vector<PackedOperand>();
   REDLINE_ASSIGN(MemoryDesc stored,
                  stored_weights(*api, w.dims, group_of(region), is_transposed(region)));
   if (api->desc_equal(stored, created.weights)) return std::vector<PackedOperand>();
@@ -370,7 +398,8 @@ Result<std::unique_ptr<Kernel>> prepare(const Problem& problem, const Config& co
   if (w.packed) {
     REDLINE_ASSIGN(have, packed_desc(*api, problem, region, config, created, *w.packed));
   } else {
-    REDLINE_ASSIGN(have, stored_weights(*api, w.dims, group_of(region), is_transposed(region)));
+    REDLINE_ASSIGN(have, stored_weights(*api, swapped_if(is_column(problem, region), w.dims),
+                                        group_of(region), is_transposed(region)));
   }
   Tensor own;
   std::optional<Primitive> reorder;
