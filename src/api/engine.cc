@@ -40,6 +40,16 @@ Result<std::shared_ptr<Engine::Impl>> make_impl(const EngineOptions& options) {
   return impl;
 }
 
+bool has_packed_constants(const Plan& plan) {
+  for (const auto& constant : plan.constants) {
+    if (!constant->recipe.empty()) return true;
+  }
+  return std::any_of(plan.steps.begin(), plan.steps.end(), [](const PlanStep& step) {
+    return std::any_of(step.subplans.begin(), step.subplans.end(),
+                       [](const auto& subplan) { return has_packed_constants(*subplan); });
+  });
+}
+
 void fill_infos(Engine::Impl& impl) {
   for (const NamedValue& input : impl.plan.inputs)
     impl.inputs.push_back(describe(impl.plan, input));
@@ -77,6 +87,7 @@ Result<Engine> build_graph(std::unique_ptr<OpRegistry> ops, Graph& graph, Engine
   options.logger = impl->logger;
   if (settings.progress) options.progress = Progress(settings.progress);
   REDLINE_ASSIGN(impl->plan, build_plan(graph, *impl->tactics, *impl->pool, options));
+  if (has_packed_constants(impl->plan)) impl->info.libraries = packing_library();
   fill_infos(*impl);
   return Engine(std::move(impl));
 }
@@ -114,6 +125,12 @@ Result<Engine> load_with(const EngineOptions& options, Load&& load) {
   REDLINE_ASSIGN(std::shared_ptr<Engine::Impl> impl, make_impl(options));
   REDLINE_ASSIGN(LoadedEngine loaded, load(*impl->ops));
   impl->info = std::move(loaded.info);
+  const std::string& libraries = impl->info.libraries;
+  if (!libraries.empty() && libraries != packing_library()) {
+    return incompatible("the engine was built with ", libraries, ", here is ",
+                        packing_library().empty() ? "none" : packing_library(),
+                        "; build it again on this machine");
+  }
   impl->plan = std::move(loaded.plan);
   fill_infos(*impl);
   return Engine(std::move(impl));

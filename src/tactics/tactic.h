@@ -110,6 +110,10 @@ class TacticRegistry {
   std::vector<std::unique_ptr<Tactic>> tactics_;
 };
 
+// The library, version and instruction set that packed constants are read with here:
+// "onednn 2.6.3 avx512_core". Empty without such a library.
+std::string packing_library();
+
 // Every tactic of the CPU folder.
 void register_tactic_all(TacticRegistry& registry);
 std::unique_ptr<TacticRegistry> make_tactic_registry();

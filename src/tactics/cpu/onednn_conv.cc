@@ -275,8 +275,8 @@ Result<std::vector<PackedOperand>> pack(const Problem& problem, Config& config,
   config.push_back({"sizes", std::move(sizes)});
   config.push_back({"threads", int64_t{args.num_threads()}});
   std::vector<PackedOperand> packed;
-  packed.push_back({static_cast<size_t>(region.anchor_inputs[1]), std::move(bytes),
-                    str_cat("onednn ", api->version, " ", api->isa)});
+  packed.push_back(
+      {static_cast<size_t>(region.anchor_inputs[1]), std::move(bytes), packing_library()});
   return packed;
 }
 

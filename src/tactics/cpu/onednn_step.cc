@@ -375,4 +375,9 @@ Result<Tensor> reorder_constant(const Api& api, const void* data, const MemoryDe
   return packed;
 }
 
+std::string packing_library() {
+  Result<const Api*> api = dnnl::load();
+  return api.ok() ? str_cat("onednn ", (*api)->version, " ", (*api)->isa) : std::string();
+}
+
 }  // namespace redline
