@@ -26,8 +26,8 @@ Status import_split(ImportContext& c) {
   if (c.opset() < 13 && c.has_attr("split")) sizes = c.constant_ints(c.ints_attr("split"));
   std::vector<Value*> operands = {c.input(0)};
   if (sizes != nullptr) operands.push_back(sizes);
-  REDLINE_ASSIGN(Node * node, c.emit_node("split", std::move(operands), Attrs::of(std::move(attrs)),
-                                          c.num_outputs()));
+  REDLINE_ASSIGN(Node * node,
+                 c.emit_node("split", std::move(operands), Attrs::of(attrs), c.num_outputs()));
   c.set_outputs(node);
   return {};
 }
@@ -59,7 +59,7 @@ Status import_pad(ImportContext& c) {
 Status import_eye_like(ImportContext& c) {
   EyeLikeAttrs attrs{.k = c.int_attr("k", 0)};
   if (c.has_attr("dtype")) attrs.dtype = c.dtype_attr("dtype", DType::kFloat32);
-  REDLINE_ASSIGN(Value * out, c.emit("eye_like", {c.input(0)}, std::move(attrs)));
+  REDLINE_ASSIGN(Value * out, c.emit("eye_like", {c.input(0)}, attrs));
   c.set_output(0, out);
   return {};
 }
