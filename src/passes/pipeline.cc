@@ -46,6 +46,13 @@ const std::vector<PipelineGroup>& pipeline() {
            {
                {"channels_last", "once no pass looks for [n, c, ...], and before regions hide ops"},
            }},
+      {.name = "seams",
+       .max_rounds = 4,
+       .steps =
+           {
+               {"transpose_cancel", "where layouts meet, transposes stand back to back"},
+               {"dce", "a transpose that nothing reads would still be a reader"},
+           }},
       {.name = "fuse",
        .max_rounds = 1,
        .steps =
