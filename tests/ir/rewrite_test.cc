@@ -109,6 +109,32 @@ TEST_F(RewriteTest, ReplaceKeepsTheGraphTrue) {
             "graph g(%a: f32[n,4]) {\n  %y: f32[n,4] = gelu(%a)\n  return %y\n}\n");
 }
 
+TEST_F(RewriteTest, SubgraphsAreInlined) {
+  Graph& g = parse(R"(graph g(%c: bool[], %x: f32[2]) {
+    %a = relu(%x)
+    %y, %z = choose(%c) first() {
+      %k: f32[2] = const [1, 2]
+      %u = add(%a, %k)
+      return %u, %a
+    } second() {
+      return %x, %x
+    }
+    return %y, %z })");
+  Node* node = g.nodes().back().get();
+  std::vector<Value*> results = g.inline_subgraph(node, 0, {});
+  ASSERT_EQ(results.size(), 2u);
+  for (size_t i = 0; i < 2; ++i) g.replace_uses(node->output(i), results[i]);
+  g.erase(node);
+  EXPECT_TRUE(verify(g).ok()) << verify(g).message();
+  EXPECT_EQ(print_graph(g), R"(graph g(%c: bool[], %x: f32[2]) {
+  %a: f32[2] = relu(%x)
+  %k: f32[2] = const [1, 2]
+  %u: f32[2] = add(%a, %k)
+  return %u as "y", %a as "z"
+}
+)");
+}
+
 TEST_F(RewriteTest, ConstantsAsNumbers) {
   Graph& g = parse(R"(graph g(%x: f32[4,n]) {
     %a: f16[2,2] = const splat 0.5
