@@ -209,6 +209,9 @@ Status Session::run() {
   }
   impl_->has_run = false;
   REDLINE_TRY(impl_->executor->run(impl_->inputs));
+  for (const std::string& refusal : impl_->executor->take_refusals()) {
+    impl_->engine->logger.warning(refusal);
+  }
   impl_->has_run = true;
   return {};
 }

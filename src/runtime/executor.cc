@@ -404,7 +404,7 @@ Status Executor::place_values(ShapeState& state) {
                              [](const TensorView& view) { return view.count() == 0; });
     if (ready.skip) continue;
     if (!step.tactic.empty() && ready.kernel == nullptr) {
-      REDLINE_ASSIGN(ready.kernel, prepare(step, ready.inputs, ready.outputs));
+      REDLINE_ASSIGN(ready.kernel, prepare_or_refuse(s, ready.inputs, ready.outputs));
     }
     if (ready.kernel) state.workspace = std::max(state.workspace, ready.kernel->workspace_bytes());
   }
@@ -459,6 +459,25 @@ Result<std::unique_ptr<Kernel>> Executor::prepare(const PlanStep& step,
   Result<std::unique_ptr<Kernel>> kernel = tactic->prepare(problem, step.config, {&pool_});
   if (!kernel.ok()) return kernel.status().with_context(str_cat("step '", step.name, "'"));
   return kernel;
+}
+
+// A tactic may turn out not to take some sizes. The reference does, unless the weights were packed
+// for the tactic; that it had to is remembered, for a slow right answer must not pass unseen.
+Result<std::unique_ptr<Kernel>> Executor::prepare_or_refuse(size_t index,
+                                                            std::span<const TensorView> inputs,
+                                                            std::span<const TensorView> outputs) {
+  const PlanStep& step = plan_.steps[index];
+  Result<std::unique_ptr<Kernel>> kernel = prepare(step, inputs, outputs);
+  if (kernel.ok() || kernel.status().code() != StatusCode::kUnsupported) return kernel;
+  for (int input : step.inputs) {
+    if (input < 0 || plan_.values[static_cast<size_t>(input)].storage != Storage::kConstant)
+      continue;
+    int constant = plan_.values[static_cast<size_t>(input)].constant;
+    if (!plan_.constants[static_cast<size_t>(constant)]->recipe.empty()) return kernel;
+  }
+  refusals_.push_back(
+      str_cat("runs on the reference, ", step.tactic, " refuses it: ", kernel.status().message()));
+  return std::unique_ptr<Kernel>();
 }
 
 Status Executor::run(std::span<const HostValue> inputs) {
@@ -696,9 +715,10 @@ Status Executor::run_dynamic_step(ShapeState& state, size_t index) {
     dims.push_back(inputs.back().dims);
   }
   if (own.kernel == nullptr || own.kernel_dims != dims) {
-    REDLINE_ASSIGN(own.kernel, prepare(step, inputs, outputs));
+    REDLINE_ASSIGN(own.kernel, prepare_or_refuse(index, inputs, outputs));
     own.kernel_dims = std::move(dims);
   }
+  if (own.kernel == nullptr) return run_reference_step(index, outputs);
   REDLINE_TRY(ensure_workspace(std::max(own.kernel->workspace_bytes(), state.workspace)));
   return own.kernel->run({inputs, outputs, workspace_.get(), &pool_});
 }

@@ -6,6 +6,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "plan/memory_plan.h"
@@ -43,6 +44,9 @@ class Executor {
   // Bytes of the arena for the sizes of the last run, and the least any plan could need.
   size_t arena_bytes() const;
   size_t arena_lower_bound() const;
+  // Steps whose tactic refused some sizes and that ran on the reference for them, with the reasons;
+  // emptied by the call.
+  std::vector<std::string> take_refusals() { return std::exchange(refusals_, {}); }
   void set_observer(StepObserver* observer) { observer_ = observer; }
 
  private:
@@ -70,6 +74,9 @@ class Executor {
                                              std::span<const HostValue> inputs);
   Result<std::unique_ptr<Kernel>> prepare(const PlanStep& step, std::span<const TensorView> inputs,
                                           std::span<const TensorView> outputs) const;
+  Result<std::unique_ptr<Kernel>> prepare_or_refuse(size_t index,
+                                                    std::span<const TensorView> inputs,
+                                                    std::span<const TensorView> outputs);
   Status ensure_workspace(size_t bytes);
 
   const Plan& plan_;
@@ -87,6 +94,7 @@ class Executor {
   std::shared_ptr<void> workspace_;
   size_t workspace_capacity_ = 0;
   ShapeState* current_ = nullptr;
+  std::vector<std::string> refusals_;
   StepObserver* observer_ = nullptr;
 };
 

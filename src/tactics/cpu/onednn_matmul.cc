@@ -47,7 +47,15 @@ Status supports(const Problem& problem) {
     if (op.input < 0) continue;
     const Dims& dims = problem.inputs[static_cast<size_t>(op.input)].dims;
     if (dims.rank() > out.dims.rank()) return unsupported("operand of a higher rank");
-    if (flatten) REDLINE_TRY(product_dims(dims, 2, true, out.dims).status());
+    if (flatten) {
+      REDLINE_TRY(product_dims(dims, 2, true, out.dims).status());
+      continue;
+    }
+    // Operands that stretch over some of the batch axes only get slow reference code.
+    int64_t last = dims.rank() == 0 ? 1 : dims.back();
+    bool row = dims.count() == last && (last == out.dims.back() || last == 1);
+    if (!(dims == out.dims) && !row)
+      return unsupported("operand ", dims.to_string(), " against batches");
   }
   return kernels::onednn::load().status();
 }
