@@ -1,22 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "ops/conv.h"
+#include "tactics/cpu/conv_sizes.h"
 
 #include "kernels/cpu/gemm/gemm.h"
-#include "kernels/cpu/pool/pool.h"
 #include "tactics/cpu/loop_kernel.h"
 
 namespace redline {
 namespace {
-
-// One plane's sizes and the window on it; with one spatial axis the other has size 1.
-struct Sizes {
-  int64_t batch = 0, groups = 1;
-  int64_t in_channels = 0, out_channels = 0;  // of a group
-  kernels::Window2d window;
-  int64_t in_area() const { return window.height * window.width; }
-  int64_t out_area() const { return window.out_height * window.out_width; }
-  int64_t depth() const { return in_channels * window.kernel_y * window.kernel_x; }
-};
 
 Status supports(const Problem& problem) {
   for (const OperandDesc& input : problem.inputs) REDLINE_TRY(expect_f32(input));
@@ -28,39 +17,7 @@ Status supports(const Problem& problem) {
   return {};
 }
 
-Sizes sizes_of(const Problem& problem) {
-  const auto& attrs = problem.attrs.as<ConvAttrs>();
-  const Dims& x = problem.inputs[0].dims;
-  const Dims& w = problem.inputs[1].dims;
-  const Dims& out = problem.outputs[0].dims;
-  Sizes s;
-  s.batch = x[0];
-  s.groups = attrs.group;
-  s.in_channels = w[1];
-  s.out_channels = w[0] / attrs.group;
-  std::vector<WindowAxis> axes = conv_axes(attrs, x, w, out);
-  kernels::Window2d& window = s.window;
-  window.height = window.out_height = 1;
-  if (axes.size() == 2) {
-    const WindowAxis& rows = axes[0];
-    window.height = rows.in;
-    window.out_height = rows.out;
-    window.kernel_y = rows.kernel;
-    window.stride_y = rows.stride;
-    window.dilation_y = rows.dilation;
-    window.pad_top = rows.pad_begin;
-  }
-  const WindowAxis& columns = axes.back();
-  window.width = columns.in;
-  window.out_width = columns.out;
-  window.kernel_x = columns.kernel;
-  window.stride_x = columns.stride;
-  window.dilation_x = columns.dilation;
-  window.pad_left = columns.pad_begin;
-  return s;
-}
-
-std::unique_ptr<Kernel> make_depthwise_kernel(const Sizes& s, bool has_bias) {
+std::unique_ptr<Kernel> make_depthwise_kernel(const ConvSizes& s, bool has_bias) {
   auto run = kernels::pool_kernels(kernels::detect_isa()).depthwise_conv;
   int64_t grain = loop_grain(s.out_area() * s.depth());
   return make_loop_kernel([=](const KernelArgs& args) {
@@ -80,7 +37,7 @@ std::unique_ptr<Kernel> make_depthwise_kernel(const Sizes& s, bool has_bias) {
 // Columns of the window's elements for some outputs, times the weights.
 class ConvKernel final : public Kernel {
  public:
-  ConvKernel(const Sizes& s, bool has_bias, int threads)
+  ConvKernel(const ConvSizes& s, bool has_bias, int threads)
       : s_(s),
         has_bias_(has_bias),
         threads_(threads),
@@ -168,7 +125,7 @@ class ConvKernel final : public Kernel {
     gemm_.gemm(product, 0, gemm_.units(product.m, product.n));
   }
 
-  Sizes s_;
+  ConvSizes s_;
   bool has_bias_;
   int64_t threads_;
   const kernels::GemmKernels& gemm_;
@@ -183,7 +140,7 @@ Result<std::unique_ptr<Kernel>> prepare(const Problem& problem, const Config&,
   if (problem.outputs[0].dims.count() == 0) {
     return make_loop_kernel([](const KernelArgs&) { return Status(); });
   }
-  Sizes s = sizes_of(problem);
+  ConvSizes s = conv_sizes(problem);
   const Dims& x = problem.inputs[0].dims;
   if (x[1] != s.in_channels * s.groups) {
     return invalid_argument("weights of sizes ", problem.inputs[1].dims.to_string(), " in ",
