@@ -207,11 +207,28 @@ Status Graph::infer(Node* node) {
       return invalid_argument("subgraph '", graph.name, "' has ", graph.inputs_.size(),
                               " inputs, expected ", types.size());
     }
-    for (size_t i = 0; i < types.size(); ++i) graph.inputs_[i]->type = types[i];
+    bool changed = false;
+    for (size_t i = 0; i < types.size(); ++i) {
+      changed |= !(graph.inputs_[i]->type == types[i]);
+      graph.inputs_[i]->type = types[i];
+    }
+    // What was inferred from other types says nothing about these.
+    for (const auto& inner : graph.nodes_) {
+      for (Value* output : inner->outputs_) {
+        if (changed) output->type = {};
+        if (changed) output->contents.reset();
+      }
+    }
     for (const auto& inner : graph.nodes_) REDLINE_TRY(graph.infer(inner.get()));
     std::vector<Type> result;
     for (Value* output : graph.outputs_) result.push_back(output->type);
     return result;
+  };
+  context.subgraph_input_types = [node](size_t index) {
+    std::vector<Type> types;
+    if (index >= node->subgraphs_.size()) return types;
+    for (const Value* input : node->subgraphs_[index]->inputs_) types.push_back(input->type);
+    return types;
   };
   Status status = op.infer(context);
   if (!status.ok()) {

@@ -119,7 +119,9 @@ class Frame {
 
   Status run_node(const Node& node) {
     std::vector<const HostValue*> inputs;
+    std::vector<const Type*> types;
     for (const Value* value : node.inputs()) {
+      types.push_back(value == nullptr ? nullptr : &value->type);
       const HostValue* input = nullptr;
       if (value != nullptr) {
         REDLINE_ASSIGN(input, find(value));
@@ -132,12 +134,13 @@ class Frame {
     REDLINE_ASSIGN(Attrs attrs, evaluated(node));
     // Stored types hold for every run.
     auto infer = [&](size_t index, std::span<const Type>) -> Result<std::vector<Type>> {
-      std::vector<Type> types;
-      for (const Value* output : node.subgraphs()[index]->outputs()) types.push_back(output->type);
-      return types;
+      std::vector<Type> results;
+      for (const Value* output : node.subgraphs()[index]->outputs())
+        results.push_back(output->type);
+      return results;
     };
     REDLINE_ASSIGN(std::vector<HostValue> results,
-                   run_reference(node.op(), attrs, inputs, node.num_outputs(), run, infer));
+                   run_reference(node.op(), attrs, inputs, node.num_outputs(), run, infer, types));
     constants_.clear();
     for (size_t i = 0; i < results.size(); ++i) {
       const Value* output = node.output(i);

@@ -219,8 +219,8 @@ namespace {
 class HostReferenceContext final : public ReferenceContext {
  public:
   HostReferenceContext(const Attrs& attrs, std::span<const HostValue* const> inputs,
-                       size_t num_outputs, const RunSubgraph& run)
-      : run_(run), results_(num_outputs) {
+                       size_t num_outputs, const RunSubgraph& run, std::vector<Type> types)
+      : run_(run), types_(std::move(types)), results_(num_outputs) {
     attrs_ = &attrs;
     inputs_.assign(inputs.begin(), inputs.end());
     for (const HostValue* input : inputs) {
@@ -231,6 +231,7 @@ class HostReferenceContext final : public ReferenceContext {
     num_outputs_ = num_outputs;
   }
 
+  Type output_type(size_t i) const override { return types_[i]; }
   Result<TensorView> allocate_output(size_t i, DType dtype, const Dims& dims) override {
     REDLINE_ASSIGN(Tensor tensor, Tensor::create(dtype, dims));
     results_[i] = HostValue::of(std::move(tensor));
@@ -250,6 +251,7 @@ class HostReferenceContext final : public ReferenceContext {
 
  private:
   const RunSubgraph& run_;
+  std::vector<Type> types_;
   std::vector<HostValue> results_;
 };
 
@@ -258,12 +260,16 @@ class HostReferenceContext final : public ReferenceContext {
 Result<std::vector<HostValue>> run_reference(const OpDef& op, const Attrs& attrs,
                                              std::span<const HostValue* const> inputs,
                                              size_t num_outputs, const RunSubgraph& run_subgraph,
-                                             const InferContext::InferSubgraph& infer_subgraph) {
+                                             const InferContext::InferSubgraph& infer_subgraph,
+                                             std::span<const Type* const> input_types) {
   std::vector<Type> types(inputs.size());
   std::vector<InferInput> infer_inputs(inputs.size());
   for (size_t i = 0; i < inputs.size(); ++i) {
     if (inputs[i] == nullptr) continue;
     types[i] = type_of(*inputs[i]);
+    if (!types[i].is_tensor() && i < input_types.size() && input_types[i]) {
+      types[i] = *input_types[i];
+    }
     infer_inputs[i].type = &types[i];
     if (types[i].is_tensor()) infer_inputs[i].constant = &inputs[i]->tensor;
   }
@@ -280,7 +286,7 @@ Result<std::vector<HostValue>> run_reference(const OpDef& op, const Attrs& attrs
   }
   REDLINE_TRY(op.infer(infer));
 
-  HostReferenceContext context(attrs, inputs, num_outputs, run_subgraph);
+  HostReferenceContext context(attrs, inputs, num_outputs, run_subgraph, infer.outputs());
   for (size_t i = 0; i < num_outputs; ++i) {
     const Type& type = infer.outputs()[i];
     if (!type.is_tensor()) continue;

@@ -142,6 +142,10 @@ class InferContext {
   // True when every size must come out as a number (at run time); fresh symbols are then only for
   // data-dependent outputs.
   Result<std::vector<Type>> infer_subgraph(size_t index, std::span<const Type> inputs);
+  // The types that a subgraph's inputs have now; none when they are not at hand.
+  std::vector<Type> subgraph_inputs(size_t index) const {
+    return subgraph_input_types ? subgraph_input_types(index) : std::vector<Type>();
+  }
 
   // Errors that name the op and the operand.
   Status error(std::string_view message) const;
@@ -156,8 +160,9 @@ class InferContext {
   std::vector<Type>& outputs() { return outputs_; }
   std::vector<std::optional<SymDims>>& output_contents() { return contents_; }
 
-  std::function<Dim(std::string_view)> make_symbol;  // set by the caller
-  InferSubgraph subgraph;                            // set by the caller
+  std::function<Dim(std::string_view)> make_symbol;               // set by the caller
+  InferSubgraph subgraph;                                         // set by the caller
+  std::function<std::vector<Type>(size_t)> subgraph_input_types;  // set by the caller, or not
 
  private:
   const OpDef& op_;
@@ -193,6 +198,8 @@ class ReferenceContext {
   // The output whose sizes the shape rule told; its elements are not initialised.
   const TensorView& output(size_t i) const { return output_views_[i]; }
   bool has_output_view(size_t i) const { return output_views_[i].data != nullptr; }
+  // The type that the shape rule or the plan gave it.
+  virtual Type output_type(size_t i) const = 0;
   // An output whose sizes only the values tell.
   virtual Result<TensorView> allocate_output(size_t i, DType dtype, const Dims& dims) = 0;
   virtual Status set_output_value(size_t i, HostValue value) = 0;
@@ -208,12 +215,15 @@ class ReferenceContext {
 };
 
 // Runs an op's reference on host values: shape rule on the concrete sizes, then the reference.
+// input_types, when given, tell the types of sequences and optionals, which may be empty.
 using RunSubgraph =
     std::function<Result<std::vector<HostValue>>(size_t index, std::span<const HostValue> inputs)>;
-Result<std::vector<HostValue>> run_reference(
-    const OpDef& op, const Attrs& attrs, std::span<const HostValue* const> inputs,
-    size_t num_outputs, const RunSubgraph& run_subgraph = {},
-    const InferContext::InferSubgraph& infer_subgraph = {});
+Result<std::vector<HostValue>> run_reference(const OpDef& op, const Attrs& attrs,
+                                             std::span<const HostValue* const> inputs,
+                                             size_t num_outputs,
+                                             const RunSubgraph& run_subgraph = {},
+                                             const InferContext::InferSubgraph& infer_subgraph = {},
+                                             std::span<const Type* const> input_types = {});
 Type type_of(const HostValue& value);
 
 }  // namespace redline

@@ -561,6 +561,11 @@ class Executor::StepContext final : public ReferenceContext {
     return output_views_[i];
   }
 
+  Type output_type(size_t i) const override {
+    const PlanStep& step = executor_.plan_.steps[index_];
+    return executor_.plan_.values[static_cast<size_t>(step.outputs[i])].type;
+  }
+
   Status set_output_value(size_t i, HostValue value) override {
     if (i >= num_outputs_) return {};
     if (output_views_[i].data == nullptr) {
@@ -714,6 +719,8 @@ Status Executor::run_dynamic_step(ShapeState& state, size_t index) {
     inputs.push_back(value < 0 ? TensorView() : slots_[static_cast<size_t>(value)].tensor.view());
     dims.push_back(inputs.back().dims);
   }
+  // Values may tell other output sizes for the same input sizes.
+  for (const TensorView& output : outputs) dims.push_back(output.dims);
   if (own.kernel == nullptr || own.kernel_dims != dims) {
     REDLINE_ASSIGN(own.kernel, prepare_or_refuse(index, inputs, outputs));
     own.kernel_dims = std::move(dims);
