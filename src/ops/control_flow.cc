@@ -76,6 +76,12 @@ Type entry_type(const Type& stated, const Type& given) {
 // Makes the body's entry type general enough for what the body hands on; true when it changed.
 Result<bool> widen(InferContext& c, Type& entry, const Type& given, const Type& result) {
   if (entry == result) return false;
+  if (entry.kind == Type::Kind::kOptional && result.kind != Type::Kind::kOptional) {
+    REDLINE_ASSIGN(Type element, join_elements(c, *entry.element, result));
+    bool changed = !(element == *entry.element);
+    entry = Type::optional(std::move(element));
+    return changed;
+  }
   bool ranked = entry.is_tensor() && result.is_tensor() && entry.dtype == result.dtype &&
                 entry.shape.has_rank() && result.shape.has_rank() &&
                 entry.shape.rank() == result.shape.rank();
@@ -100,6 +106,9 @@ Result<bool> widen(InferContext& c, Type& entry, const Type& given, const Type& 
 
 // What a state is after any number of iterations.
 Type exit_type(InferContext& c, const Type& entry, const Type& given, const Type& result) {
+  if (entry.kind == Type::Kind::kOptional) {
+    return result.kind == Type::Kind::kOptional ? entry : *entry.element;
+  }
   if (!entry.is_tensor() || !entry.shape.has_rank() || !given.shape.has_rank()) return entry;
   SymDims dims = given.shape.dims();
   for (size_t i = 0; i < dims.size(); ++i) {
@@ -204,13 +213,25 @@ Status reference_loop(ReferenceContext& c) {
     REDLINE_ASSIGN(std::vector<HostValue> results, c.run_subgraph(0, state));
     if (results.size() < 1 + states + scanned.size()) return internal_error("outputs are missing");
     REDLINE_ASSIGN(condition, truth(results[0]));
-    for (size_t s = 0; s < states; ++s) state[s + 2] = std::move(results[s + 1]);
+    for (size_t s = 0; s < states; ++s) {
+      // A body may take an optional and hand on what it holds.
+      bool wrap = state[s + 2].kind == HostValue::Kind::kOptional &&
+                  results[s + 1].kind != HostValue::Kind::kOptional;
+      state[s + 2] =
+          wrap ? HostValue::optional({std::move(results[s + 1])}) : std::move(results[s + 1]);
+    }
     for (size_t s = 0; s < scanned.size(); ++s) {
       scanned[s].push_back(std::move(results[1 + states + s].tensor));
     }
   }
   for (size_t i = 0; i < std::min(states, c.num_outputs()); ++i) {
     REDLINE_ASSIGN(HostValue value, own_copy(state[i + 2]));
+    if (value.kind == HostValue::Kind::kOptional &&
+        c.output_type(i).kind != Type::Kind::kOptional) {
+      if (value.elements.empty()) return invalid_argument("state ", i, " is an empty optional");
+      HostValue element = std::move(value.elements[0]);
+      value = std::move(element);
+    }
     REDLINE_TRY(c.set_output_value(i, std::move(value)));
   }
   for (size_t s = 0; s < scanned.size(); ++s) {

@@ -1,0 +1,349 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ops/recurrent.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+
+#include "ops/axes.h"
+#include "ops/elements.h"
+#include "ops/op.h"
+
+namespace redline {
+namespace {
+
+constexpr size_t kBias = 3;
+constexpr size_t kLengths = 4;
+constexpr size_t kHidden = 5;
+constexpr size_t kCell = 6;
+constexpr size_t kPeepholes = 7;
+
+enum class Kind { kRnn, kGru, kLstm };
+
+constexpr int64_t gates_of(Kind kind) {
+  return kind == Kind::kRnn ? 1 : kind == Kind::kGru ? 3 : 4;
+}
+constexpr size_t functions_of(Kind kind) {
+  return kind == Kind::kRnn ? 1 : kind == Kind::kGru ? 2 : 3;
+}
+int64_t directions_of(const RecurrentAttrs& attrs) {
+  return attrs.direction == RecurrentDirection::kBidirectional ? 2 : 1;
+}
+
+struct Activation {
+  double (*apply)(double x, double alpha, double beta) = nullptr;
+  double alpha = 0;
+  double beta = 0;
+};
+
+struct ActivationKind {
+  std::string_view name;
+  double (*apply)(double x, double alpha, double beta);
+  bool has_alpha = false;
+  bool has_beta = false;
+  double alpha = 0;  // unless given
+  double beta = 0;
+};
+
+constexpr ActivationKind kActivations[] = {
+    {"sigmoid", [](double x, double, double) { return 1 / (1 + std::exp(-x)); }},
+    {"tanh", [](double x, double, double) { return std::tanh(x); }},
+    {"relu", [](double x, double, double) { return x < 0 ? 0 : x; }},
+    {"affine", [](double x, double a, double b) { return a * x + b; }, true, true, 1, 0},
+    {"leakyrelu", [](double x, double a, double) { return x >= 0 ? x : a * x; }, true, false, 0.01},
+    {"thresholdedrelu", [](double x, double a, double) { return x >= a ? x : 0; }, true, false, 1},
+    {"scaledtanh", [](double x, double a, double b) { return a * std::tanh(b * x); }, true, true, 1,
+     1},
+    {"hardsigmoid", [](double x, double a, double b) { return std::clamp(a * x + b, 0.0, 1.0); },
+     true, true, 0.2, 0.5},
+    {"elu", [](double x, double a, double) { return x >= 0 ? x : a * std::expm1(x); }, true, false,
+     1},
+    {"softsign", [](double x, double, double) { return x / (1 + std::abs(x)); }},
+    {"softplus", [](double x, double,
+                    double) { return std::max(x, 0.0) + std::log1p(std::exp(-std::abs(x))); }},
+};
+
+const ActivationKind* find_activation(std::string_view name) {
+  std::string lower(name);
+  for (char& letter : lower) letter = letter >= 'A' && letter <= 'Z' ? letter + 32 : letter;
+  for (const ActivationKind& kind : kActivations) {
+    if (kind.name == lower) return &kind;
+  }
+  return nullptr;
+}
+
+// One for each direction and gate function.
+Result<std::vector<Activation>> activations_of(const RecurrentAttrs& attrs, Kind kind) {
+  std::vector<std::string> names = attrs.activations;
+  size_t count = static_cast<size_t>(directions_of(attrs)) * functions_of(kind);
+  if (names.empty()) {
+    for (int64_t d = 0; d < directions_of(attrs); ++d) {
+      if (kind != Kind::kRnn) names.emplace_back("sigmoid");
+      names.emplace_back("tanh");
+      if (kind == Kind::kLstm) names.emplace_back("tanh");
+    }
+  }
+  if (names.size() != count) {
+    return invalid_argument(names.size(), " activations are listed, expected ", count);
+  }
+  std::vector<Activation> result;
+  size_t alpha = 0;
+  size_t beta = 0;
+  for (const std::string& name : names) {
+    const ActivationKind* found = find_activation(name);
+    if (found == nullptr) return unsupported("activation '", name, "'");
+    Activation activation{found->apply, found->alpha, found->beta};
+    if (found->has_alpha && alpha < attrs.alphas.size()) activation.alpha = attrs.alphas[alpha++];
+    if (found->has_beta && beta < attrs.betas.size()) activation.beta = attrs.betas[beta++];
+    result.push_back(activation);
+  }
+  return result;
+}
+
+Status check_sizes(const InferContext& c, size_t i, const SymDims& expected) {
+  if (!c.has_input(i)) return {};
+  REDLINE_TRY(c.expect_rank(i, static_cast<int>(expected.size())));
+  if (i != kLengths) REDLINE_TRY(c.expect_same_dtype(i, 0));
+  if (!c.shape(i).has_rank()) return {};
+  for (int d = 0; d < c.shape(i).rank(); ++d) {
+    const Dim& to = expected[static_cast<size_t>(d)];
+    if (conflict(c.shape(i)[d], to)) {
+      return c.input_error(i, str_cat("must have size ", to.to_string(), " at axis ", d));
+    }
+  }
+  return {};
+}
+
+template <Kind kKind>
+Status infer_recurrent(InferContext& c) {
+  const auto& attrs = c.attrs<RecurrentAttrs>();
+  for (size_t i : {0, 1, 2}) {
+    REDLINE_TRY(c.expect_rank(i, 3));
+    REDLINE_TRY(c.expect_same_dtype(i, 0));
+  }
+  if (!is_float(c.dtype(0))) return c.input_error(0, "must hold floating-point numbers");
+  if (attrs.clip && !(*attrs.clip >= 0)) return c.error("clip must not be negative");
+  Result<std::vector<Activation>> activations = activations_of(attrs, kKind);
+  if (!activations.ok()) return activations.status().with_context(c.op().name);
+  if (c.has_input(kLengths) && !is_int(c.dtype(kLengths))) {
+    return c.input_error(kLengths, "must hold integers");
+  }
+  for (size_t i = 0; i < c.num_outputs(); ++i) c.set_output(i, c.dtype(0), Shape());
+  if (!c.shape(0).has_rank() || !c.shape(2).has_rank()) return {};
+  const Shape& x = c.shape(0);
+  const Dim& sequence = attrs.batch_first ? x[1] : x[0];
+  const Dim& batch = attrs.batch_first ? x[0] : x[1];
+  const Dim& hidden = c.shape(2)[2];
+  Dim directions = directions_of(attrs);
+  Dim gates = Dim(gates_of(kKind)) * hidden;
+  REDLINE_TRY(check_sizes(c, 1, {directions, gates, x[2]}));
+  REDLINE_TRY(check_sizes(c, 2, {directions, gates, hidden}));
+  REDLINE_TRY(check_sizes(c, kBias, {directions, Dim(2) * gates}));
+  REDLINE_TRY(check_sizes(c, kLengths, {batch}));
+  SymDims state =
+      attrs.batch_first ? SymDims{batch, directions, hidden} : SymDims{directions, batch, hidden};
+  REDLINE_TRY(check_sizes(c, kHidden, state));
+  if (kKind == Kind::kLstm) {
+    REDLINE_TRY(check_sizes(c, kCell, state));
+    REDLINE_TRY(check_sizes(c, kPeepholes, {directions, Dim(3) * hidden}));
+  }
+  c.set_output(0, c.dtype(0),
+               attrs.batch_first ? Shape({batch, sequence, directions, hidden})
+                                 : Shape({sequence, directions, batch, hidden}));
+  for (size_t i = 1; i < c.num_outputs(); ++i) c.set_output(i, c.dtype(0), state);
+  return {};
+}
+
+// out[i] = bias[i] + sum_k m[i, k] v[k]
+void multiply(const double* m, const double* v, const double* bias, int64_t rows, int64_t columns,
+              double* out) {
+  for (int64_t i = 0; i < rows; ++i) {
+    double sum = bias[i];
+    for (int64_t k = 0; k < columns; ++k) sum += m[i * columns + k] * v[k];
+    out[i] = sum;
+  }
+}
+
+// The weights of one direction and the state of one sequence.
+struct Cell {
+  const RecurrentAttrs& attrs;
+  int64_t input, hidden;
+  const double *w, *r, *wb, *rb, *peepholes;
+  const Activation* functions;
+  std::vector<double> h, c;
+  std::vector<double> from_x, from_h, reset;
+
+  double activate(size_t function, double x) const {
+    if (attrs.clip) x = std::clamp<double>(x, -*attrs.clip, *attrs.clip);
+    const Activation& f = functions[function];
+    return f.apply(x, f.alpha, f.beta);
+  }
+
+  template <Kind kKind>
+  void step(const double* x) {
+    int64_t gates = gates_of(kKind) * hidden;
+    from_x.resize(static_cast<size_t>(gates));
+    from_h.resize(static_cast<size_t>(gates));
+    multiply(w, x, wb, gates, input, from_x.data());
+    multiply(r, h.data(), rb, gates, hidden, from_h.data());
+    if constexpr (kKind == Kind::kRnn) step_rnn();
+    if constexpr (kKind == Kind::kGru) step_gru();
+    if constexpr (kKind == Kind::kLstm) step_lstm();
+  }
+
+  double sum(int64_t i) const {
+    auto at = static_cast<size_t>(i);
+    return from_x[at] + from_h[at];
+  }
+
+  void step_rnn() {
+    for (int64_t i = 0; i < hidden; ++i) h[static_cast<size_t>(i)] = activate(0, sum(i));
+  }
+
+  void step_gru() {
+    reset.resize(h.size());
+    for (int64_t i = 0; i < hidden; ++i) {
+      reset[static_cast<size_t>(i)] = activate(0, sum(hidden + i));
+    }
+    double* last = from_h.data() + 2 * hidden;
+    if (attrs.linear_before_reset) {
+      for (int64_t i = 0; i < hidden; ++i) last[i] *= reset[static_cast<size_t>(i)];
+    } else {
+      for (size_t i = 0; i < h.size(); ++i) reset[i] *= h[i];
+      multiply(r + 2 * hidden * hidden, reset.data(), rb + 2 * hidden, hidden, hidden, last);
+    }
+    for (int64_t i = 0; i < hidden; ++i) {
+      double update = activate(0, sum(i));
+      double& value = h[static_cast<size_t>(i)];
+      value = (1 - update) * activate(1, sum(2 * hidden + i)) + update * value;
+    }
+  }
+
+  void step_lstm() {
+    for (int64_t i = 0; i < hidden; ++i) {
+      double& cell = c[static_cast<size_t>(i)];
+      double in = activate(0, sum(i) + peepholes[i] * cell);
+      double forget = attrs.input_forget
+                          ? 1 - in
+                          : activate(0, sum(2 * hidden + i) + peepholes[2 * hidden + i] * cell);
+      cell = forget * cell + in * activate(1, sum(3 * hidden + i));
+      double out = activate(0, sum(hidden + i) + peepholes[hidden + i] * cell);
+      h[static_cast<size_t>(i)] = out * activate(2, cell);
+    }
+  }
+};
+
+std::vector<double> read_or_zero(ReferenceContext& c, size_t i, int64_t count) {
+  if (c.has_input(i)) return read_elements<double>(c.input(i));
+  return std::vector<double>(static_cast<size_t>(count));
+}
+
+template <Kind kKind>
+Status reference_recurrent(ReferenceContext& c) {
+  const auto& attrs = c.attrs<RecurrentAttrs>();
+  const Dims& dims = c.input(0).dims;
+  int64_t sequence = dims[attrs.batch_first ? 1 : 0];
+  int64_t batch = dims[attrs.batch_first ? 0 : 1];
+  int64_t input = dims[2];
+  int64_t hidden = c.input(2).dims[2];
+  int64_t directions = directions_of(attrs);
+  int64_t gates = gates_of(kKind) * hidden;
+  REDLINE_ASSIGN(std::vector<Activation> activations, activations_of(attrs, kKind));
+  std::vector<double> x = read_elements<double>(c.input(0));
+  std::vector<double> w = read_elements<double>(c.input(1));
+  std::vector<double> r = read_elements<double>(c.input(2));
+  std::vector<double> bias = read_or_zero(c, kBias, directions * 2 * gates);
+  std::vector<double> h = read_or_zero(c, kHidden, directions * batch * hidden);
+  std::vector<double> cell(h.size());
+  std::vector<double> peepholes(static_cast<size_t>(directions * 3 * hidden));
+  if (kKind == Kind::kLstm) {
+    cell = read_or_zero(c, kCell, directions * batch * hidden);
+    peepholes = read_or_zero(c, kPeepholes, directions * 3 * hidden);
+  }
+  std::vector<int64_t> lengths(static_cast<size_t>(batch), sequence);
+  if (c.has_input(kLengths)) lengths = read_ints(c.input(kLengths));
+  std::vector<double> y(static_cast<size_t>(sequence * directions * batch * hidden));
+  for (int64_t d = 0; d < directions; ++d) {
+    bool backward = d == 1 || attrs.direction == RecurrentDirection::kReverse;
+    const double* wb = bias.data() + d * 2 * gates;
+    Cell unit{attrs,
+              input,
+              hidden,
+              w.data() + d * gates * input,
+              r.data() + d * gates * hidden,
+              wb,
+              wb + gates,
+              peepholes.data() + d * 3 * hidden,
+              activations.data() + static_cast<size_t>(d) * functions_of(kKind),
+              {},
+              {},
+              {},
+              {},
+              {}};
+    for (int64_t b = 0; b < batch; ++b) {
+      int64_t length = lengths[static_cast<size_t>(b)];
+      if (length < 0 || length > sequence) {
+        return invalid_argument("length ", length, " of sequence ", b, " is beyond ", sequence);
+      }
+      int64_t state = (attrs.batch_first ? b * directions + d : d * batch + b) * hidden;
+      unit.h.assign(h.begin() + state, h.begin() + state + hidden);
+      unit.c.assign(cell.begin() + state, cell.begin() + state + hidden);
+      for (int64_t t = 0; t < length; ++t) {
+        int64_t at = backward ? length - 1 - t : t;
+        int64_t row = attrs.batch_first ? b * sequence + at : at * batch + b;
+        unit.step<kKind>(x.data() + row * input);
+        int64_t to = attrs.batch_first ? (b * sequence + at) * directions + d
+                                       : (at * directions + d) * batch + b;
+        std::copy(unit.h.begin(), unit.h.end(), y.begin() + to * hidden);
+      }
+      std::copy(unit.h.begin(), unit.h.end(), h.begin() + state);
+      std::copy(unit.c.begin(), unit.c.end(), cell.begin() + state);
+    }
+  }
+  if (c.has_output_view(0)) write_elements(y, c.output(0));
+  if (c.wants_output(1)) write_elements(h, c.output(1));
+  if (c.wants_output(2)) write_elements(cell, c.output(2));
+  return {};
+}
+
+template <Kind kKind>
+Cost cost_recurrent(std::span<const Type> inputs, std::span<const Type>, const Attrs&) {
+  std::optional<Dims> x = inputs[0].shape.as_static();
+  std::optional<Dims> w = inputs[1].shape.as_static();
+  std::optional<Dims> r = inputs[2].shape.as_static();
+  if (!x || !w || !r) return {};
+  return {2.0 * static_cast<double>((*x)[0]) * static_cast<double>((*x)[1]) *
+          static_cast<double>(w->count() + r->count())};
+}
+
+template <Kind kKind>
+OpDef recurrent_op(std::string name) {
+  OpDef def{.name = std::move(name),
+            .inputs = {{"x"},
+                       {"w"},
+                       {"r"},
+                       {"bias", Arity::kOptional},
+                       {"lengths", Arity::kOptional},
+                       {"h", Arity::kOptional}},
+            .outputs = {{"y"}, {"y_h", Arity::kOptional}},
+            .attrs = attrs_type<RecurrentAttrs>(),
+            .infer = infer_recurrent<kKind>,
+            .reference = reference_recurrent<kKind>,
+            .cost = cost_recurrent<kKind>};
+  if (kKind == Kind::kLstm) {
+    def.inputs.push_back({"c", Arity::kOptional});
+    def.inputs.push_back({"peepholes", Arity::kOptional});
+    def.outputs.push_back({"y_c", Arity::kOptional});
+  }
+  return def;
+}
+
+}  // namespace
+
+void register_op_recurrent(OpRegistry& registry) {
+  registry.add(recurrent_op<Kind::kRnn>("rnn"));
+  registry.add(recurrent_op<Kind::kGru>("gru"));
+  registry.add(recurrent_op<Kind::kLstm>("lstm"));
+}
+
+}  // namespace redline
