@@ -130,7 +130,7 @@ Result<BodyTypes> infer_body(InferContext& c, std::vector<Type> before, std::spa
   std::vector<Type> stated = c.subgraph_inputs(0);
   size_t first = before.size();
   std::vector<Type> entry = std::move(before);
-  for (const auto* types : {&given}) entry.insert(entry.end(), types->begin(), types->end());
+  entry.insert(entry.end(), given.begin(), given.end());
   entry.insert(entry.end(), after.begin(), after.end());
   for (size_t i = first; i < entry.size() && stated.size() == entry.size(); ++i) {
     entry[i] = entry_type(stated[i], entry[i]);
@@ -198,7 +198,11 @@ Result<Tensor> empty_stack(const Type& type) {
 }
 
 Status reference_loop(ReferenceContext& c) {
-  int64_t trips = c.has_input(0) ? read_ints(c.input(0)).at(0) : INT64_MAX;
+  int64_t trips = INT64_MAX;
+  if (c.has_input(0)) {
+    if (c.input(0).count() != 1) return invalid_argument("a trip count must be one integer");
+    trips = read_ints(c.input(0))[0];
+  }
   bool condition = true;
   if (c.has_input(1)) {
     REDLINE_ASSIGN(condition, truth(c.input_value(1)));
@@ -424,25 +428,31 @@ Status reference_scan(ReferenceContext& c) {
     REDLINE_ASSIGN(int64_t length, scan_length(attrs, inputs));
     REDLINE_ASSIGN(results, run_scan(c, form, state, inputs, length, length));
   } else {
+    for (size_t i = form.first; i < c.num_inputs(); ++i) {
+      if (c.input(i).dims.empty() || c.input(i).dims[0] != c.input(form.first).dims[0]) {
+        return invalid_argument("the operands' batches differ");
+      }
+    }
     int64_t batch = inputs[0].dims()[0];
     std::vector<int64_t> lengths;
     if (c.has_input(0)) lengths = read_ints(c.input(0));
+    if (!lengths.empty() && static_cast<int64_t>(lengths.size()) != batch) {
+      return invalid_argument(lengths.size(), " lengths for a batch of ", batch);
+    }
     std::vector<std::vector<Tensor>> rows;
     for (int64_t b = 0; b < batch; ++b) {
       std::vector<HostValue> row_state;
       std::vector<Tensor> row_inputs;
       for (const HostValue& value : state) {
-        if (value.tensor.dims()[0] != batch) return invalid_argument("batches differ");
         REDLINE_ASSIGN(Tensor row, take_slice(value.tensor, 0, b));
         row_state.push_back(HostValue::of(std::move(row)));
       }
       for (const Tensor& tensor : inputs) {
-        if (tensor.dims()[0] != batch) return invalid_argument("batches differ");
         REDLINE_ASSIGN(Tensor row, take_slice(tensor, 0, b));
         row_inputs.push_back(std::move(row));
       }
       REDLINE_ASSIGN(int64_t whole, scan_length(attrs, row_inputs));
-      int64_t length = lengths.empty() ? whole : lengths.at(static_cast<size_t>(b));
+      int64_t length = lengths.empty() ? whole : lengths[static_cast<size_t>(b)];
       if (length < 0 || length > whole) {
         return invalid_argument("length ", length, " of batch ", b, " is beyond ", whole);
       }

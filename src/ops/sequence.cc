@@ -156,9 +156,15 @@ Status infer_split_to_sequence(InferContext& c) {
 }
 
 Result<std::vector<int64_t>> part_sizes(ReferenceContext& c, int64_t size) {
+  // A tensor without elements may have axes of any length.
+  constexpr int64_t kMostParts = int64_t{1} << 24;
   std::vector<int64_t> sizes;
+  if (size > kMostParts) {
+    return unsupported("splitting an axis of ", size, "; the longest supported is ", kMostParts);
+  }
   if (!c.has_input(1)) return std::vector<int64_t>(static_cast<size_t>(size), 1);
   std::vector<int64_t> split = read_ints(c.input(1));
+  if (c.input(1).dims.rank() > 1) return invalid_argument("split must have rank 0 or 1");
   if (c.input(1).dims.empty()) {
     if (split[0] <= 0) return invalid_argument("parts of size ", split[0]);
     for (int64_t at = 0; at < size; at += std::min(split[0], size - at)) {
