@@ -64,7 +64,8 @@ Difference difference(const std::vector<double>& actual, const std::vector<doubl
   return d;
 }
 
-// A value of the reference as the optimiser's layout has it: the elements of [n, c, ...] as [n, ..., c].
+// A value of the reference as the optimiser's layout has it: the elements of [n, c, ...] as [n,
+// ..., c].
 std::vector<double> channels_last(const Recorder::Made& made, Dims& dims) {
   size_t rank = made.dims.size();
   dims = Dims{made.dims[0]};

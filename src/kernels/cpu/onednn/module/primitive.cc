@@ -33,8 +33,8 @@ Code append_post_op(const PostOp& op, dnnl_post_ops_t ops, Error* error) {
   return fail(Code::kInvalidArgument, error, "unknown kind of post-op");
 }
 
-// libdnnl 2.6.3 keeps one table of constants for each eltwise function of a chain: a second one with other
-// constants silently computes with the first one's.
+// libdnnl 2.6.3 keeps one table of constants for each eltwise function of a chain: a second one
+// with other constants silently computes with the first one's.
 Code check_post_ops(const Options& options, Error* error) {
   for (int i = 0; i < options.post_op_count; ++i) {
     for (int j = 0; j < i; ++j) {
