@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <charconv>
 #include <set>
+#include <utility>
 
 namespace redline {
 namespace {
@@ -236,13 +237,65 @@ Status Graph::infer(Node* node) {
   }
   for (size_t i = 0; i < outputs; ++i) {
     Value* value = node->outputs_[i];
-    value->type = merge_types(value->type, std::move(context.outputs()[i]), invented);
+    Type before = std::exchange(value->type, {});
+    value->type = merge_types(before, std::move(context.outputs()[i]), invented);
+    // Inside a loop's body a type may change because the state's did, not because more is known.
+    if (owner == nullptr) learn_sizes(before, value->type);
     std::optional<SymDims>& contents = context.output_contents()[i];
     if (!contents) continue;
     if (value->contents) merge_dims(*value->contents, *contents, invented);
     value->contents = std::move(contents);
   }
   return {};
+}
+
+namespace {
+
+bool mentions(const SymDims& dims, const std::map<std::string, Dim, std::less<>>& symbols) {
+  for (const Dim& dim : dims) {
+    if (dim.is_const()) continue;
+    for (const std::string& name : dim.symbols()) {
+      if (symbols.contains(name)) return true;
+    }
+  }
+  return false;
+}
+
+SymDims substituted(SymDims dims, const std::map<std::string, Dim, std::less<>>& symbols) {
+  for (Dim& dim : dims) {
+    if (!dim.is_const()) dim = dim.substitute(symbols);
+  }
+  return dims;
+}
+
+}  // namespace
+
+void Graph::substitute_symbols(const SymbolMap& symbols) {
+  for (const auto& [key, value] : values_) {
+    if (value->type.is_tensor() && value->shape().has_rank() &&
+        mentions(value->shape().dims(), symbols)) {
+      value->type.shape = substituted(value->shape().dims(), symbols);
+    }
+    if (value->contents && mentions(*value->contents, symbols)) {
+      value->contents = substituted(*value->contents, symbols);
+    }
+  }
+  for (const auto& node : nodes_) {
+    AttrMap map = node->attrs_.map();
+    bool changed = false;
+    for (NamedAttr& attr : map) {
+      SymDims* dims = std::get_if<SymDims>(&attr.value);
+      if (dims == nullptr || !mentions(*dims, symbols)) continue;
+      *dims = substituted(std::move(*dims), symbols);
+      changed = true;
+    }
+    if (changed) {
+      if (Result<Attrs> attrs = Attrs::load(node->attrs_.type(), map); attrs.ok()) {
+        node->attrs_ = *std::move(attrs);
+      }
+    }
+    for (const auto& subgraph : node->subgraphs_) subgraph->substitute_symbols(symbols);
+  }
 }
 
 void Graph::replace_uses(Value* from, Value* to) {
@@ -256,6 +309,32 @@ void Graph::replace_uses(Value* from, Value* to) {
     }
   }
   if (to->name.empty()) to->name = from->name;
+  learn_sizes(from->type, to->type);
+}
+
+// The types are of one value: where the first has a symbol that some rule invented and the second
+// another size, the symbol becomes that size everywhere, in attributes too.
+void Graph::learn_sizes(const Type& before, const Type& after) {
+  if (!before.is_tensor() || !after.is_tensor() || before.shape == after.shape) return;
+  if (!before.shape.has_rank() || !after.shape.has_rank()) return;
+  if (before.shape.rank() != after.shape.rank()) return;
+  Graph& top = outermost();
+  auto is_given = [&](const Dim& symbol) {
+    for (const Value* input : top.inputs_) {
+      if (!input->type.is_tensor() || !input->shape().has_rank()) continue;
+      const SymDims& dims = input->shape().dims();
+      if (std::find(dims.begin(), dims.end(), symbol) != dims.end()) return true;
+    }
+    return false;
+  };
+  SymbolMap known;
+  for (int axis = 0; axis < before.shape.rank(); ++axis) {
+    const Dim& symbol = before.shape[axis];
+    const Dim& size = after.shape[axis];
+    if (!symbol.is_symbol() || symbol == size || size.is_invalid() || is_given(symbol)) continue;
+    if (!size.symbols().contains(symbol.symbol_name())) known.emplace(symbol.symbol_name(), size);
+  }
+  if (!known.empty()) top.substitute_symbols(known);
 }
 
 void Graph::erase(Node* node) {

@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <list>
+#include <map>
 #include <memory>
 #include <optional>
 #include <span>
@@ -137,7 +138,8 @@ class Graph {
   // than what is stored does not erase it.
   Status infer(Node* node);
 
-  // All readers of `from`, in this graph and its subgraphs, read `to` instead.
+  // All readers of `from`, in this graph and its subgraphs, read `to` instead. The two are the same
+  // value, so a size that was a symbol of its own in `from` becomes, everywhere, what `to` says.
   void replace_uses(Value* from, Value* to);
   // Moves what a subgraph of the node does to before the node, its inputs replaced by `arguments`.
   // Gives the subgraph's outputs; the subgraph is then empty and the node fit only to be erased.
@@ -162,7 +164,10 @@ class Graph {
 
  private:
   friend class Node;
+  using SymbolMap = std::map<std::string, Dim, std::less<>>;
   Value* new_value(Type type, std::string name);
+  void learn_sizes(const Type& before, const Type& after);
+  void substitute_symbols(const SymbolMap& symbols);
   static void add_use(Value* value, Use use);
   static void remove_use(Value* value, Use use);
   using ValueMap = std::unordered_map<const Value*, Value*>;
