@@ -50,7 +50,7 @@ struct BuildSettings : EngineOptions {
   std::vector<std::string> disabled_passes;
   bool verify_passes = false;  // run the reference before and after each pass
   std::string dump_ir;         // folder for the graph after each pass
-  int opt_level = 3;  // 0: references only, no passes; 1: no timing; 3: tactics chosen by time
+  int opt_level = 3;           // 0: references only, no passes; 1 and more: passes and tactics
   // Phase and done fraction; returning false cancels the build.
   std::function<bool(std::string_view phase, double fraction)> progress;
 };

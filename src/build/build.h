@@ -18,7 +18,7 @@ struct BuildOptions {
   std::vector<std::string> disabled_passes;
   bool verify_passes = false;  // compare the reference before and after each pass
   std::string dump_ir;         // folder for the graph after each pass; empty: none
-  int opt_level = 3;           // 0: references only, no passes; 1: no timing; 3: all
+  int opt_level = 3;           // 0: references only, no passes; 1 and more: passes and tactics
   std::vector<std::pair<std::string, int64_t>> symbol_values;  // sizes to optimise for, by symbol
   Logger logger;
   Progress progress;

@@ -128,7 +128,8 @@ std::shared_ptr<ModelOptions> add_model_options(CLI::App& app) {
   app.add_option("--device", options->device, "Where to run: auto, cpu")->capture_default_str();
   app.add_option("--threads", options->threads, "CPU threads; 0: the physical cores")
       ->capture_default_str();
-  app.add_option("--opt-level", options->opt_level, "0: references only; 1: no timing; 3: all")
+  app.add_option("--opt-level", options->opt_level,
+                 "0: references only; 1 and more: passes and tactics")
       ->check(CLI::Range(0, 5))
       ->capture_default_str();
   app.add_option("--size", options->sizes, "Size of a symbol to optimise for and to run with")
