@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "ops/constant.h"
 #include "ops/op.h"
 
 namespace redline {
@@ -18,8 +19,6 @@ Status infer_nodes(const Body& body, std::vector<Type>& types, std::vector<Infer
   size_t total = static_cast<size_t>(body.num_inputs);
   for (const BodyNode& node : body.nodes) total += static_cast<size_t>(node.num_outputs);
   types.reserve(total);
-  std::vector<Tensor> constants;
-  constants.reserve(body.nodes.size());
   for (const BodyNode& node : body.nodes) {
     std::vector<InferInput> inputs;
     for (int index : node.inputs) {
@@ -38,12 +37,8 @@ Status infer_nodes(const Body& body, std::vector<Type>& types, std::vector<Infer
         values[i].type = &types[i];
     }
     if (is_constant_node(node)) {
-      for (const NamedAttr& attr : node.attrs.map(true)) {
-        if (const Tensor* tensor = std::get_if<Tensor>(&attr.value); tensor && tensor->defined()) {
-          constants.push_back(*tensor);
-          values.back().constant = &constants.back();
-        }
-      }
+      const Tensor& tensor = node.attrs.as<ConstantAttrs>().value;
+      if (tensor.defined()) values.back().constant = &tensor;
     }
   }
   return {};

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "ops/constant.h"
 #include "ops/elements.h"
 #include "ops/fused.h"
 #include "ops/pointwise.h"
@@ -62,13 +63,9 @@ PostOp eltwise(Eltwise kind, float alpha = 0, float beta = 0) {
 
 std::optional<float> scalar_constant(const BodyNode& node) {
   if (node.op->name != "constant") return std::nullopt;
-  for (const NamedAttr& attr : node.attrs.map(true)) {
-    const Tensor* tensor = std::get_if<Tensor>(&attr.value);
-    if (tensor && tensor->defined() && tensor->count() == 1 && is_float(tensor->dtype())) {
-      return static_cast<float>(read_elements<double>(tensor->view())[0]);
-    }
-  }
-  return std::nullopt;
+  const Tensor& tensor = node.attrs.as<ConstantAttrs>().value;
+  if (!tensor.defined() || tensor.count() != 1 || !is_float(tensor.dtype())) return std::nullopt;
+  return static_cast<float>(read_elements<double>(tensor.view())[0]);
 }
 
 // A pointwise op of one operand as post-ops.

@@ -8,6 +8,7 @@
 
 #include "ops/body.h"
 #include "ops/cast.h"
+#include "ops/constant.h"
 #include "ops/elements.h"
 #include "ops/fused.h"
 #include "ops/pointwise.h"
@@ -219,11 +220,8 @@ class Translator {
     return {};
   }
 
-  static Tensor constant_of(const BodyNode& node) {
-    for (const NamedAttr& attr : node.attrs.map(true)) {
-      if (const Tensor* tensor = std::get_if<Tensor>(&attr.value)) return *tensor;
-    }
-    return {};
+  static const Tensor& constant_of(const BodyNode& node) {
+    return node.attrs.as<ConstantAttrs>().value;
   }
 
   bool in_float() const { return program_.registers == PointwiseRegister::kFloat; }
@@ -244,7 +242,7 @@ class Translator {
   Status translate(const BodyNode& node) {
     int index = static_cast<int>(values_.size());
     if (node.op->name == "constant") {
-      Tensor tensor = constant_of(node);
+      const Tensor& tensor = constant_of(node);
       if (!tensor.defined() || tensor.count() != 1)
         return unsupported("constant of several elements");
       if (in_float()) {
