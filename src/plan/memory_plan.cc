@@ -3,126 +3,240 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <functional>
 #include <numeric>
+#include <utility>
 
 namespace redline {
 namespace {
 
-// Each takes well under a millisecond for a real model.
-constexpr int kImproveRounds = 40;
+// How many pairs of items the search may look at: some milliseconds, needed only where the bound is
+// not reached. Counted, not timed, so that equal items always get equal offsets.
+constexpr size_t kSearchPairs = 600'000;
+// Changes in a row that gained nothing before the search goes back to the best plan.
+constexpr int kPatience = 30;
 
 size_t round_up(size_t bytes, size_t alignment) {
   return (bytes + alignment - 1) / alignment * alignment;
 }
 
-// The largest sum of bytes alive at one step.
-size_t live_peak(std::span<const MemoryItem> items, size_t alignment) {
-  int steps = 0;
-  for (const MemoryItem& item : items) steps = std::max(steps, item.last + 2);
-  std::vector<long long> change(static_cast<size_t>(steps) + 1);
-  for (const MemoryItem& item : items) {
-    auto bytes = static_cast<long long>(round_up(item.bytes, alignment));
-    change[static_cast<size_t>(item.first)] += bytes;
-    change[static_cast<size_t>(item.last) + 1] -= bytes;
+// Items are placed one after the other. What is searched for is an order, and for each item which
+// end of its gap it takes, such that all of them end below the bound.
+class Search {
+ public:
+  Search(std::span<const MemoryItem> items, size_t alignment)
+      : items_(items), crowd_(items.size()), neighbours_(items.size()) {
+    for (const MemoryItem& item : items) bytes_.push_back(round_up(item.bytes, alignment));
+    measure_crowds();
+    find_neighbours();
+    best_.peak = SIZE_MAX;
+    best_.excess = SIZE_MAX;
   }
-  long long live = 0;
-  long long peak = 0;
-  for (long long delta : change) {
-    live += delta;
-    peak = std::max(peak, live);
-  }
-  return static_cast<size_t>(peak);
-}
 
-// Places the items in the given order, each in the smallest gap that fits between those placed
-// before that live at the same time.
-size_t place(std::span<const MemoryItem> items, std::span<const size_t> order, size_t alignment,
-             std::vector<size_t>& offsets) {
-  std::vector<size_t> placed;  // by offset
-  size_t peak = 0;
-  for (size_t i : order) {
-    size_t bytes = round_up(items[i].bytes, alignment);
+  MemoryPlan run() {
+    // No order is best for every graph.
+    using Key = std::pair<size_t, size_t>;
+    const std::function<Key(size_t)> keys[] = {
+        [this](size_t i) { return Key(bytes_[i], length(i)); },
+        [this](size_t i) { return Key(bytes_[i] * length(i), bytes_[i]); },
+        [this](size_t i) { return Key(length(i), bytes_[i]); },
+        [this](size_t i) { return Key(crowd_[i], bytes_[i]); },
+        [this](size_t i) {
+          return Key(SIZE_MAX - static_cast<size_t>(items_[i].first), bytes_[i]);
+        },
+    };
+    for (const auto& key : keys) {
+      for (bool two_ended : {false, true}) {
+        bool enough = best_.peak <= bound_ || pairs_ > kSearchPairs;
+        if (!enough) keep_if_best(place_sorted(key, two_ended));
+      }
+    }
+    if (best_.peak > bound_) improve();
+    return {std::move(best_.offsets), best_.peak, bound_};
+  }
+
+ private:
+  struct Attempt {
+    std::vector<size_t> order;
+    std::vector<bool> high;  // takes the upper end of its gap
+    std::vector<size_t> offsets;
+    size_t peak = 0;
+    size_t excess = 0;  // how far items reach above the bound, in sum
+  };
+
+  size_t length(size_t i) const {
+    return static_cast<size_t>(items_[i].last - items_[i].first) + 1;
+  }
+
+  // The most bytes alive at one step: of all steps, and of those of each item.
+  void measure_crowds() {
+    int steps = 0;
+    for (const MemoryItem& item : items_) steps = std::max(steps, item.last + 1);
+    std::vector<size_t> live(static_cast<size_t>(steps));
+    for (size_t i = 0; i < items_.size(); ++i) {
+      for (int s = items_[i].first; s <= items_[i].last; ++s) {
+        live[static_cast<size_t>(s)] += bytes_[i];
+      }
+    }
+    for (size_t i = 0; i < items_.size(); ++i) {
+      auto from = live.begin() + items_[i].first;
+      crowd_[i] = *std::max_element(from, from + static_cast<ptrdiff_t>(length(i)));
+      bound_ = std::max(bound_, crowd_[i]);
+    }
+  }
+
+  // Which items are alive at the same time.
+  void find_neighbours() {
+    std::vector<size_t> by_time(items_.size());
+    std::iota(by_time.begin(), by_time.end(), size_t{0});
+    std::stable_sort(by_time.begin(), by_time.end(),
+                     [this](size_t a, size_t b) { return items_[a].first < items_[b].first; });
+    std::vector<size_t> alive;
+    for (size_t i : by_time) {
+      if (bytes_[i] == 0) continue;
+      std::erase_if(alive, [&](size_t j) { return items_[j].last < items_[i].first; });
+      for (size_t j : alive) {
+        neighbours_[i].push_back(j);
+        neighbours_[j].push_back(i);
+      }
+      alive.push_back(i);
+    }
+  }
+
+  // Two-ended: what goes from one step to the next takes the upper end of its gap.
+  Attempt place_sorted(const std::function<std::pair<size_t, size_t>(size_t)>& key,
+                       bool two_ended) {
+    Attempt attempt;
+    attempt.order.resize(items_.size());
+    for (size_t i = 0; i < items_.size(); ++i) {
+      attempt.high.push_back(two_ended && length(i) <= 2);
+    }
+    std::iota(attempt.order.begin(), attempt.order.end(), size_t{0});
+    std::stable_sort(attempt.order.begin(), attempt.order.end(),
+                     [&](size_t a, size_t b) { return key(a) > key(b); });
+    place(attempt);
+    return attempt;
+  }
+
+  void place(Attempt& attempt) {
+    attempt.offsets.assign(items_.size(), SIZE_MAX);
+    attempt.peak = 0;
+    attempt.excess = 0;
+    for (size_t i : attempt.order) {
+      attempt.offsets[i] = best_fit(attempt, i);
+      size_t end = attempt.offsets[i] + bytes_[i];
+      attempt.peak = std::max(attempt.peak, end);
+      if (end > bound_) attempt.excess += end - bound_;
+    }
+  }
+
+  // In the smallest gap below the bound that the item fits in, else above all that is in the way.
+  size_t best_fit(const Attempt& attempt, size_t i) {
+    in_the_way_.clear();
+    for (size_t j : neighbours_[i]) {
+      size_t offset = attempt.offsets[j];
+      if (offset != SIZE_MAX) in_the_way_.emplace_back(offset, offset + bytes_[j]);
+    }
+    pairs_ += neighbours_[i].size() + 1;
+    std::sort(in_the_way_.begin(), in_the_way_.end());
     size_t best = SIZE_MAX;
     size_t best_gap = SIZE_MAX;
     size_t end = 0;  // of what is in the way so far
-    for (size_t j : placed) {
-      if (items[j].last < items[i].first || items[i].last < items[j].first) continue;
-      if (offsets[j] >= end) {
-        size_t gap = offsets[j] - end;
-        if (gap >= bytes && gap < best_gap) {
-          best = end;
-          best_gap = gap;
-        }
-      }
-      end = std::max(end, offsets[j] + round_up(items[j].bytes, alignment));
+    auto offer_gap_to = [&](size_t from) {
+      if (from < end || from - end < bytes_[i] || from - end >= best_gap) return;
+      best_gap = from - end;
+      best = attempt.high[i] ? from - bytes_[i] : end;
+    };
+    for (auto [from, to] : in_the_way_) {
+      offer_gap_to(from);
+      end = std::max(end, to);
     }
-    offsets[i] = best == SIZE_MAX ? end : best;
-    peak = std::max(peak, offsets[i] + bytes);
-    auto at = std::upper_bound(placed.begin(), placed.end(), i,
-                               [&](size_t a, size_t b) { return offsets[a] < offsets[b]; });
-    placed.insert(at, i);
+    offer_gap_to(bound_);
+    return best == SIZE_MAX ? end : best;
   }
-  return peak;
-}
+
+  void keep_if_best(const Attempt& attempt) {
+    if (std::pair(attempt.peak, attempt.excess) < std::pair(best_.peak, best_.excess)) {
+      best_ = attempt;
+    }
+  }
+
+  // Small changes around what lies above the bound. Somewhat worse is taken too, or the search
+  // would soon stand still.
+  void improve() {
+    Attempt now = best_;
+    Attempt next;
+    int idle = 0;
+    while (best_.peak > bound_ && pairs_ < kSearchPairs) {
+      next = now;
+      change(next);
+      place(next);
+      bool better = next.excess < now.excess;
+      if (next.excess <= now.excess + now.excess * random(32) / 128) std::swap(now, next);
+      keep_if_best(now);
+      idle = better ? 0 : idle + 1;
+      if (idle < kPatience) continue;
+      now = best_;
+      idle = 0;
+    }
+  }
+
+  // Takes an item that lies above the bound, or one beside it, and lets it choose earlier, later or
+  // the other end of its gap.
+  void change(Attempt& attempt) {
+    above_.clear();
+    for (size_t i = 0; i < items_.size(); ++i) {
+      if (attempt.offsets[i] + bytes_[i] > bound_) above_.push_back(i);
+    }
+    size_t moved = above_[random(above_.size())];
+    size_t beside = neighbour(moved);
+    switch (random(4)) {
+      case 0:
+        attempt.high[beside] = !attempt.high[beside];
+        return;
+      case 1:
+        return move_to(attempt.order, beside, neighbour(beside));
+      case 2:
+        return move_to(attempt.order, moved, beside);
+      default:
+        return move_to(attempt.order, moved, attempt.order.front());
+    }
+  }
+
+  static void move_to(std::vector<size_t>& order, size_t item, size_t place) {
+    auto from = std::find(order.begin(), order.end(), item);
+    auto to = std::find(order.begin(), order.end(), place);
+    if (to < from) {
+      std::rotate(to, from, from + 1);
+    } else {
+      std::rotate(from, from + 1, to + 1);
+    }
+  }
+
+  // What lies above the bound shares time with something, or it would lie at 0.
+  size_t neighbour(size_t i) { return neighbours_[i][random(neighbours_[i].size())]; }
+
+  size_t random(size_t below) {
+    random_ = random_ * 6364136223846793005u + 1442695040888963407u;
+    return static_cast<size_t>((random_ >> 33) % below);
+  }
+
+  std::span<const MemoryItem> items_;
+  std::vector<size_t> bytes_;  // rounded up
+  std::vector<size_t> crowd_;
+  std::vector<std::vector<size_t>> neighbours_;
+  size_t bound_ = 0;
+  Attempt best_;
+  size_t pairs_ = 0;
+  uint64_t random_ = 1;
+  std::vector<std::pair<size_t, size_t>> in_the_way_;
+  std::vector<size_t> above_;
+};
 
 }  // namespace
 
 MemoryPlan plan_memory(std::span<const MemoryItem> items, size_t alignment) {
-  MemoryPlan plan;
-  plan.lower_bound = live_peak(items, alignment);
-  plan.offsets.resize(items.size());
-  std::vector<size_t> order(items.size());
-  auto length = [&](size_t i) { return items[i].last - items[i].first; };
-  auto by_size = [&](size_t a, size_t b) {
-    return items[a].bytes != items[b].bytes ? items[a].bytes > items[b].bytes
-                                            : length(a) > length(b);
-  };
-  auto by_area = [&](size_t a, size_t b) {
-    auto area = [&](size_t i) { return items[i].bytes * static_cast<size_t>(length(i) + 1); };
-    return area(a) > area(b);
-  };
-  auto by_time = [&](size_t a, size_t b) {
-    return items[a].first != items[b].first ? items[a].first < items[b].first
-                                            : items[a].bytes > items[b].bytes;
-  };
-  auto by_length = [&](size_t a, size_t b) {
-    return length(a) != length(b) ? length(a) > length(b) : items[a].bytes > items[b].bytes;
-  };
-  plan.peak = SIZE_MAX;
-  std::vector<size_t> best_order;
-  auto attempt = [&] {
-    std::vector<size_t> offsets(items.size());
-    size_t peak = place(items, order, alignment, offsets);
-    if (peak < plan.peak) {
-      plan.peak = peak;
-      plan.offsets = offsets;
-      best_order = order;
-    }
-    return offsets;
-  };
-  auto attempt_sorted = [&](auto compare) {
-    if (plan.peak <= plan.lower_bound) return;
-    std::iota(order.begin(), order.end(), size_t{0});
-    std::stable_sort(order.begin(), order.end(), compare);
-    attempt();
-  };
-  // No order is best for every graph.
-  attempt_sorted(by_size);
-  attempt_sorted(by_area);
-  attempt_sorted(by_length);
-  attempt_sorted(by_time);
-  // What ends highest came too late: it goes first, and again.
-  order = best_order;
-  for (int round = 0; round < kImproveRounds && plan.peak > plan.lower_bound; ++round) {
-    std::vector<size_t> offsets = attempt();
-    size_t highest = 0;
-    for (size_t i = 0; i < items.size(); ++i) {
-      if (offsets[i] + items[i].bytes > offsets[highest] + items[highest].bytes) highest = i;
-    }
-    auto at = std::find(order.begin(), order.end(), highest);
-    std::rotate(order.begin(), at, at + 1);
-  }
-  return plan;
+  return Search(items, alignment).run();
 }
 
 }  // namespace redline

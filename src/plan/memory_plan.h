@@ -21,7 +21,8 @@ struct MemoryPlan {
 };
 
 // Offsets in one arena such that items alive at the same step do not overlap. Sizes are rounded up
-// to `alignment`, in the bound too. Best-fit by decreasing size; O(n^2).
+// to `alignment`, in the bound too. Best fit in several orders, then a search for a better order
+// that ends at the bound or after a fixed amount of work; equal items get equal offsets.
 MemoryPlan plan_memory(std::span<const MemoryItem> items, size_t alignment = 64);
 
 }  // namespace redline

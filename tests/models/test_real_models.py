@@ -15,6 +15,7 @@ import models  # noqa: E402
 from models import magika, minilm  # noqa: E402
 
 TOLERANCE = 1e-4  # of the largest absolute value of ONNX Runtime's output
+MEMORY_RATIO = 1.05  # of the bytes alive at the busiest step
 CASES = [(name, case) for name in models.names() for case in models.get(name).cases]
 
 
@@ -47,6 +48,16 @@ def test_agrees_with_onnxruntime(name, case):
         assert (got.shape, got.dtype) == (want.shape, want.dtype)
         assert np.abs(got - want).max() <= TOLERANCE * np.abs(want).max()
     assert model.decide(actual) == model.decide(expected)
+
+
+@pytest.mark.parametrize("name", models.names())
+def test_activation_memory_is_near_the_least(name):
+    session, _ = sessions(name)
+    for case, feed in models.get(name).cases.items():
+        session.run(feed())
+        planned, least = session.activation_bytes, session.activation_lower_bound
+        print(f"{name} {case}: {planned} bytes planned, {least} needed, ratio {planned / least:.4f}")
+        assert least <= planned <= MEMORY_RATIO * least
 
 
 @pytest.mark.parametrize("name", models.names())
