@@ -109,6 +109,23 @@ Tolerance rounding_tolerance(DType dtype, int64_t reduction_length) {
   return {storage + 16 * accumulation, 2 * accumulation * length};
 }
 
+int64_t reduction_length(const OpDef& op, const Attrs& attrs, std::span<const Type> inputs,
+                         std::span<const Type> outputs) {
+  auto count = [](const Type& type) -> int64_t {
+    std::optional<Dims> dims = type.is_tensor() ? type.shape.as_static() : std::optional<Dims>();
+    return std::max<int64_t>(dims ? dims->count() : 1, 1);
+  };
+  if (op.cost != nullptr) {
+    double flops = op.cost(inputs, outputs, attrs).flops;
+    double length = outputs.empty() ? 0 : flops / 2 / static_cast<double>(count(outputs[0]));
+    return std::max<int64_t>(1, static_cast<int64_t>(length));
+  }
+  if (op.has(kTraitPointwise) || op.has(kTraitMovement)) return 1;
+  int64_t largest = 1;
+  for (const Type& input : inputs) largest = std::max(largest, count(input));
+  return largest;
+}
+
 Status compare_tensors(const Tensor& expected, const Tensor& actual, const Tolerance& tolerance) {
   if (!actual.defined()) return invalid_argument("was not produced");
   if (expected.dtype() != actual.dtype() || !(expected.dims() == actual.dims())) {

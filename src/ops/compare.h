@@ -2,6 +2,7 @@
 #pragma once
 
 #include "core/tensor.h"
+#include "ops/op.h"
 
 namespace redline {
 
@@ -18,6 +19,12 @@ double dtype_epsilon(DType dtype);
 // What rounding in another order may change when each element sums `reduction_length` products,
 // accumulated in f32 (f64 for f64) and rounded to `dtype` once.
 Tolerance rounding_tolerance(DType dtype, int64_t reduction_length = 1);
+
+// Products or terms that an output element of the op sums: from its cost where it has one, else,
+// for ops that compute more than pointwise, at most the elements of its largest input. Sizes are
+// known.
+int64_t reduction_length(const OpDef& op, const Attrs& attrs, std::span<const Type> inputs,
+                         std::span<const Type> outputs);
 
 // OK, or what differs most: kind, type, sizes, or the worst element with its place. NaN matches
 // NaN, infinities match themselves. With a zero tolerance elements are compared as numbers.

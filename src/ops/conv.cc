@@ -417,6 +417,7 @@ void register_op_conv(OpRegistry& registry) {
                 .attrs = attrs_type<ConvAttrs>(),
                 .infer = infer_conv,
                 .reference = reference_conv,
+                .reference_at = reference_conv_at,
                 .cost = cost_conv});
   registry.add({.name = "conv_integer",
                 .inputs = {{"x"},
@@ -434,6 +435,7 @@ void register_op_conv(OpRegistry& registry) {
                 .attrs = attrs_type<ConvTransposeAttrs>(),
                 .infer = infer_conv_transpose,
                 .reference = reference_conv_transpose,
+                .reference_at = reference_conv_transpose_at,
                 .cost = cost_conv_transpose});
 }
 

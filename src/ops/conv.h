@@ -58,6 +58,11 @@ std::vector<WindowAxis> conv_axes(const ConvAttrs& attrs, const Dims& x, const D
 std::vector<WindowAxis> conv_transpose_axes(const ConvTransposeAttrs& attrs, const Dims& x,
                                             const Dims& w, const Dims& out);
 
+// Single elements of conv and conv_transpose, for their OpDef.
+struct ReferenceAt;
+Status reference_conv_at(const ReferenceAt& at);
+Status reference_conv_transpose_at(const ReferenceAt& at);
+
 // deform_conv(x, w, offset, b?, mask?): conv whose taps are moved by offset (linear interpolation)
 // and scaled by mask.
 struct DeformConvAttrs {

@@ -198,9 +198,27 @@ void write_elements(std::span<const W> in, const TensorView& view) {
   }
 }
 
+template <class W>
+std::vector<W> read_elements_at(const TensorView& view, std::span<const int64_t> indices) {
+  std::vector<uint64_t> stored((indices.size() * dtype_bytes(view.dtype) + 7) / 8);
+  TensorView found{view.dtype, Dims{static_cast<int64_t>(indices.size())}, stored.data()};
+  with_storage_type(view.dtype, [&](auto storage) {
+    using T = decltype(storage);
+    if constexpr (!std::is_same_v<T, std::string>) {
+      for (size_t i = 0; i < indices.size(); ++i) found.as<T>()[i] = view.as<T>()[indices[i]];
+    }
+  });
+  return read_elements<W>(found);
+}
+
 template std::vector<double> read_elements<double>(const TensorView&);
 template std::vector<int64_t> read_elements<int64_t>(const TensorView&);
 template std::vector<uint64_t> read_elements<uint64_t>(const TensorView&);
+template std::vector<double> read_elements_at<double>(const TensorView&, std::span<const int64_t>);
+template std::vector<int64_t> read_elements_at<int64_t>(const TensorView&,
+                                                        std::span<const int64_t>);
+template std::vector<uint64_t> read_elements_at<uint64_t>(const TensorView&,
+                                                          std::span<const int64_t>);
 template void write_elements<double>(std::span<const double>, const TensorView&);
 template void write_elements<int64_t>(std::span<const int64_t>, const TensorView&);
 template void write_elements<uint64_t>(std::span<const uint64_t>, const TensorView&);

@@ -23,6 +23,10 @@ void write_elements(const std::vector<W>& values, const TensorView& view) {
   write_elements(std::span<const W>(values), view);
 }
 
+// The elements at flat indices. Not for strings.
+template <class W>
+std::vector<W> read_elements_at(const TensorView& view, std::span<const int64_t> indices);
+
 // Calls fn(W{}) with the wide type of the dtype. Strings are the caller's own case.
 template <class Fn>
 decltype(auto) with_wide_type(DType dtype, Fn&& fn) {

@@ -89,6 +89,41 @@ Status reference_gemm(ReferenceContext& c) {
   return {};
 }
 
+Status reference_gemm_at(const ReferenceAt& c) {
+  const auto& attrs = c.attrs.as<GemmAttrs>();
+  int64_t m = c.dims[0];
+  int64_t n = c.dims[1];
+  int64_t k = c.inputs[0].dims[attrs.trans_a ? 0 : 1];
+  with_wide_type(c.result.dtype, [&](auto wide) {
+    using W = decltype(wide);
+    auto scaled = [](float by, W v) {
+      return by == 1 ? v : static_cast<W>(static_cast<double>(by) * static_cast<double>(v));
+    };
+    std::vector<W> sums(c.elements.size());
+    std::vector<int64_t> a_at(static_cast<size_t>(k));
+    std::vector<int64_t> b_at(static_cast<size_t>(k));
+    Dims bias_strides;
+    if (c.has_input(2)) bias_strides = broadcast_strides(c.inputs[2].dims, c.dims);
+    for (size_t i = 0; i < sums.size(); ++i) {
+      int64_t row = c.elements[i] / n;
+      int64_t column = c.elements[i] % n;
+      for (int64_t p = 0; p < k; ++p) {
+        a_at[static_cast<size_t>(p)] = attrs.trans_a ? p * m + row : row * k + p;
+        b_at[static_cast<size_t>(p)] = attrs.trans_b ? column * k + p : p * n + column;
+      }
+      std::vector<W> a = read_elements_at<W>(c.inputs[0], a_at);
+      std::vector<W> b = read_elements_at<W>(c.inputs[1], b_at);
+      for (size_t p = 0; p < a.size(); ++p) sums[i] += a[p] * b[p];
+      sums[i] = scaled(attrs.alpha, sums[i]);
+      if (!c.has_input(2)) continue;
+      int64_t at[1] = {row * bias_strides[0] + column * bias_strides[1]};
+      sums[i] += scaled(attrs.beta, read_elements_at<W>(c.inputs[2], at)[0]);
+    }
+    write_elements(sums, c.result);
+  });
+  return {};
+}
+
 Cost cost_gemm(std::span<const Type> inputs, std::span<const Type> outputs, const Attrs& attrs) {
   std::optional<Dims> a = inputs[0].shape.as_static();
   std::optional<Dims> out = outputs[0].shape.as_static();
@@ -212,6 +247,7 @@ void register_op_gemm(OpRegistry& registry) {
                 .attrs = attrs_type<GemmAttrs>(),
                 .infer = infer_gemm,
                 .reference = reference_gemm,
+                .reference_at = reference_gemm_at,
                 .cost = cost_gemm});
   registry.add({.name = "matmul_integer",
                 .inputs = {{"a"},

@@ -78,6 +78,47 @@ Status reference_matmul(ReferenceContext& c) {
   return {};
 }
 
+Status reference_matmul_at(const ReferenceAt& c) {
+  bool a_vector = c.inputs[0].dims.rank() == 1;
+  bool b_vector = c.inputs[1].dims.rank() == 1;
+  Dims a = a_vector ? Dims{1, c.inputs[0].dims[0]} : c.inputs[0].dims;
+  Dims b = b_vector ? Dims{c.inputs[1].dims[0], 1} : c.inputs[1].dims;
+  int64_t m = a[a.size() - 2];
+  int64_t k = a.back();
+  int64_t n = b.back();
+  Dims a_batch(std::span(a.begin(), a.size() - 2));
+  Dims b_batch(std::span(b.begin(), b.size() - 2));
+  Dims batch = broadcast_dims(std::array{a_batch, b_batch});
+  Dims a_strides = broadcast_strides(a_batch, batch);
+  Dims b_strides = broadcast_strides(b_batch, batch);
+  with_wide_type(c.result.dtype, [&](auto wide) {
+    using W = decltype(wide);
+    std::vector<W> sums(c.elements.size());
+    std::vector<int64_t> a_at(static_cast<size_t>(k));
+    std::vector<int64_t> b_at(static_cast<size_t>(k));
+    for (size_t i = 0; i < sums.size(); ++i) {
+      int64_t a_matrix = 0;
+      int64_t b_matrix = 0;
+      int64_t rest = c.elements[i] / n / m;
+      for (size_t axis = batch.size(); axis-- > 0; rest /= batch[axis]) {
+        a_matrix += rest % batch[axis] * a_strides[axis];
+        b_matrix += rest % batch[axis] * b_strides[axis];
+      }
+      int64_t row = c.elements[i] / n % m;
+      int64_t column = c.elements[i] % n;
+      for (int64_t p = 0; p < k; ++p) {
+        a_at[static_cast<size_t>(p)] = (a_matrix * m + row) * k + p;
+        b_at[static_cast<size_t>(p)] = (b_matrix * k + p) * n + column;
+      }
+      std::vector<W> x = read_elements_at<W>(c.inputs[0], a_at);
+      std::vector<W> y = read_elements_at<W>(c.inputs[1], b_at);
+      for (size_t p = 0; p < x.size(); ++p) sums[i] += x[p] * y[p];
+    }
+    write_elements(sums, c.result);
+  });
+  return {};
+}
+
 Cost cost_matmul(std::span<const Type> inputs, std::span<const Type> outputs, const Attrs&) {
   std::optional<Dims> a = inputs[0].shape.as_static();
   std::optional<Dims> out = outputs[0].shape.as_static();
@@ -93,6 +134,7 @@ void register_op_matmul(OpRegistry& registry) {
                 .outputs = {{"y"}},
                 .infer = infer_matmul,
                 .reference = reference_matmul,
+                .reference_at = reference_matmul_at,
                 .cost = cost_matmul});
 }
 

@@ -19,6 +19,7 @@ namespace redline {
 
 class InferContext;
 class ReferenceContext;
+struct ReferenceAt;
 
 enum class Arity : uint8_t { kRequired, kOptional, kVariadic };
 
@@ -62,6 +63,9 @@ struct OpDef {
   // Computes the outputs on the host exactly to the spec, in higher precision than the element type
   // where that differs. Inputs passed `infer`.
   Status (*reference)(ReferenceContext&) = nullptr;
+  // Optional, where all of the reference takes long: some elements of output 0 alone, with the
+  // reference's precision.
+  Status (*reference_at)(const ReferenceAt&) = nullptr;
   Cost (*cost)(std::span<const Type> inputs, std::span<const Type> outputs,
                const Attrs& attrs) = nullptr;
 
@@ -212,6 +216,17 @@ class ReferenceContext {
   std::vector<TensorView> input_views_;
   std::vector<TensorView> output_views_;
   size_t num_outputs_ = 0;
+};
+
+// What an op's `reference_at` sees. Sizes passed `infer` and the reference's own checks.
+struct ReferenceAt {
+  const Attrs& attrs;
+  std::span<const TensorView> inputs;  // absent ones have null data
+  Dims dims;                           // of output 0
+  std::span<const int64_t> elements;   // flat indices into it
+  TensorView result;                   // one value for each, of output 0's type
+
+  bool has_input(size_t i) const { return i < inputs.size() && inputs[i].data != nullptr; }
 };
 
 // Runs an op's reference on host values: shape rule on the concrete sizes, then the reference.

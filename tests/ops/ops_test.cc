@@ -314,19 +314,31 @@ Status check_output(const CaseValue& expected, const HostValue& actual) {
 int64_t reduction_length(const Case& c, const std::vector<HostValue>& results) {
   std::vector<Type> inputs;
   std::vector<Type> outputs;
-  int64_t largest_input = 1;
   for (const CaseValue& input : c.inputs) {
     inputs.push_back(input.present ? type_of(input.value) : Type());
-    bool tensor = input.present && input.value.kind == HostValue::Kind::kTensor;
-    if (tensor) largest_input = std::max(largest_input, input.value.tensor.count());
   }
   for (const HostValue& result : results) outputs.push_back(type_of(result));
-  int64_t count = std::max<int64_t>(results[0].tensor.count(), 1);
-  if (c.op->cost != nullptr) {
-    double flops = c.op->cost(inputs, outputs, c.attrs).flops;
-    return std::max<int64_t>(1, static_cast<int64_t>(flops / 2 / static_cast<double>(count)));
+  return redline::reduction_length(*c.op, c.attrs, inputs, outputs);
+}
+
+// Every element, asked for alone, must be what the whole reference makes, up to the order of sums.
+Status check_reference_at(const Case& c, const std::vector<HostValue>& results) {
+  if (c.op->reference_at == nullptr) return {};
+  const Tensor& want = results[0].tensor;
+  std::vector<TensorView> inputs;
+  for (const CaseValue& input : c.inputs) {
+    inputs.push_back(input.present ? input.value.tensor.view() : TensorView());
   }
-  return c.op->has(kTraitPointwise) || c.op->has(kTraitMovement) ? 1 : largest_input;
+  std::vector<int64_t> elements;
+  for (int64_t i = want.count(); i-- > 0;) elements.push_back(i);  // any order goes
+  REDLINE_ASSIGN(Tensor got, Tensor::create(want.dtype(), Dims{want.count()}));
+  REDLINE_TRY(c.op->reference_at({c.attrs, inputs, want.dims(), elements, got.view()}));
+  REDLINE_ASSIGN(Tensor expected, Tensor::create(want.dtype(), Dims{want.count()}));
+  with_wide_type(want.dtype(), [&](auto wide) {
+    write_elements(read_elements_at<decltype(wide)>(want.view(), elements), expected.view());
+  });
+  return compare_tensors(expected, got, rounding_tolerance(want.dtype()))
+      .with_context("reference_at");
 }
 
 // Memory of exactly these bytes with a pattern that is NaN in every float type and that no index
@@ -418,6 +430,7 @@ class Driver {
       Status status = check_rule(c, question, *results);
       if (!status.ok()) return status.with_context(str_cat("shape rule ", name_of(question)));
     }
+    REDLINE_TRY(check_reference_at(c, *results));
     return run_tactics(c, *results, totals);
   }
 
