@@ -33,6 +33,16 @@ const std::vector<PipelineGroup>& pipeline() {
            {
                {"recognise_activation", "before a norm or a region takes their parts"},
                {"recognise_norm", "while its means and roots stand alone"},
+               {"recognise_attention", "while its products, masks and transposes stand alone"},
+           }},
+      {.name = "settle",
+       .max_rounds = 4,
+       .steps =
+           {
+               {"noop_removal", "recognisers cut heads anew where they were cut already"},
+               {"transpose_cancel", "and leave transposes that their neighbours undo"},
+               {"cse", "layers share one mask"},
+               {"dce", "what became unread must not count as a reader"},
            }},
       {.name = "weights",
        .max_rounds = 2,

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The tables that the *.isa.cc files define in each instruction set's namespace.
+#include "kernels/cpu/attention/attention.h"
 #include "kernels/cpu/gemm/gemm.h"
 #include "kernels/cpu/movement/movement.h"
 #include "kernels/cpu/norm/norm.h"
@@ -25,6 +26,7 @@
 
 namespace redline::kernels {
 
+REDLINE_SELECT(AttentionKernels, attention_kernels, kAttention)
 REDLINE_SELECT(GemmKernels, gemm_kernels, kGemm)
 REDLINE_SELECT(MovementKernels, movement_kernels, kMovement)
 REDLINE_SELECT(NormKernels, norm_kernels, kNorm)
