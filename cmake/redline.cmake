@@ -33,12 +33,16 @@ function(redline_library name)
 endfunction()
 
 # redline_table(ops FUNCTION register_op ARGUMENT OpRegistry HEADER ops/registry.h EXCLUDE ...):
-# each remaining .cc of the folder (or of its FOLDER) exports `void <FUNCTION>_<stem>(<ARGUMENT>&)`; the generated file
+# each remaining .cc of the folder (or of its FOLDERS) exports `void <FUNCTION>_<stem>(<ARGUMENT>&)`; the generated file
 # defines `void <FUNCTION>_all(<ARGUMENT>&)`, which calls them all. Self-registering objects would be
 # dropped by the linker from a static library.
 function(redline_table name)
-  cmake_parse_arguments(arg "" "FUNCTION;ARGUMENT;HEADER;FOLDER" "EXCLUDE" ${ARGN})
-  file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/${arg_FOLDER}/*.cc)
+  cmake_parse_arguments(arg "" "FUNCTION;ARGUMENT;HEADER" "FOLDERS;EXCLUDE" ${ARGN})
+  if(NOT arg_FOLDERS)
+    set(arg_FOLDERS .)
+  endif()
+  list(TRANSFORM arg_FOLDERS REPLACE "(.+)" "${CMAKE_CURRENT_SOURCE_DIR}/\\1/*.cc")
+  file(GLOB sources CONFIGURE_DEPENDS ${arg_FOLDERS})
   set(declarations "")
   set(calls "")
   foreach(source ${sources})
@@ -48,7 +52,7 @@ function(redline_table name)
       string(APPEND calls "  ${arg_FUNCTION}_${stem}(table);\n")
     endif()
   endforeach()
-  set(path ${CMAKE_CURRENT_BINARY_DIR}/${name}_table.cc)
+  set(path ${CMAKE_CURRENT_BINARY_DIR}/${arg_FUNCTION}_table.cc)
   file(CONFIGURE OUTPUT ${path} CONTENT
 "// Generated from the folder's file list.
 #include \"${arg_HEADER}\"

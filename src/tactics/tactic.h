@@ -10,6 +10,8 @@
 #include "base/status.h"
 #include "base/thread_pool.h"
 #include "core/tensor.h"
+#include "device/module.h"
+#include "device/nvrtc.h"
 #include "ops/op.h"
 
 namespace redline {
@@ -50,6 +52,7 @@ struct KernelArgs {
   std::span<const TensorView> outputs;
   void* workspace = nullptr;  // of workspace_bytes(), 64-byte aligned, contents undefined
   ThreadPool* pool = nullptr;
+  const cuda::Stream* stream = nullptr;  // GPU kernels: where to queue; all addresses are the GPU's
 };
 
 // One step made ready for one set of sizes. Immutable and thread-safe: what changes during a run is
@@ -74,6 +77,9 @@ struct PackedOperand {
 
 struct PrepareArgs {
   ThreadPool* pool = nullptr;
+  // GPU tactics: where, and what became of the texts of `kernels`, in their order.
+  cuda::ContextPtr context;
+  std::span<const std::shared_ptr<const cuda::Module>> modules;
   int num_threads() const { return pool->num_threads(); }
 };
 
@@ -91,6 +97,10 @@ struct Tactic {
   // Asked with the sizes to optimise for; those that are unknown even so are kDynamicDim.
   Result<std::vector<PackedOperand>> (*pack)(const Problem& problem, Config& config,
                                              const PrepareArgs& args) = nullptr;
+  // GPU tactics: the kernels to compile when an engine is built, for a problem whose unknown sizes
+  // are kDynamicDim, and for the architecture and limits of `device`.
+  Result<std::vector<cuda::KernelSource>> (*kernels)(const Problem& problem, const Config& config,
+                                                     const cuda::DeviceInfo& device) = nullptr;
   // For concrete sizes. Operands that were packed have their packed bytes in KernelArgs, while the
   // problem describes what they were.
   Result<std::unique_ptr<Kernel>> (*prepare)(const Problem& problem, const Config& config,

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// ops_test [-v] FILE.cases ...: runs conformance cases, one a line:
+// ops_test [-v] [--device cpu|cuda|emulated|ARCH] FILE.cases ...: runs conformance cases, one a
+// line:
 //
 //   op(inputs) {attributes} -> outputs          softmax(f32[2,3,0]) {axis=1} -> f32[2,3,0]
 //
@@ -10,7 +11,8 @@
 //
 // For each case: the shape rule sees static sizes with and without the given values, symbols in
 // place of all sizes, and unknown ranks; it must never contradict what the reference makes. Then
-// every CPU tactic that takes the problem must agree with the reference.
+// every tactic of the device that takes the problem must agree with the reference. An ARCH
+// ("sm_80") compiles its GPU kernels, which needs no GPU, and runs none.
 
 #include <cmath>
 #include <cstdio>
@@ -19,6 +21,7 @@
 #include <map>
 
 #include "base/thread_pool.h"
+#include "gpu_runner.h"
 #include "ir/text_reader.h"
 #include "ops/compare.h"
 #include "ops/elements.h"
@@ -364,8 +367,9 @@ struct Poisoned {
 
 class Driver {
  public:
-  explicit Driver(bool verbose)
+  Driver(bool verbose, std::unique_ptr<GpuRunner> gpu)
       : verbose_(verbose),
+        gpu_(std::move(gpu)),
         ops_(make_op_registry()),
         tactics_(make_tactic_registry()),
         pool_(ThreadPool::create(2).value()) {}
@@ -393,6 +397,9 @@ class Driver {
                 totals.failures, totals.tactic_runs);
     for (const auto& [reason, count] : totals.skips) {
       std::printf("  not run %dx: %s\n", count, reason.c_str());
+    }
+    if (gpu_ != nullptr) {
+      for (const std::string& spill : gpu_->spills()) std::printf("  spills: %s\n", spill.c_str());
     }
     return totals.cases > 0 && totals.failures == 0;
   }
@@ -447,7 +454,7 @@ class Driver {
   }
 
   Status run_tactics(const Case& c, const std::vector<HostValue>& results, Totals& totals) {
-    std::vector<const Tactic*> candidates = tactics_->candidates("cpu", c.op->name);
+    std::vector<const Tactic*> candidates = tactics_->candidates(gpu_ ? "cuda" : "cpu", c.op->name);
     if (candidates.empty()) return {};
     for (const HostValue& result : results) {
       if (result.kind == HostValue::Kind::kTensor) continue;
@@ -482,11 +489,19 @@ class Driver {
           for (const NamedAttr& knob : config) {
             text += str_cat(" ", knob.name, "=", attr_to_string(knob.value));
           }
-          Status status = run_tactic(*tactic, problem, config, c, results, constants);
+          Status status = gpu_ ? run_on_gpu(*tactic, problem, problem, config, c, results)
+                               : run_tactic(*tactic, problem, config, c, results, constants);
           if (!status.ok()) return status.with_context(where + text);
           ++totals.tactic_runs;
           if (verbose_) std::printf("  ran %s%s\n", where.c_str(), text.c_str());
         }
+        if (gpu_ == nullptr || !dynamic.ok()) continue;
+        Problem written = describe(c, results, constants, true);
+        configs.assign(1, {});
+        if (tactic->configs != nullptr) configs = tactic->configs(written);
+        Status status = run_on_gpu(*tactic, written, problem, configs[0], c, results);
+        if (!status.ok()) return status.with_context(where + ", unknown sizes");
+        ++totals.tactic_runs;
       }
     }
     return {};
@@ -519,6 +534,29 @@ class Driver {
       problem.outputs.push_back(describe(result, true, false, dynamic));
     }
     return problem;
+  }
+
+  Status run_on_gpu(const Tactic& tactic, const Problem& written, const Problem& problem,
+                    const Config& config, const Case& c, const std::vector<HostValue>& results) {
+    std::vector<TensorView> inputs;
+    for (const CaseValue& input : c.inputs) {
+      inputs.push_back(input.present ? input.value.tensor.view() : TensorView());
+    }
+    std::vector<Tensor> made;
+    std::vector<TensorView> outputs;
+    for (const HostValue& result : results) {
+      REDLINE_ASSIGN(Tensor tensor, Tensor::create(result.tensor.dtype(), result.tensor.dims()));
+      outputs.push_back(tensor.view());
+      made.push_back(std::move(tensor));
+    }
+    REDLINE_TRY(gpu_->run(tactic, written, problem, config, *pool_, inputs, outputs));
+    if (gpu_->compile_only()) return {};
+    for (size_t i = 0; i < results.size(); ++i) {
+      Tolerance tolerance = rounding_tolerance(made[i].dtype(), reduction_length(c, results));
+      REDLINE_TRY(compare_tensors(results[i].tensor, made[i], tolerance)
+                      .with_context(str_cat("output ", i)));
+    }
+    return {};
   }
 
   Status run_tactic(const Tactic& tactic, const Problem& problem, Config& config, const Case& c,
@@ -564,6 +602,7 @@ class Driver {
   }
 
   bool verbose_;
+  std::unique_ptr<GpuRunner> gpu_;
   std::unique_ptr<OpRegistry> ops_;
   std::unique_ptr<TacticRegistry> tactics_;
   std::unique_ptr<ThreadPool> pool_;
@@ -573,14 +612,35 @@ class Driver {
 }  // namespace redline
 
 int main(int argc, char** argv) {
+  using redline::GpuRunner;
   std::vector<std::string> files(argv + 1, argv + argc);
-  bool verbose = !files.empty() && files[0] == "-v";
-  if (verbose) files.erase(files.begin());
+  auto take = [&](const char* flag) {
+    bool there = !files.empty() && files[0] == flag;
+    if (there) files.erase(files.begin());
+    return there;
+  };
+  bool verbose = take("-v");
+  std::string device = "cpu";
+  if (take("--device") && !files.empty()) {
+    device = files[0];
+    files.erase(files.begin());
+  }
   if (files.empty()) {
-    std::printf("usage: ops_test [-v] FILE.cases ...\n");
+    std::printf("usage: ops_test [-v] [--device cpu|cuda|emulated|ARCH] FILE.cases ...\n");
     return 2;
   }
-  redline::Driver driver(verbose);
+  std::unique_ptr<GpuRunner> gpu;
+  if (device != "cpu") {
+    auto made = device == "cuda"       ? GpuRunner::create()
+                : device == "emulated" ? GpuRunner::create_emulated()
+                                       : GpuRunner::create_compile_only(device);
+    if (!made.ok()) {
+      std::printf("%s\n", made.status().to_string().c_str());
+      return 1;
+    }
+    gpu = *std::move(made);
+  }
+  redline::Driver driver(verbose, std::move(gpu));
   bool good = true;
   for (const std::string& file : files) good = driver.run_file(file) && good;
   return good ? 0 : 1;

@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: Apache-2.0
+// The integer type of indices, and the functions that sizes are expressions of (core/dim.h).
+#ifndef REDLINE_INDEX
+#define REDLINE_INDEX long long
+#endif
+typedef REDLINE_INDEX idx;
+
+__device__ inline idx floordiv(idx a, idx b) {
+  idx q = a / b;
+  return q * b != a && (a < 0) != (b < 0) ? q - 1 : q;
+}
+__device__ inline idx mod(idx a, idx b) { return a - b * floordiv(a, b); }
+__device__ inline idx bcast(idx a, idx b) { return a == 1 ? b : a; }

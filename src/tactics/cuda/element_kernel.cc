@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tactics/cuda/element.h"
+
+namespace redline {
+namespace {
+
+constexpr unsigned int kThreads = 256;
+
+bool has_unknown_sizes(const Problem& problem) { return !element_parameters(problem).empty(); }
+
+// 32-bit indices are several times cheaper to take apart.
+constexpr int64_t kMaxShortCount = INT64_C(1) << 30;
+
+bool fits_short(const Problem& problem) {
+  for (const auto* operands : {&problem.inputs, &problem.outputs}) {
+    for (const OperandDesc& operand : *operands) {
+      if (operand.present && operand.dims.count() > kMaxShortCount) return false;
+    }
+  }
+  return true;
+}
+
+Result<std::vector<cuda::KernelSource>> kernels(const Problem& problem, const Config&,
+                                                const cuda::DeviceInfo& device) {
+  std::vector<cuda::KernelSource> sources;
+  for (size_t output = 0; output < problem.outputs.size(); ++output) {
+    REDLINE_ASSIGN(ElementKernel kernel, write_element_kernel(problem, output));
+    bool unknown = has_unknown_sizes(problem);
+    // The long form too where sizes may grow.
+    for (bool is_short : {true, false}) {
+      if (!unknown && is_short != fits_short(problem)) continue;
+      sources.push_back({kernel.entry,
+                         kernel.text,
+                         device.arch(),
+                         {str_cat("-DREDLINE_INDEX=", is_short ? "int" : "long long")}});
+    }
+  }
+  return sources;
+}
+
+class ElementLaunch final : public Kernel {
+ public:
+  struct Output {
+    cuda::Function function;
+    cuda::LaunchShape shape;
+  };
+  ElementLaunch(std::string name, std::vector<Output> outputs, std::vector<int64_t> sizes)
+      : name_(std::move(name)), outputs_(std::move(outputs)), sizes_(std::move(sizes)) {}
+
+  static constexpr size_t kMaxParameters = 256;
+
+  Status run(const KernelArgs& args) const override {
+    for (size_t i = 0; i < outputs_.size(); ++i) {
+      if (outputs_[i].shape.grid.x == 0) continue;
+      const void* pointers[kMaxParameters];
+      void* parameters[kMaxParameters];
+      size_t count = 0;
+      for (const TensorView& input : args.inputs) pointers[count++] = input.data;
+      pointers[count++] = args.outputs[i].data;
+      for (size_t p = 0; p < count; ++p) parameters[p] = &pointers[p];
+      for (const int64_t& size : sizes_) parameters[count++] = const_cast<int64_t*>(&size);
+      REDLINE_TRY(cuda::launch(*args.stream, outputs_[i].function, outputs_[i].shape,
+                               {parameters, count}, name_));
+    }
+    return {};
+  }
+
+ private:
+  std::string name_;
+  std::vector<Output> outputs_;
+  std::vector<int64_t> sizes_;
+};
+
+int64_t size_of(const Problem& problem, const ElementParameter& p) {
+  const auto& operands = p.output ? problem.outputs : problem.inputs;
+  return operands[p.operand].dims[static_cast<size_t>(p.axis)];
+}
+
+Result<std::unique_ptr<Kernel>> prepare(const Problem& problem, const Config& config,
+                                        const PrepareArgs& args) {
+  // The sizes that were not known when the kernels were written, and are now.
+  std::vector<int64_t> sizes;
+  for (const NamedAttr& knob : config) {
+    if (knob.name == "sizes") {
+      for (int64_t code : std::get<std::vector<int64_t>>(knob.value)) {
+        ElementParameter p{(code & 1) != 0, static_cast<size_t>(code >> 32),
+                           static_cast<int>(code >> 1 & 0x7fff)};
+        if (p.operand >= (p.output ? problem.outputs : problem.inputs).size()) {
+          return incompatible("a kernel's parameters do not fit its step");
+        }
+        sizes.push_back(size_of(problem, p));
+      }
+    }
+  }
+  bool unknown = !sizes.empty();
+  size_t per_output = unknown ? 2 : 1;
+  if (args.modules.size() != per_output * problem.outputs.size()) {
+    return incompatible("a step of ", problem.outputs.size(), " outputs with ", args.modules.size(),
+                        " kernels");
+  }
+  if (problem.inputs.size() + 1 + sizes.size() > ElementLaunch::kMaxParameters) {
+    return unsupported("more than ", ElementLaunch::kMaxParameters, " operands and sizes");
+  }
+  std::vector<ElementLaunch::Output> outputs;
+  for (size_t i = 0; i < problem.outputs.size(); ++i) {
+    size_t which = per_output * i + (unknown && !fits_short(problem) ? 1 : 0);
+    ElementLaunch::Output output;
+    REDLINE_ASSIGN(output.function,
+                   cuda::Function::create(args.modules[which], element_entry(problem, i)));
+    int64_t blocks = (problem.outputs[i].dims.count() + kThreads - 1) / kThreads;
+    if (blocks > INT32_MAX) return unsupported("more than ", INT32_MAX, " blocks of a kernel");
+    output.shape.grid.x = static_cast<unsigned int>(blocks);
+    output.shape.block.x = kThreads;
+    outputs.push_back(std::move(output));
+  }
+  return std::unique_ptr<Kernel>(std::make_unique<ElementLaunch>(
+      str_cat("cuda.element of ", problem.op->name), std::move(outputs), std::move(sizes)));
+}
+
+std::vector<Config> configs(const Problem& problem) {
+  std::vector<int64_t> sizes;
+  for (const ElementParameter& p : element_parameters(problem)) {
+    sizes.push_back(static_cast<int64_t>(p.operand) << 32 | p.axis << 1 | (p.output ? 1 : 0));
+  }
+  Config config;
+  if (!sizes.empty()) config.push_back({"sizes", sizes});
+  return {config};
+}
+
+}  // namespace
+
+void register_tactic_element_kernel(TacticRegistry& registry) {
+  std::vector<std::string> ops = {"fused"};
+  for (const std::string& op : element_rules().ops()) ops.push_back(op);
+  registry.add({.name = "cuda.element",
+                .device = "cuda",
+                .ops = std::move(ops),
+                .supports = element_supports,
+                .configs = configs,
+                .kernels = kernels,
+                .prepare = prepare,
+                .preference = 0});
+}
+
+}  // namespace redline

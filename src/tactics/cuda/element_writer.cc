@@ -1,0 +1,257 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tactics/cuda/element_writer.h"
+
+#include <algorithm>
+
+#include "kernels/cuda/sources.h"
+#include "ops/constant.h"
+#include "ops/fused.h"
+
+namespace redline {
+namespace {
+
+bool is_constant_node(const BodyNode& node) { return node.op->name == "constant"; }
+
+std::string parameter_name(const ElementParameter& p) {
+  return str_cat(p.output ? "o" : "i", p.operand, "_", p.axis);
+}
+
+std::string dim_text(const OperandDesc& operand, bool output, size_t number, int axis) {
+  int64_t dim = operand.dims[static_cast<size_t>(axis)];
+  return dim == kDynamicDim ? parameter_name({output, number, axis}) : std::to_string(dim);
+}
+
+ElementOperand describe(const OperandDesc& operand, bool output, size_t number) {
+  ElementOperand result;
+  result.present = operand.present;
+  if (!operand.present) return result;
+  result.dtype = operand.dtype;
+  result.constant = operand.constant;
+  for (int axis = 0; axis < operand.dims.rank(); ++axis) {
+    result.dims.push_back(dim_text(operand, output, number, axis));
+  }
+  return result;
+}
+
+ElementOperand describe(const Type& type) {
+  ElementOperand result;
+  result.present = true;
+  result.dtype = type.dtype;
+  for (const Dim& dim : type.shape.dims()) result.dims.push_back(dim.to_string());
+  return result;
+}
+
+Type type_of(const ElementOperand& operand) {
+  SymDims dims;
+  for (int axis = 0; axis < operand.rank(); ++axis) {
+    std::optional<int64_t> size = operand.static_dim(axis);
+    dims.push_back(size ? Dim(*size) : Dim::symbol(operand.dims[static_cast<size_t>(axis)]));
+  }
+  return Type::tensor(operand.dtype, std::move(dims));
+}
+
+}  // namespace
+
+ElementWriter::ElementWriter(const Problem& problem) : problem_(problem), body_(body_of(problem)) {
+  for (const ElementParameter& p : element_parameters(problem)) {
+    parameters_.push_back(parameter_name(p));
+  }
+  described_ = describe_values();
+}
+
+Status ElementWriter::describe_values() {
+  std::vector<Type> inputs;
+  std::vector<const Tensor*> constants;
+  for (size_t i = 0; i < problem_.inputs.size(); ++i) {
+    values_.push_back(describe(problem_.inputs[i], false, i));
+    made_.push_back({});
+    inputs.push_back(values_[i].present ? type_of(values_[i]) : Type());
+    constants.push_back(values_[i].constant);
+  }
+  bool single = !problem_.is("fused");
+  std::vector<Type> types;
+  if (!single) {
+    REDLINE_ASSIGN(types, infer_body(body_, inputs, constants));
+  }
+  for (size_t n = 0; n < body_.nodes.size(); ++n) {
+    for (int i = 0; i < body_.nodes[n].num_outputs; ++i) {
+      if (!single && !types[values_.size()].shape.has_rank()) {
+        return unsupported("the rank of a value inside is not known");
+      }
+      values_.push_back(single ? ElementOperand() : describe(types[values_.size()]));
+      made_.push_back({static_cast<int>(n), static_cast<size_t>(i)});
+      if (is_constant_node(body_.nodes[n])) {
+        values_.back().constant = &body_.nodes[n].attrs.as<ConstantAttrs>().value;
+      }
+    }
+  }
+  // What the plan says of the results holds: the body's own rules may have had to invent sizes.
+  for (size_t i = 0; i < body_.outputs.size(); ++i) {
+    auto v = static_cast<size_t>(body_.outputs[i]);
+    if (made_[v].node >= 0) values_[v] = describe(problem_.outputs[i], true, i);
+  }
+  return {};
+}
+
+Status ElementWriter::check() const {
+  REDLINE_TRY(described_);
+  for (const BodyNode& node : body_.nodes) {
+    if (is_constant_node(node)) {
+      const Tensor& value = node.attrs.as<ConstantAttrs>().value;
+      if (!value.defined() || value.count() != 1)
+        return unsupported("a constant of several elements");
+      continue;
+    }
+    const ElementRule* rule = element_rules().find(node.op->name);
+    if (rule == nullptr) return unsupported("no generated kernel for ", node.op->name, " yet");
+    if (rule->loops && body_.nodes.size() > 1) {
+      return unsupported(node.op->name, " in a region wants a kernel of its own");
+    }
+    if (rule->supports == nullptr) continue;
+    std::vector<ElementOperand> inputs;
+    for (int v : node.inputs) {
+      inputs.push_back(v < 0 ? ElementOperand() : values_[static_cast<size_t>(v)]);
+    }
+    REDLINE_TRY(rule->supports(node, inputs));
+  }
+  for (const ElementOperand& value : values_) {
+    for (const std::string& dim : value.dims) {
+      if (dim.find("body") != std::string::npos) return unsupported("a size inside is not known");
+    }
+  }
+  return {};
+}
+
+void ElementWriter::line(std::string_view statement) {
+  body_text_.append(2 * scopes_.size(), ' ');
+  body_text_ += statement;
+  body_text_ += '\n';
+}
+
+void ElementWriter::open(std::string_view head) {
+  line(str_cat(head, " {"));
+  scopes_.emplace_back();
+}
+
+void ElementWriter::close() {
+  scopes_.pop_back();
+  line("}");
+}
+
+void ElementWriter::function(std::string_view text) {
+  if (known_functions_.emplace(text).second) functions_.emplace_back(text);
+}
+
+Result<std::string> ElementWriter::load(int input, const ElementIndex& at) {
+  const ElementOperand& operand = values_[static_cast<size_t>(input)];
+  bool whole = at == output_index_ && operand.dims == output_dims_;
+  std::string offset = whole ? "linear" : operand.offset(at);
+  return str_cat("widen(in", input, "[", offset, "])");
+}
+
+ElementContext ElementWriter::context_of(const BodyNode& node, size_t output) {
+  ElementContext context;
+  context.writer_ = this;
+  context.node_ = &node;
+  for (int v : node.inputs) {
+    context.inputs_.push_back(v < 0 ? ElementOperand() : values_[static_cast<size_t>(v)]);
+  }
+  context.values_ = node.inputs;
+  context.output_number_ = output;
+  return context;
+}
+
+Result<std::string> ElementWriter::element(int value, const ElementIndex& at) {
+  std::string key = std::to_string(value);
+  for (const std::string& axis : at) key += "@" + axis;
+  for (const auto& scope : scopes_) {
+    if (auto found = scope.find(key); found != scope.end()) return found->second;
+  }
+  const ElementOperand& operand = values_[static_cast<size_t>(value)];
+  Made made = made_[static_cast<size_t>(value)];
+  std::string text;
+  if (made.node < 0) {
+    REDLINE_ASSIGN(text, load(value, at));
+  } else {
+    const BodyNode& node = body_.nodes[static_cast<size_t>(made.node)];
+    if (is_constant_node(node)) {
+      const Tensor& tensor = node.attrs.as<ConstantAttrs>().value;
+      // Bits, so that NaN and the last digit survive.
+      std::string bytes;
+      for (size_t i = 0; i < tensor.bytes(); ++i) {
+        bytes += str_cat(i ? ", " : "",
+                         std::to_integer<int>(static_cast<const std::byte*>(tensor.raw())[i]));
+      }
+      std::string name = fresh("c");
+      std::string_view type = storage_type(operand.dtype);
+      line(str_cat("union { unsigned char bytes[sizeof(", type, ")]; ", type, " value; } ", name,
+                   " = {{", bytes, "}};"));
+      text = str_cat("widen(", name, ".value)");
+    } else {
+      ElementContext context = context_of(node, made.output);
+      context.output_ = operand;
+      REDLINE_ASSIGN(text, element_rules().find(node.op->name)->element(context, at));
+    }
+  }
+  std::string name = fresh("e");
+  line(str_cat("const ", compute_type(operand.dtype), " ", name, " = ", text, ";"));
+  scopes_.back()[key] = name;
+  return name;
+}
+
+std::string ElementWriter::signature(const std::string& name) const {
+  std::string text;
+  auto add = [&](const std::string& parameter) { text += (text.empty() ? "" : ", ") + parameter; };
+  for (size_t i = 0; i < problem_.inputs.size(); ++i) {
+    const OperandDesc& input = problem_.inputs[i];
+    std::string_view type = input.present ? storage_type(input.dtype) : "void";
+    add(str_cat("const ", type, "* __restrict__ in", i));
+  }
+  add("void* __restrict__ out_raw");
+  for (const std::string& parameter : parameters_) add("const i64 p_" + parameter);
+  return str_cat("extern \"C\" __global__ void __launch_bounds__(256) ", name, "(", text, ")");
+}
+
+Result<ElementKernel> ElementWriter::kernel(size_t output) {
+  REDLINE_TRY(check());
+  body_text_.clear();
+  functions_.clear();
+  known_functions_.clear();
+  next_name_ = 0;
+  int value = body_.outputs[output];
+  ElementOperand target = describe(problem_.outputs[output], true, output);
+  output_dims_ = target.dims;
+  output_index_.clear();
+  scopes_.assign(1, {});
+  for (const std::string& parameter : parameters_) {
+    line(str_cat("const idx ", parameter, " = (idx)p_", parameter, ";"));
+  }
+  std::string_view storage = storage_type(target.dtype);
+  line(str_cat(storage, "* out = (", storage, "*)out_raw;"));
+  line(str_cat("const idx total = ", target.count(), ";"));
+  line("const idx linear = (idx)blockIdx.x * 256 + threadIdx.x;");
+  line("if (linear >= total) return;");
+  if (target.rank() > 0) line("idx rest = linear;");
+  for (int axis = target.rank(); axis-- > 0;) {
+    output_index_.insert(output_index_.begin(), str_cat("x", axis));
+    const std::string& dim = target.dims[static_cast<size_t>(axis)];
+    if (axis == 0) {
+      line("const idx x0 = rest;");
+    } else {
+      line(str_cat("const idx x", axis, " = rest % ", dim, ";"));
+      line(str_cat("rest /= ", dim, ";"));
+    }
+  }
+  REDLINE_ASSIGN(std::string result, element(value, output_index_));
+  line(str_cat("narrow(&out[linear], ", result, ");"));
+  std::string name = element_entry(problem_, output);
+  std::string text;
+  for (const char* file : {"types.cuh", "math.cuh", "index.cuh"}) {
+    text += kernels::cuda::source(file);
+  }
+  for (const std::string& f : functions_) text += f + "\n";
+  text += signature(name) + " {\n" + body_text_ + "}\n";
+  return ElementKernel{name, std::move(text)};
+}
+
+}  // namespace redline

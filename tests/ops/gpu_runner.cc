@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "gpu_runner.h"
+
+#include <algorithm>
+
+#include "device/cubin_cache.h"
+#include "emulator.h"
+
+namespace redline {
+namespace {
+
+constexpr size_t kGuardBytes = 256;
+constexpr unsigned char kPoison = 0xff;
+
+Result<GpuRunner::Compile> with_nvrtc() {
+  REDLINE_ASSIGN(const cuda::Nvrtc* nvrtc, cuda::Nvrtc::load());
+  auto cache = std::make_shared<cuda::CubinCache>(cuda::CubinCache::default_folder());
+  return GpuRunner::Compile(
+      [nvrtc, cache](const cuda::KernelSource& source) { return cache->get(*nvrtc, source); });
+}
+
+}  // namespace
+
+Result<std::unique_ptr<GpuRunner>> GpuRunner::create() {
+  auto runner = std::make_unique<GpuRunner>();
+  REDLINE_ASSIGN(runner->context_, cuda::Context::create(0));
+  REDLINE_ASSIGN(runner->compile_, with_nvrtc());
+  runner->device_ = runner->context_->info();
+  REDLINE_ASSIGN(runner->stream_, cuda::Stream::create(runner->context_));
+  return runner;
+}
+
+Result<std::unique_ptr<GpuRunner>> GpuRunner::create_emulated() {
+  auto runner = std::make_unique<GpuRunner>();
+  REDLINE_ASSIGN(runner->context_, cuda::Context::create(emulator::driver(), 0));
+  runner->compile_ = emulator::compile;
+  runner->device_ = runner->context_->info();
+  REDLINE_ASSIGN(runner->stream_, cuda::Stream::create(runner->context_));
+  return runner;
+}
+
+Result<std::unique_ptr<GpuRunner>> GpuRunner::create_compile_only(const std::string& arch) {
+  auto runner = std::make_unique<GpuRunner>();
+  REDLINE_ASSIGN(runner->device_, cuda::DeviceInfo::of_arch(arch));
+  REDLINE_ASSIGN(runner->compile_, with_nvrtc());
+  return runner;
+}
+
+Status GpuRunner::run(const Tactic& tactic, const Problem& written, const Problem& problem,
+                      const Config& config, ThreadPool& pool, std::span<const TensorView> inputs,
+                      std::span<const TensorView> outputs) {
+  REDLINE_ASSIGN(std::vector<cuda::KernelSource> sources, tactic.kernels(written, config, device_));
+  std::vector<std::shared_ptr<const cuda::Module>> modules;
+  for (const cuda::KernelSource& source : sources) {
+    REDLINE_ASSIGN(cuda::CompiledKernel kernel, compile_(source));
+    if (kernel.spill_bytes > 0) {
+      spills_.push_back(
+          str_cat(tactic.name, " ", source.entry, ": ", kernel.spill_bytes, " bytes"));
+    }
+    if (compile_only()) continue;
+    REDLINE_ASSIGN(auto module, cuda::Module::create(context_, kernel.cubin));
+    modules.push_back(std::move(module));
+  }
+  if (compile_only()) return {};
+  REDLINE_ASSIGN(std::unique_ptr<Kernel> kernel,
+                 tactic.prepare(problem, config, {&pool, context_, modules}));
+  return launch(*kernel, inputs, outputs);
+}
+
+Status GpuRunner::launch(const Kernel& kernel, std::span<const TensorView> inputs,
+                         std::span<const TensorView> outputs) {
+  std::vector<cuda::DeviceBuffer> buffers;
+  std::vector<TensorView> device_inputs(inputs.begin(), inputs.end());
+  std::vector<TensorView> device_outputs(outputs.begin(), outputs.end());
+  auto place = [&](TensorView& view) -> Status {
+    REDLINE_ASSIGN(cuda::DeviceBuffer buffer,
+                   cuda::DeviceBuffer::create(context_, view.bytes() + kGuardBytes));
+    REDLINE_TRY(stream_.fill(buffer.ptr(), kPoison, buffer.bytes()));
+    view.data = buffer.data();
+    buffers.push_back(std::move(buffer));
+    return {};
+  };
+  for (TensorView& view : device_inputs) {
+    if (view.data == nullptr) continue;
+    const void* host = view.data;
+    REDLINE_TRY(place(view));
+    REDLINE_TRY(stream_.copy_to_device(buffers.back().ptr(), host, view.bytes()));
+  }
+  size_t first_output = buffers.size();
+  for (TensorView& view : device_outputs) REDLINE_TRY(place(view));
+  REDLINE_ASSIGN(cuda::DeviceBuffer workspace,
+                 cuda::DeviceBuffer::create(context_, kernel.workspace_bytes() + kGuardBytes));
+  REDLINE_TRY(stream_.fill(workspace.ptr(), kPoison, workspace.bytes()));
+  KernelArgs args;
+  args.inputs = device_inputs;
+  args.outputs = device_outputs;
+  args.workspace = workspace.data();
+  args.stream = &stream_;
+  REDLINE_TRY(kernel.run(args));
+  for (size_t i = 0; i < outputs.size(); ++i) {
+    const cuda::DeviceBuffer& buffer = buffers[first_output + i];
+    std::vector<unsigned char> guard(kGuardBytes);
+    REDLINE_TRY(stream_.copy_to_host(outputs[i].data, buffer.ptr(), outputs[i].bytes()));
+    REDLINE_TRY(stream_.copy_to_host(guard.data(), buffer.ptr() + outputs[i].bytes(), kGuardBytes));
+    REDLINE_TRY(stream_.synchronize());
+    if (std::any_of(guard.begin(), guard.end(), [](unsigned char b) { return b != kPoison; })) {
+      return internal_error("wrote behind output ", i);
+    }
+  }
+  return stream_.synchronize();
+}
+
+}  // namespace redline

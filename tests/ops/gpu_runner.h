@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "device/context.h"
+#include "tactics/tactic.h"
+
+namespace redline {
+
+// Runs GPU tactics on host tensors for tests: compiles, uploads, launches, downloads.
+class GpuRunner {
+ public:
+  using Compile = std::function<Result<cuda::CompiledKernel>(const cuda::KernelSource&)>;
+
+  // On GPU 0, with NVRTC.
+  static Result<std::unique_ptr<GpuRunner>> create();
+  // On the tests' emulator.
+  static Result<std::unique_ptr<GpuRunner>> create_emulated();
+  // Compiles only, for an architecture ("sm_80").
+  static Result<std::unique_ptr<GpuRunner>> create_compile_only(const std::string& arch);
+
+  bool compile_only() const { return context_ == nullptr; }
+  const cuda::DeviceInfo& device() const { return device_; }
+
+  // One run: `written` is the problem that the kernels are written for, whose sizes may be unknown;
+  // `problem` the same with its sizes. Outputs are poisoned first; a write behind one is an error.
+  Status run(const Tactic& tactic, const Problem& written, const Problem& problem,
+             const Config& config, ThreadPool& pool, std::span<const TensorView> inputs,
+             std::span<const TensorView> outputs);
+
+  // Kernels with spills, by the tactic's name.
+  const std::vector<std::string>& spills() const { return spills_; }
+
+ private:
+  Status launch(const Kernel& kernel, std::span<const TensorView> inputs,
+                std::span<const TensorView> outputs);
+  cuda::DeviceInfo device_;
+  cuda::ContextPtr context_;
+  cuda::Stream stream_;
+  Compile compile_;
+  std::vector<std::string> spills_;
+};
+
+}  // namespace redline
