@@ -16,6 +16,11 @@ namespace {
 using flatbuffers::Offset;
 
 constexpr int kMaxNesting = 64;
+constexpr size_t kMaxBodyNodes = 4096;
+// What a table and a string take at least in an honest file: an offset to them, and their start.
+constexpr size_t kTableBytes = 8;
+constexpr size_t kStringBytes = 8;
+constexpr size_t kMaxPlanBytes = FLATBUFFERS_MAX_BUFFER_SIZE - 1;
 
 Status damaged(std::string_view what) {
   return invalid_argument("engine is damaged: ", what, "; build it again");
@@ -24,16 +29,32 @@ Status damaged(std::string_view what) {
 // FlatBuffers' verifier has checked offsets and lengths; the rest is checked here.
 class Reader {
  public:
+  // `budget`: how many bytes of text and numbers are read at most. A file may name one string many
+  // times, which would make a small file fill the memory.
   Reader(const OpRegistry& ops, std::span<const std::byte> weights,
-         std::shared_ptr<const void> owner)
-      : ops_(ops), weights_(weights), owner_(std::move(owner)) {}
+         std::shared_ptr<const void> owner, uint64_t budget)
+      : ops_(ops), weights_(weights), owner_(std::move(owner)), budget_(budget) {}
+
+  Status read_info(const fbs::Engine& engine, EngineInfo& info) {
+    REDLINE_ASSIGN(info.model, text(engine.model()));
+    REDLINE_ASSIGN(info.device, text(engine.device()));
+    REDLINE_ASSIGN(info.device_arch, text(engine.device_arch()));
+    REDLINE_ASSIGN(info.libraries, text(engine.libraries()));
+    if (engine.metadata() == nullptr) return {};
+    for (const fbs::KeyValue* entry : *engine.metadata()) {
+      REDLINE_ASSIGN(std::string key, text(entry->key()));
+      REDLINE_ASSIGN(std::string value, text(entry->value()));
+      info.metadata.emplace_back(std::move(key), std::move(value));
+    }
+    return {};
+  }
 
   Status read_constants(const fbs::Engine& engine) {
     if (engine.constants() == nullptr) return {};
     for (const fbs::Constant* stored : *engine.constants()) {
       auto constant = std::make_shared<PlanConstant>();
-      constant->name = text(stored->name());
-      constant->recipe = text(stored->recipe());
+      REDLINE_ASSIGN(constant->name, text(stored->name()));
+      REDLINE_ASSIGN(constant->recipe, text(stored->recipe()));
       if (stored->type() == nullptr) return damaged("constant without a type");
       REDLINE_ASSIGN(constant->type, read_type(*stored->type(), 0));
       REDLINE_ASSIGN(DType dtype, read_dtype(stored->dtype()));
@@ -45,8 +66,12 @@ class Reader {
           !checked_count({logical->begin(), logical->size()})) {
         return damaged("constant of a type without sizes");
       }
-      if (constant->recipe.empty() && !(*logical == sizes && constant->type.dtype == dtype)) {
+      bool packed = !constant->recipe.empty();
+      if (!packed && !(*logical == sizes && constant->type.dtype == dtype)) {
         return damaged("constant whose type and data differ");
+      }
+      if (packed && (dtype != DType::kUInt8 || constant->type.dtype == DType::kString)) {
+        return damaged("packed constant that is not bytes");
       }
       if (dtype == DType::kString) {
         if (stored->strings() == nullptr ||
@@ -55,7 +80,8 @@ class Reader {
         }
         REDLINE_ASSIGN(constant->data, Tensor::create(dtype, sizes));
         for (uint32_t i = 0; i < stored->strings()->size(); ++i) {
-          constant->data.mutable_data<std::string>()[i] = stored->strings()->Get(i)->str();
+          REDLINE_ASSIGN(constant->data.mutable_data<std::string>()[i],
+                         text(stored->strings()->Get(i)));
         }
       } else {
         uint64_t bytes = 0;
@@ -74,17 +100,16 @@ class Reader {
   Result<Plan> read_plan(const fbs::Plan& stored, int depth) {
     if (depth > kMaxNesting) return damaged("plans nested too deeply");
     Plan plan;
-    if (stored.constants() != nullptr) {
-      for (int index : *stored.constants()) {
-        if (index < 0 || static_cast<size_t>(index) >= constants_.size())
-          return damaged("constant index");
-        plan.constants.push_back(constants_[static_cast<size_t>(index)]);
-      }
+    REDLINE_ASSIGN(std::vector<int> constants, numbers(stored.constants()));
+    for (int index : constants) {
+      if (index < 0 || static_cast<size_t>(index) >= constants_.size())
+        return damaged("constant index");
+      plan.constants.push_back(constants_[static_cast<size_t>(index)]);
     }
     if (stored.values() != nullptr) {
       for (const fbs::Value* v : *stored.values()) {
         PlanValue value;
-        value.name = text(v->name());
+        REDLINE_ASSIGN(value.name, text(v->name()));
         REDLINE_ASSIGN(value.type, read_type(*v->type(), 0));
         if (v->storage() > static_cast<uint8_t>(Storage::kAlias)) return damaged("storage kind");
         value.storage = static_cast<Storage>(v->storage());
@@ -96,8 +121,6 @@ class Reader {
         bool alias_ok =
             value.storage != Storage::kAlias ||
             (value.alias_of >= 0 && static_cast<size_t>(value.alias_of) < plan.values.size());
-        // A constant nobody reads any more has no index.
-        if (value.storage == Storage::kConstant && value.constant == -1) constant_ok = true;
         if (!constant_ok || !alias_ok) return damaged("value index");
         plan.values.push_back(std::move(value));
       }
@@ -105,7 +128,7 @@ class Reader {
     // Inputs exist from the start; every other value has one maker, before its readers.
     std::vector<bool> ready(plan.values.size());
     for (size_t v = 0; v < plan.values.size(); ++v) {
-      ready[v] = plan.values[v].storage == Storage::kConstant && plan.values[v].constant >= 0;
+      ready[v] = plan.values[v].storage == Storage::kConstant;
     }
     REDLINE_TRY(read_named(stored.inputs(), plan.inputs, plan.values.size()));
     for (const NamedValue& input : plan.inputs) {
@@ -127,26 +150,43 @@ class Reader {
   }
 
  private:
-  static std::string text(const flatbuffers::String* s) { return s ? s->str() : std::string(); }
+  Status spend(uint64_t bytes) {
+    if (bytes > budget_) return damaged("more in it than its size can hold");
+    budget_ -= bytes;
+    return {};
+  }
+
+  Result<std::string> text(const flatbuffers::String* s) {
+    if (s == nullptr) return std::string();
+    REDLINE_TRY(spend(kStringBytes + s->size()));
+    return s->str();
+  }
+
+  // Element by element would read 8-byte numbers where a made-up file left them unaligned.
+  template <class T>
+  Result<std::vector<T>> numbers(const flatbuffers::Vector<T>* stored) {
+    std::vector<T> list(stored != nullptr ? stored->size() : 0);
+    REDLINE_TRY(spend(list.size() * sizeof(T)));
+    if (!list.empty()) std::memcpy(list.data(), stored->Data(), list.size() * sizeof(T));
+    return list;
+  }
 
   static Result<DType> read_dtype(uint64_t index) {
     if (index >= kNumDTypes) return damaged("element type");
     return static_cast<DType>(index);
   }
 
-  static Result<Dims> read_dims(const flatbuffers::Vector<int64_t>* stored) {
-    if (stored == nullptr) return Dims();
-    if (stored->size() > kMaxRank) return damaged("rank");
-    Dims dims;
-    for (int64_t dim : *stored) dims.push_back(dim);
-    return dims;
+  Result<Dims> read_dims(const flatbuffers::Vector<int64_t>* stored) {
+    if (stored != nullptr && stored->size() > kMaxRank) return damaged("rank");
+    REDLINE_ASSIGN(std::vector<int64_t> dims, numbers(stored));
+    return Dims(dims);
   }
 
-  static Result<SymDims> read_sizes(
-      const flatbuffers::Vector<Offset<flatbuffers::String>>* stored) {
+  Result<SymDims> read_sizes(const flatbuffers::Vector<Offset<flatbuffers::String>>* stored) {
     SymDims sizes;
     if (stored == nullptr) return sizes;
     for (const flatbuffers::String* s : *stored) {
+      REDLINE_TRY(spend(kStringBytes + s->size()));
       Result<Dim> dim = Dim::parse(s->string_view());
       if (!dim.ok()) return damaged(dim.status().message());
       sizes.push_back(*dim);
@@ -154,7 +194,7 @@ class Reader {
     return sizes;
   }
 
-  static Result<Type> read_type(const fbs::Type& stored, int depth) {
+  Result<Type> read_type(const fbs::Type& stored, int depth) {
     if (depth > kMaxNesting) return damaged("types nested too deeply");
     if (stored.kind() > static_cast<uint8_t>(Type::Kind::kOptional)) return damaged("kind of type");
     Type type;
@@ -171,14 +211,15 @@ class Reader {
     return type;
   }
 
-  static Status read_named(const flatbuffers::Vector<Offset<fbs::Named>>* stored,
-                           std::vector<NamedValue>& list, size_t num_values) {
+  Status read_named(const flatbuffers::Vector<Offset<fbs::Named>>* stored,
+                    std::vector<NamedValue>& list, size_t num_values) {
     if (stored == nullptr) return {};
     for (const fbs::Named* named : *stored) {
       if (named->value() < 0 || static_cast<size_t>(named->value()) >= num_values) {
         return damaged("index of an input or output");
       }
-      list.push_back({text(named->name()), named->value()});
+      REDLINE_ASSIGN(std::string name, text(named->name()));
+      list.push_back({std::move(name), named->value()});
     }
     return {};
   }
@@ -194,15 +235,30 @@ class Reader {
         static_cast<uint64_t>(*count) * each != held) {
       return damaged("tensor attribute of another size");
     }
+    if (dtype != DType::kString) REDLINE_TRY(spend(held));
     REDLINE_ASSIGN(Tensor tensor, Tensor::create(dtype, sizes));
     if (dtype == DType::kString) {
       for (uint32_t i = 0; i < held; ++i) {
-        tensor.mutable_data<std::string>()[i] = stored.strings()->Get(i)->str();
+        REDLINE_ASSIGN(tensor.mutable_data<std::string>()[i], text(stored.strings()->Get(i)));
       }
     } else if (held > 0) {
       std::memcpy(tensor.mutable_raw(), stored.bytes()->data(), held);
     }
     return tensor;
+  }
+
+  Result<BodyNode> read_body_node(const fbs::BodyNode& stored, int64_t known, int depth) {
+    BodyNode node;
+    REDLINE_ASSIGN(node.op, read_op(stored.op()));
+    REDLINE_ASSIGN(AttrMap map, read_attrs(stored.attrs(), depth + 1));
+    REDLINE_ASSIGN(node.attrs, Attrs::load(node.op->attrs, map));
+    REDLINE_ASSIGN(node.inputs, numbers(stored.inputs()));
+    for (int input : node.inputs) {
+      if (input < -1 || input >= known) return damaged("operand in a fused region");
+    }
+    node.num_outputs = stored.num_outputs();
+    if (node.num_outputs < 1 || node.num_outputs > 64) return damaged("fused region");
+    return node;
   }
 
   Result<std::shared_ptr<const Body>> read_body(const fbs::Body& stored, int depth) {
@@ -211,28 +267,16 @@ class Reader {
     if (body->num_inputs < 0) return damaged("fused region");
     int64_t known = body->num_inputs;
     if (stored.nodes() != nullptr) {
+      if (stored.nodes()->size() > kMaxBodyNodes) return damaged("fused region of so many ops");
       for (const fbs::BodyNode* n : *stored.nodes()) {
-        BodyNode node;
-        REDLINE_ASSIGN(node.op, read_op(n->op()));
-        REDLINE_ASSIGN(AttrMap map, read_attrs(n->attrs(), depth + 1));
-        REDLINE_ASSIGN(node.attrs, Attrs::load(node.op->attrs, map));
-        if (n->inputs() != nullptr) {
-          for (int input : *n->inputs()) {
-            if (input < -1 || input >= known) return damaged("operand in a fused region");
-            node.inputs.push_back(input);
-          }
-        }
-        node.num_outputs = n->num_outputs();
-        if (node.num_outputs < 1 || node.num_outputs > 64) return damaged("fused region");
+        REDLINE_ASSIGN(BodyNode node, read_body_node(*n, known, depth));
         known += node.num_outputs;
         body->nodes.push_back(std::move(node));
       }
     }
-    if (stored.outputs() != nullptr) {
-      for (int output : *stored.outputs()) {
-        if (output < 0 || output >= known) return damaged("output of a fused region");
-        body->outputs.push_back(output);
-      }
+    REDLINE_ASSIGN(body->outputs, numbers(stored.outputs()));
+    for (int output : body->outputs) {
+      if (output < 0 || output >= known) return damaged("output of a fused region");
     }
     return std::shared_ptr<const Body>(std::move(body));
   }
@@ -242,13 +286,12 @@ class Reader {
     if (depth > kMaxNesting) return damaged("attributes nested too deeply");
     if (stored == nullptr) return map;
     for (const fbs::Attr* a : *stored) {
-      std::vector<int64_t> ints;
-      std::vector<double> floats;
+      REDLINE_ASSIGN(std::vector<int64_t> ints, numbers(a->ints()));
+      REDLINE_ASSIGN(std::vector<double> floats, numbers(a->floats()));
       std::vector<std::string> strings;
-      if (a->ints()) ints.assign(a->ints()->begin(), a->ints()->end());
-      if (a->floats()) floats.assign(a->floats()->begin(), a->floats()->end());
-      if (a->strings()) {
-        for (const flatbuffers::String* s : *a->strings()) strings.push_back(s->str());
+      for (uint32_t i = 0; a->strings() != nullptr && i < a->strings()->size(); ++i) {
+        REDLINE_ASSIGN(std::string string, text(a->strings()->Get(i)));
+        strings.push_back(std::move(string));
       }
       AttrValue value;
       bool good = true;
@@ -305,7 +348,8 @@ class Reader {
           good = false;
       }
       if (!good) return damaged("attribute");
-      map.push_back({text(a->name()), std::move(value)});
+      REDLINE_ASSIGN(std::string name, text(a->name()));
+      map.push_back({std::move(name), std::move(value)});
     }
     return map;
   }
@@ -321,8 +365,8 @@ class Reader {
                              int depth) {
     PlanStep step;
     REDLINE_ASSIGN(step.op, read_op(stored.op()));
-    step.name = text(stored.name());
-    step.tactic = text(stored.tactic());
+    REDLINE_ASSIGN(step.name, text(stored.name()));
+    REDLINE_ASSIGN(step.tactic, text(stored.tactic()));
     REDLINE_ASSIGN(AttrMap map, read_attrs(stored.attrs(), 0));
     Result<Attrs> attrs = Attrs::load(step.op->attrs, map);
     if (!attrs.ok()) return damaged(attrs.status().message());
@@ -332,11 +376,9 @@ class Reader {
       return value >= 0 && static_cast<size_t>(value) < ready.size() &&
              ready[static_cast<size_t>(value)];
     };
-    if (stored.inputs() != nullptr) {
-      for (int value : *stored.inputs()) {
-        if (value != -1 && !readable(value)) return damaged("operand of a step");
-        step.inputs.push_back(value);
-      }
+    REDLINE_ASSIGN(step.inputs, numbers(stored.inputs()));
+    for (int value : step.inputs) {
+      if (value != -1 && !readable(value)) return damaged("operand of a step");
     }
     if (stored.subplans() != nullptr) {
       for (const fbs::Plan* subplan : *stored.subplans()) {
@@ -346,31 +388,28 @@ class Reader {
     }
     if (stored.captures() != nullptr) {
       for (const fbs::IntList* list : *stored.captures()) {
-        std::vector<int>& captures = step.captures.emplace_back();
-        if (list->values() == nullptr) continue;
-        for (int value : *list->values()) {
+        REDLINE_ASSIGN(std::vector<int> captures, numbers(list->values()));
+        for (int value : captures) {
           if (!readable(value)) return damaged("captured value");
-          captures.push_back(value);
         }
+        step.captures.push_back(std::move(captures));
       }
     }
     if (step.captures.size() != step.subplans.size() ||
         step.subplans.size() != static_cast<size_t>(step.op->num_subgraphs)) {
       return damaged("number of subgraphs");
     }
-    if (stored.outputs() != nullptr) {
-      for (int value : *stored.outputs()) {
-        if (value < 0 || static_cast<size_t>(value) >= ready.size() ||
-            ready[static_cast<size_t>(value)]) {
-          return damaged("result of a step");
-        }
-        Storage storage = plan.values[static_cast<size_t>(value)].storage;
-        bool view = step.tactic == "view";
-        if (storage != (view ? Storage::kAlias : Storage::kArena))
-          return damaged("storage of a result");
-        ready[static_cast<size_t>(value)] = true;
-        step.outputs.push_back(value);
+    REDLINE_ASSIGN(step.outputs, numbers(stored.outputs()));
+    for (int value : step.outputs) {
+      if (value < 0 || static_cast<size_t>(value) >= ready.size() ||
+          ready[static_cast<size_t>(value)]) {
+        return damaged("result of a step");
       }
+      Storage storage = plan.values[static_cast<size_t>(value)].storage;
+      bool view = step.tactic == "view";
+      if (storage != (view ? Storage::kAlias : Storage::kArena))
+        return damaged("storage of a result");
+      ready[static_cast<size_t>(value)] = true;
     }
     const OpDef& op = *step.op;
     if (step.inputs.size() < op.min_inputs() || step.inputs.size() > op.max_inputs() ||
@@ -396,6 +435,7 @@ class Reader {
   const OpRegistry& ops_;
   std::span<const std::byte> weights_;
   std::shared_ptr<const void> owner_;
+  uint64_t budget_;
   std::vector<std::shared_ptr<const PlanConstant>> constants_;
 };
 
@@ -448,15 +488,17 @@ Result<LoadedEngine> parse_engine(std::span<const std::byte> bytes,
                        bytes.begin() + static_cast<ptrdiff_t>(to),
                        [](std::byte b) { return b == std::byte{0}; });
   };
-  if (header.plan.offset < sizeof(EngineHeader) ||
+  if (header.plan.offset < sizeof(EngineHeader) || header.plan.offset % sizeof(uint64_t) != 0 ||
       header.weights.offset < header.plan.offset + header.plan.bytes ||
       !zero(sizeof(EngineHeader), header.plan.offset) ||
       !zero(header.plan.offset + header.plan.bytes, header.weights.offset)) {
     return damaged("bytes between its sections");
   }
-  flatbuffers::Verifier verifier(reinterpret_cast<const uint8_t*>(plan_bytes.data()),
-                                 plan_bytes.size(),
-                                 /*max_depth=*/256, /*max_tables=*/50'000'000);
+  if (plan_bytes.size() > kMaxPlanBytes) return damaged("its plan");
+  // A table that is named twice is read twice: a file may not have more than fit into it.
+  flatbuffers::Verifier verifier(
+      reinterpret_cast<const uint8_t*>(plan_bytes.data()), plan_bytes.size(), /*max_depth=*/256,
+      static_cast<flatbuffers::uoffset_t>(plan_bytes.size() / kTableBytes + 1));
   if (!fbs::VerifyEngineBuffer(verifier)) return damaged("its plan");
   const fbs::Engine& engine = *fbs::GetEngine(plan_bytes.data());
 
@@ -490,17 +532,8 @@ Result<LoadedEngine> parse_engine(std::span<const std::byte> bytes,
   }
 
   LoadedEngine result;
-  auto text = [](const flatbuffers::String* s) { return s ? s->str() : std::string(); };
-  result.info.model = text(engine.model());
-  result.info.device = text(engine.device());
-  result.info.device_arch = text(engine.device_arch());
-  result.info.libraries = text(engine.libraries());
-  if (engine.metadata() != nullptr) {
-    for (const fbs::KeyValue* entry : *engine.metadata()) {
-      result.info.metadata.emplace_back(text(entry->key()), text(entry->value()));
-    }
-  }
-  Reader reader(ops, weights, std::move(owner));
+  Reader reader(ops, weights, std::move(owner), plan_bytes.size());
+  REDLINE_TRY(reader.read_info(engine, result.info));
   REDLINE_TRY(reader.read_constants(engine));
   REDLINE_ASSIGN(result.plan, reader.read_plan(*engine.plan(), 0));
   return result;
