@@ -20,13 +20,13 @@ std::optional<int64_t> checked_count(std::span<const int64_t> dims) {
   bool zero = false;
   for (int64_t dim : dims) {
     if (dim < 0) return std::nullopt;
-    if (dim == 0) zero = true;
+    if (dim == 0) {
+      zero = true;
+    } else if (__builtin_mul_overflow(count, dim, &count)) {
+      return std::nullopt;  // also beside a zero: products of some of the sizes are taken
+    }
   }
-  if (zero) return 0;
-  for (int64_t dim : dims) {
-    if (__builtin_mul_overflow(count, dim, &count)) return std::nullopt;
-  }
-  return count;
+  return zero ? 0 : count;
 }
 
 Result<Tensor> Tensor::create(DType dtype, const Dims& dims) {

@@ -190,6 +190,7 @@ Status infer_loop(InferContext& c) {
 Result<Tensor> empty_stack(const Type& type) {
   Dims dims;
   if (type.shape.has_rank()) {
+    if (type.shape.rank() > kMaxRank) return invalid_argument("rank above ", kMaxRank);
     for (const Dim& dim : type.shape.dims()) dims.push_back(dim.as_const().value_or(0));
   } else {
     dims.push_back(0);
@@ -200,7 +201,10 @@ Result<Tensor> empty_stack(const Type& type) {
 Status reference_loop(ReferenceContext& c) {
   int64_t trips = INT64_MAX;
   if (c.has_input(0)) {
-    if (c.input(0).count() != 1) return invalid_argument("a trip count must be one integer");
+    const Tensor& count = c.input_value(0).tensor;
+    if (!count.defined() || count.dtype() != DType::kInt64 || count.count() != 1) {
+      return invalid_argument("a trip count must be one integer");
+    }
     trips = read_ints(c.input(0))[0];
   }
   bool condition = true;
@@ -208,7 +212,10 @@ Status reference_loop(ReferenceContext& c) {
     REDLINE_ASSIGN(condition, truth(c.input_value(1)));
   }
   std::vector<HostValue> state(2);
-  for (size_t i = 2; i < c.num_inputs(); ++i) state.push_back(c.input_value(i));
+  for (size_t i = 2; i < c.num_inputs(); ++i) {
+    if (!c.has_input(i)) return invalid_argument("state ", i - 2, " is missing");
+    state.push_back(c.input_value(i));
+  }
   size_t states = state.size() - 2;
   std::vector<std::vector<Tensor>> scanned(c.num_outputs() > states ? c.num_outputs() - states : 0);
   for (int64_t i = 0; i < trips && condition; ++i) {
@@ -417,6 +424,9 @@ Status reference_scan(ReferenceContext& c) {
   std::vector<HostValue> state;
   std::vector<Tensor> inputs;
   for (size_t i = form.first; i < c.num_inputs(); ++i) {
+    if (!c.has_input(i) || !c.input_value(i).tensor.defined()) {
+      return invalid_argument("operand ", i, " must be a tensor");
+    }
     if (i < form.first + form.states) {
       state.push_back(c.input_value(i));
     } else {
@@ -435,7 +445,12 @@ Status reference_scan(ReferenceContext& c) {
     }
     int64_t batch = inputs[0].dims()[0];
     std::vector<int64_t> lengths;
-    if (c.has_input(0)) lengths = read_ints(c.input(0));
+    if (c.has_input(0)) {
+      if (!c.input_value(0).tensor.defined() || c.input(0).dtype != DType::kInt64) {
+        return invalid_argument("lengths must be i64");
+      }
+      lengths = read_ints(c.input(0));
+    }
     if (!lengths.empty() && static_cast<int64_t>(lengths.size()) != batch) {
       return invalid_argument(lengths.size(), " lengths for a batch of ", batch);
     }

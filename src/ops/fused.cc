@@ -12,6 +12,23 @@ namespace {
 
 bool is_constant_node(const BodyNode& node) { return node.op->name == "constant"; }
 
+// Nodes may come from a file: an op's rule counts on the operands that its definition asks for.
+Status check_node(const BodyNode& node, std::span<const InferInput> inputs) {
+  const OpDef& op = *node.op;
+  auto outputs = static_cast<size_t>(node.num_outputs);
+  if (op.num_subgraphs != 0) return invalid_argument(op.name, " has subgraphs");
+  if (inputs.size() < op.min_inputs() || inputs.size() > op.max_inputs() ||
+      outputs < op.min_outputs() || outputs > op.max_outputs()) {
+    return invalid_argument(op.name, " has ", inputs.size(), " inputs and ", outputs, " outputs");
+  }
+  for (size_t i = 0; i < std::min(inputs.size(), op.inputs.size()); ++i) {
+    if (inputs[i].type == nullptr && op.inputs[i].arity == Arity::kRequired) {
+      return invalid_argument(op.name, " lacks its input '", op.inputs[i].name, "'");
+    }
+  }
+  return {};
+}
+
 // Runs the rules of all nodes. `values` holds what is known of the inputs and receives the rest.
 Status infer_nodes(const Body& body, std::vector<Type>& types, std::vector<InferInput>& values,
                    const std::function<Dim(std::string_view)>& make_symbol) {
@@ -24,17 +41,14 @@ Status infer_nodes(const Body& body, std::vector<Type>& types, std::vector<Infer
     for (int index : node.inputs) {
       inputs.push_back(index < 0 ? InferInput{} : values[static_cast<size_t>(index)]);
     }
+    REDLINE_TRY(check_node(node, inputs));
     InferContext context(*node.op, node.attrs, inputs, static_cast<size_t>(node.num_outputs));
     context.make_symbol = make_symbol;
     REDLINE_TRY(node.op->infer(context));
+    // The vector never grows beyond what was reserved, so earlier addresses stay.
     for (const Type& type : context.outputs()) {
       types.push_back(type);
-      values.push_back({});
-    }
-    // The vector never grows beyond what was reserved, so earlier addresses stay.
-    for (size_t i = 0; i < values.size(); ++i) {
-      if (values[i].type == nullptr && i >= static_cast<size_t>(body.num_inputs))
-        values[i].type = &types[i];
+      values.push_back({&types.back(), nullptr, nullptr});
     }
     if (is_constant_node(node)) {
       const Tensor& tensor = node.attrs.as<ConstantAttrs>().value;

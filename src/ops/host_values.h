@@ -84,7 +84,8 @@ inline Result<Tensor> concat_tensors(const std::vector<Tensor>& parts, int axis)
 // Joins tensors of equal sizes along a new axis.
 inline Result<Tensor> stack_tensors(std::vector<Tensor> parts, int axis) {
   for (Tensor& part : parts) {
-    if (part.rank() >= kMaxRank || axis > part.rank()) {
+    if (!part.defined()) return invalid_argument("cannot stack what is no tensor");
+    if (part.rank() >= kMaxRank || axis < 0 || axis > part.rank()) {
       return invalid_argument("cannot stack ", part.dims().to_string(), " along axis ", axis);
     }
     Dims dims;

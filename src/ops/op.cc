@@ -2,6 +2,7 @@
 #include "ops/op.h"
 
 #include "ops/elements.h"
+#include "ops/told_sizes.h"
 
 namespace redline {
 namespace {
@@ -214,6 +215,21 @@ Type type_of(const HostValue& value) {
   return {};
 }
 
+Status check_told(const OpDef& op, std::span<const InferInput> inputs,
+                  std::span<const Type> outputs) {
+  // What these make, they allocate themselves.
+  if (op.has(kTraitDataDependent) || op.num_subgraphs > 0 || op.name == "fused") return {};
+  for (const InferInput& input : inputs) {
+    if (input.type != nullptr && !input.type->is_tensor()) return {};
+  }
+  for (const Type& output : outputs) {
+    if (!output.is_tensor() || output.shape.as_static()) continue;
+    return invalid_argument(op.name, ": the operands do not tell the sizes of its output, ",
+                            output.to_string());
+  }
+  return {};
+}
+
 namespace {
 
 class HostReferenceContext final : public ReferenceContext {
@@ -285,6 +301,7 @@ Result<std::vector<HostValue>> run_reference(const OpDef& op, const Attrs& attrs
     };
   }
   REDLINE_TRY(op.infer(infer));
+  REDLINE_TRY(check_told(op, infer_inputs, infer.outputs()));
 
   HostReferenceContext context(attrs, inputs, num_outputs, run_subgraph, infer.outputs());
   for (size_t i = 0; i < num_outputs; ++i) {

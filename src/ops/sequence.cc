@@ -287,6 +287,7 @@ Status reference_sequence_map(ReferenceContext& c) {
   for (size_t k = 0; k < count; ++k) {
     std::vector<HostValue> arguments;
     for (size_t i = 0; i < c.num_inputs(); ++i) {
+      if (!c.has_input(i)) return invalid_argument("operand ", i, " is missing");
       const HostValue& value = c.input_value(i);
       if (value.kind != HostValue::Kind::kSequence) {
         arguments.push_back(value);

@@ -6,11 +6,17 @@
 #include <cstring>
 
 #include "ops/elements.h"
+#include "ops/told_sizes.h"
+#include "runtime/check_plan.h"
 
 namespace redline {
 namespace {
 
 constexpr size_t kMaxShapeStates = 16;
+// Of all values at once; sums of this many do not overflow.
+constexpr uint64_t kMaxActivationBytes = uint64_t{1} << 46;
+// Of symbols for what only values tell; a plan's own symbols with that beginning have no value.
+constexpr std::string_view kFreshSymbol = "\1run";
 
 std::shared_ptr<void> allocate(size_t bytes) {
   void* data = std::aligned_alloc(64, (bytes + 127) / 64 * 64);
@@ -104,6 +110,7 @@ Result<std::unique_ptr<Executor>> Executor::create(const Plan& plan, const Tacti
 }
 
 Status Executor::initialize() {
+  REDLINE_TRY(check_plan(plan_, tactics_));
   // Symbols that an input's size is, by themselves, are known at the start of a run.
   std::vector<std::string>& symbols = symbols_;
   for (const NamedValue& input : plan_.inputs) {
@@ -142,7 +149,9 @@ Status Executor::initialize() {
         !value.type.shape.has_rank() || value.type.shape.rank() > kMaxRank) {
       continue;
     }
-    info.sized = true;
+    // Where a view lies is known when that of what it shows is.
+    info.sized =
+        value.storage != Storage::kAlias || values_[static_cast<size_t>(value.alias_of)].sized;
     for (const Dim& dim : value.type.shape.dims()) {
       for (const std::string& symbol : dim.symbols()) info.sized &= index_of(symbol) >= 0;
       if (dim.is_invalid()) info.sized = false;
@@ -237,6 +246,7 @@ Result<Executor::ShapeState*> Executor::find_shape_state() {
 
 Status Executor::build_shape_state(ShapeState& state) {
   size_t count = plan_.values.size();
+  uint64_t total = 0;
   state.dims.resize(count);
   for (size_t v = 0; v < count; ++v) {
     if (!values_[v].sized) continue;
@@ -250,13 +260,31 @@ Status Executor::build_shape_state(ShapeState& state) {
       }
       state.dims[v].push_back(*size);
     }
-    if (!checked_count({state.dims[v].begin(), state.dims[v].size()})) {
-      return invalid_argument("value '", plan_.values[v].name, "' would have the size ",
+    const PlanValue& value = plan_.values[v];
+    std::optional<int64_t> elems = checked_count({state.dims[v].begin(), state.dims[v].size()});
+    uint64_t bytes = 0;
+    if (!elems || __builtin_mul_overflow(*elems, dtype_bytes(value.type.dtype), &bytes) ||
+        bytes > kMaxActivationBytes) {
+      return invalid_argument("value '", value.name, "' would have the size ",
+                              state.dims[v].to_string());
+    }
+    if (value.storage == Storage::kArena) total += bytes;
+    if (total > kMaxActivationBytes) {
+      return out_of_memory("no memory for activations of ", total, " bytes and more");
+    }
+    if (value.storage == Storage::kAlias &&
+        *elems != state.dims[static_cast<size_t>(value.alias_of)].count()) {
+      return invalid_argument("value '", value.name, "' cannot show ",
+                              state.dims[static_cast<size_t>(value.alias_of)].to_string(), " as ",
                               state.dims[v].to_string());
     }
   }
 
-  for (const PlanStep& step : plan_.steps) REDLINE_TRY(check_step_sizes(state, step));
+  state.steps.resize(plan_.steps.size());
+  for (size_t s = 0; s < plan_.steps.size(); ++s) {
+    REDLINE_ASSIGN(bool told, check_step_sizes(state, plan_.steps[s]));
+    state.steps[s].dynamic = !told;
+  }
 
   // Lifetimes of the arena's values; a view keeps alive what it shows.
   std::vector<int> root(count);
@@ -268,11 +296,10 @@ Status Executor::build_shape_state(ShapeState& state) {
       root[v] = root[static_cast<size_t>(plan_.values[v].alias_of)];
     }
   }
-  state.steps.resize(plan_.steps.size());
   for (size_t s = 0; s < plan_.steps.size(); ++s) {
     const PlanStep& step = plan_.steps[s];
     ShapeState::Step& ready = state.steps[s];
-    ready.dynamic = !step.subplans.empty();
+    ready.dynamic |= !step.subplans.empty();
     auto touch = [&](int value) {
       if (value < 0) return;
       if (!values_[static_cast<size_t>(value)].sized) ready.dynamic = true;
@@ -317,15 +344,16 @@ Status Executor::build_shape_state(ShapeState& state) {
 }
 
 // The sizes that symbols gave must be what the op's own rule says of the actual sizes: the symbolic
-// rules take operands to agree where they cannot know.
-Status Executor::check_step_sizes(const ShapeState& state, const PlanStep& step) const {
-  if (!step.subplans.empty()) return {};
+// rules take operands to agree where they cannot know. False when the rule must be asked again
+// during the run, since only values tell the sizes.
+Result<bool> Executor::check_step_sizes(const ShapeState& state, const PlanStep& step) const {
+  if (!step.subplans.empty()) return false;
   std::vector<Type> types(step.inputs.size());
   std::vector<InferInput> inputs(step.inputs.size());
   for (size_t i = 0; i < step.inputs.size(); ++i) {
     if (step.inputs[i] < 0) continue;
     auto v = static_cast<size_t>(step.inputs[i]);
-    if (!values_[v].sized) return {};
+    if (!values_[v].sized) return false;
     types[i] = Type::tensor(plan_.values[v].type.dtype, Shape::of(state.dims[v]));
     inputs[i].type = &types[i];
     const PlanValue& value = plan_.values[v];
@@ -336,20 +364,18 @@ Status Executor::check_step_sizes(const ShapeState& state, const PlanStep& step)
   }
   InferContext infer(*step.op, step.attrs, inputs, step.outputs.size());
   int fresh = 0;
-  infer.make_symbol = [&](std::string_view) {
-    return Dim::symbol("run" + std::to_string(fresh++));
-  };
+  infer.make_symbol = [&](std::string_view) { return Dim::symbol(str_cat(kFreshSymbol, fresh++)); };
   Status status = step.op->infer(infer);
   if (!status.ok()) return status.with_context(str_cat("step '", step.name, "'"));
+  bool told = true;
   for (size_t i = 0; i < step.outputs.size(); ++i) {
     auto v = static_cast<size_t>(step.outputs[i]);
-    std::optional<Dims> dims = infer.outputs()[i].shape.as_static();
-    if (!values_[v].sized || !dims || *dims == state.dims[v]) continue;
-    return invalid_argument("step '", step.name, "': output '", plan_.values[v].name,
-                            "' comes out as ", dims->to_string(), ", the model declares ",
-                            plan_.values[v].type.to_string(), ", here ", state.dims[v].to_string());
+    const Dims* dims = values_[v].sized ? &state.dims[v] : nullptr;
+    Type type = in_numbers(std::move(infer.outputs()[i]));
+    REDLINE_TRY(check_result(step, plan_.values[v], type, dims));
+    told &= type.is_tensor() && type.shape.as_static().has_value();
   }
-  return {};
+  return told;
 }
 
 // Gives each sized value its address and each step its views, and prepares the kernels that are not
@@ -456,6 +482,9 @@ Result<std::unique_ptr<Kernel>> Executor::prepare(const PlanStep& step,
     operand.dims = output.dims;
     problem.outputs.push_back(operand);
   }
+  // Whoever built the engine asked; whoever wrote the file may not have.
+  Status supported = tactic->supports(problem);
+  if (!supported.ok()) return supported.with_context(str_cat("step '", step.name, "'"));
   Result<std::unique_ptr<Kernel>> kernel = tactic->prepare(problem, step.config, {&pool_});
   if (!kernel.ok()) return kernel.status().with_context(str_cat("step '", step.name, "'"));
   return kernel;
@@ -561,10 +590,7 @@ class Executor::StepContext final : public ReferenceContext {
     return output_views_[i];
   }
 
-  Type output_type(size_t i) const override {
-    const PlanStep& step = executor_.plan_.steps[index_];
-    return executor_.plan_.values[static_cast<size_t>(step.outputs[i])].type;
-  }
+  Type output_type(size_t i) const override { return declared(i).type; }
 
   Status set_output_value(size_t i, HostValue value) override {
     if (i >= num_outputs_) return {};
@@ -572,6 +598,7 @@ class Executor::StepContext final : public ReferenceContext {
       slot(i) = std::move(value);
       return {};
     }
+    REDLINE_TRY(check_made(declared(i), value));
     REDLINE_ASSIGN(TensorView to, allocate_output(i, value.tensor.dtype(), value.tensor.dims()));
     if (to.bytes() > 0) std::memcpy(to.data, value.tensor.raw(), to.bytes());
     return {};
@@ -583,6 +610,10 @@ class Executor::StepContext final : public ReferenceContext {
   }
 
  private:
+  const PlanValue& declared(size_t i) const {
+    const PlanStep& step = executor_.plan_.steps[index_];
+    return executor_.plan_.values[static_cast<size_t>(step.outputs[i])];
+  }
   HostValue& slot(size_t i) {
     return executor_.slots_[static_cast<size_t>(executor_.plan_.steps[index_].outputs[i])];
   }
@@ -592,7 +623,14 @@ class Executor::StepContext final : public ReferenceContext {
 
 Status Executor::run_reference_step(size_t index, std::span<const TensorView> outputs) {
   StepContext context(*this, index, outputs);
-  return plan_.steps[index].op->reference(context);
+  const PlanStep& step = plan_.steps[index];
+  REDLINE_TRY(step.op->reference(context));
+  for (size_t i = 0; i < step.outputs.size(); ++i) {
+    if (i < outputs.size() && outputs[i].data != nullptr) continue;
+    auto v = static_cast<size_t>(step.outputs[i]);
+    REDLINE_TRY(check_made(plan_.values[v], slots_[v]));
+  }
+  return {};
 }
 
 Result<std::vector<HostValue>> Executor::run_subplan(size_t step, size_t index,
@@ -630,10 +668,10 @@ void Executor::note_sizes(size_t index) {
   }
 }
 
-std::optional<Dims> Executor::known_dims(const Shape& shape) const {
-  if (std::optional<Dims> dims = shape.as_static()) return dims;
-  if (!shape.has_rank() || shape.rank() > kMaxRank) return std::nullopt;
+Type Executor::in_numbers(Type type) const {
+  if (!type.is_tensor() || !type.shape.has_rank() || type.shape.as_static()) return type;
   auto size_of = [this](std::string_view symbol) -> std::optional<int64_t> {
+    if (symbol.starts_with(kFreshSymbol)) return std::nullopt;
     auto found = found_sizes_.find(symbol);
     if (found != found_sizes_.end()) return found->second;
     auto it = std::find(symbols_.begin(), symbols_.end(), symbol);
@@ -641,13 +679,12 @@ std::optional<Dims> Executor::known_dims(const Shape& shape) const {
     int64_t value = symbol_values_[static_cast<size_t>(it - symbols_.begin())];
     return value < 0 ? std::nullopt : std::optional(value);
   };
-  Dims dims;
-  for (const Dim& dim : shape.dims()) {
+  SymDims dims = type.shape.dims();
+  for (Dim& dim : dims) {
     Result<int64_t> size = dim.evaluate(size_of);
-    if (!size.ok() || *size < 0) return std::nullopt;
-    dims.push_back(*size);
+    if (size.ok() && *size >= 0) dim = Dim(*size);
   }
-  return dims;
+  return Type::tensor(type.dtype, std::move(dims));
 }
 
 // Sizes were not known beforehand: runs the shape rule on what the inputs turned out to be,
@@ -676,17 +713,21 @@ Status Executor::run_dynamic_step(ShapeState& state, size_t index) {
     InferContext infer(*step.op, step.attrs, infer_inputs, step.outputs.size());
     int fresh = 0;
     infer.make_symbol = [&](std::string_view) {
-      return Dim::symbol("run" + std::to_string(fresh++));
+      return Dim::symbol(str_cat(kFreshSymbol, fresh++));
     };
     REDLINE_TRY(step.op->infer(infer));
+    for (Type& type : infer.outputs()) type = in_numbers(std::move(type));
+    REDLINE_TRY(check_told(*step.op, infer_inputs, infer.outputs()));
     for (size_t i = 0; i < step.outputs.size(); ++i) {
       auto v = static_cast<size_t>(step.outputs[i]);
       const Type& type = infer.outputs()[i];
-      std::optional<Dims> dims = type.is_tensor() ? known_dims(type.shape) : std::nullopt;
+      const Dims* declared = values_[v].sized ? &state.dims[v] : nullptr;
+      REDLINE_TRY(check_result(step, plan_.values[v], type, declared));
+      std::optional<Dims> dims = type.is_tensor() ? type.shape.as_static() : std::nullopt;
       if (!dims) continue;
       if (step.tactic == "view") {
         const HostValue& base = slots_[static_cast<size_t>(step.inputs[0])];
-        if (dims->count() != base.tensor.count()) {
+        if (checked_count({dims->begin(), dims->size()}) != base.tensor.count()) {
           return invalid_argument("cannot give ", base.tensor.dims().to_string(), " the sizes ",
                                   dims->to_string());
         }

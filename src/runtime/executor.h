@@ -61,14 +61,14 @@ class Executor {
   Status bind_inputs(std::span<const HostValue> inputs);
   Result<ShapeState*> find_shape_state();
   Status build_shape_state(ShapeState& state);
-  Status check_step_sizes(const ShapeState& state, const PlanStep& step) const;
+  Result<bool> check_step_sizes(const ShapeState& state, const PlanStep& step) const;
   Status place_values(ShapeState& state);
   Status run_step(ShapeState& state, size_t index);
   Status run_dynamic_step(ShapeState& state, size_t index);
   // The sizes that a dynamic step's outputs came out with, under the symbols of their types.
   void note_sizes(size_t index);
-  // A shape in numbers, as far as this run tells them by now.
-  std::optional<Dims> known_dims(const Shape& shape) const;
+  // A tensor's sizes in numbers, as far as this run tells them by now.
+  Type in_numbers(Type type) const;
   Status run_reference_step(size_t index, std::span<const TensorView> outputs);
   Result<std::vector<HostValue>> run_subplan(size_t step, size_t index,
                                              std::span<const HostValue> inputs);

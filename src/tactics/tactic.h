@@ -89,7 +89,7 @@ struct Tactic {
   std::string device;            // "cpu"
   std::vector<std::string> ops;  // the ops it may take
   // OK, or the reason why not, in words. Asked with kDynamicDim where sizes vary: a yes must hold
-  // for every size.
+  // for every size. Asked again before prepare(), with packed operands in place of constant ones.
   Status (*supports)(const Problem& problem) = nullptr;
   // The ways worth trying for the problem (concrete sizes), best guess first; null: one, empty.
   std::vector<Config> (*configs)(const Problem& problem) = nullptr;

@@ -70,6 +70,28 @@ TEST_F(ExecutorTest, ViewsShareTheElements) {
   EXPECT_EQ(executor->output(1).tensor.data<float>()[5], 12);
 }
 
+// The view's sizes are known before the run, where it lies is not.
+TEST_F(ExecutorTest, ViewsOfWhatOnlyTheRunPlaces) {
+  Graph graph(*ops_);
+  Value* x = graph.add_input(Type::tensor(DType::kFloat32, SymDims{Dim::symbol("n")}), "x");
+  Value* found = graph.add_node("nonzero", {x}).value()->output();
+  Value* shape = graph.add_constant(Tensor::from_int64(std::vector<int64_t>{2, 1}));
+  Value* y = graph.add_node("reshape", {found, shape}).value()->output();
+  graph.add_output(graph.add_node("neg", {y}).value()->output(), "y");
+  Plan plan = build(graph);
+  auto executor = Executor::create(plan, *tactics_, *pool_).value();
+  for (size_t zero_at : {0, 1, 2}) {
+    std::vector<float> values = {5, 5, 5};
+    values[zero_at] = 0;
+    Tensor input = Tensor::from<float>(DType::kFloat32, {3}, values);
+    ASSERT_TRUE(run(*executor, {HostValue::of(input)}).ok());
+    const Tensor& out = executor->output(0).tensor;
+    ASSERT_EQ(out.dims(), (Dims{2, 1}));
+    EXPECT_EQ(out.data<int64_t>()[0], zero_at == 0 ? -1 : 0);
+    EXPECT_EQ(out.data<int64_t>()[1], zero_at == 2 ? -1 : -2);
+  }
+}
+
 TEST_F(ExecutorTest, RefusesInputsThatDoNotFit) {
   Graph graph(*ops_);
   Dim n = Dim::symbol("n");

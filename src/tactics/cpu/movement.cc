@@ -132,6 +132,9 @@ Status add_expand(const Problem& problem, size_t bytes, std::vector<Piece>& piec
   for (int i = 0; i < out.rank(); ++i) {
     int from = i - (out.rank() - in.rank());
     bool moves = from >= 0 && in[static_cast<size_t>(from)] != 1;
+    if (moves && in[static_cast<size_t>(from)] != out[static_cast<size_t>(i)]) {
+      return invalid_argument("cannot expand ", in.to_string(), " to ", out.to_string());
+    }
     repeated.push_back(moves ? strides[static_cast<size_t>(from)] : 0);
   }
   REDLINE_ASSIGN(Piece piece, make_piece(out, repeated, out.strides(), bytes));
@@ -147,6 +150,9 @@ Status add_tile(const Problem& problem, size_t bytes, std::vector<Piece>& pieces
   Dims dims;
   Dims repeated;
   for (size_t i = 0; i < in.size(); ++i) {
+    if (in.rank() != out.rank() || in[i] == 0 || out[i] % in[i] != 0) {
+      return invalid_argument("cannot tile ", in.to_string(), " to ", out.to_string());
+    }
     for (int64_t size : {out[i] / in[i], in[i]}) dims.push_back(size);
     for (int64_t stride : {int64_t{0}, strides[i]}) repeated.push_back(stride);
   }

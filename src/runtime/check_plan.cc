@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "runtime/check_plan.h"
+
+#include <algorithm>
+
+namespace redline {
+namespace {
+
+Status refuse(const PlanStep& step, std::string_view what) {
+  return invalid_argument("engine is damaged: step '", step.name, "' ", what, "; build it again");
+}
+
+const PlanConstant* constant_of(const Plan& plan, int value) {
+  if (value < 0) return nullptr;
+  const PlanValue& v = plan.values[static_cast<size_t>(value)];
+  if (v.storage != Storage::kConstant || v.constant < 0) return nullptr;
+  return plan.constants[static_cast<size_t>(v.constant)].get();
+}
+
+bool is_packed(const Plan& plan, int value) {
+  const PlanConstant* constant = constant_of(plan, value);
+  return constant != nullptr && !constant->recipe.empty();
+}
+
+// Only a tactic that packs constants can tell whether the bytes are as many as it reads.
+Status check_operands(const Plan& plan, const PlanStep& step, const Tactic* tactic) {
+  bool packs = tactic != nullptr && tactic->pack != nullptr;
+  for (int input : step.inputs) {
+    if (is_packed(plan, input) && !packs) return refuse(step, "reads weights packed for another");
+  }
+  for (const std::vector<int>& captures : step.captures) {
+    for (int value : captures) {
+      if (is_packed(plan, value)) return refuse(step, "hands packed weights to a subgraph");
+    }
+  }
+  return {};
+}
+
+Status check_values(const Plan& plan) {
+  for (const PlanValue& value : plan.values) {
+    if (value.storage != Storage::kConstant) continue;
+    if (value.constant < 0) {
+      return invalid_argument("engine is damaged: constant '", value.name,
+                              "' is missing; build it again");
+    }
+    const PlanConstant& constant = *plan.constants[static_cast<size_t>(value.constant)];
+    std::optional<Dims> dims = value.type.is_tensor() ? value.type.shape.as_static() : std::nullopt;
+    bool same =
+        dims && dims == constant.type.shape.as_static() && value.type.dtype == constant.type.dtype;
+    if (same) continue;
+    return invalid_argument("engine is damaged: constant '", value.name, "' is ",
+                            constant.type.to_string(), ", not ", value.type.to_string(),
+                            "; build it again");
+  }
+  return {};
+}
+
+}  // namespace
+
+Status check_plan(const Plan& plan, const TacticRegistry& tactics) {
+  REDLINE_TRY(check_values(plan));
+  for (const PlanStep& step : plan.steps) {
+    bool view = step.tactic == "view";
+    if (view && !step.op->has(kTraitView)) return refuse(step, "is no view");
+    const Tactic* tactic = nullptr;
+    if (!step.tactic.empty() && !view) {
+      tactic = tactics.find(step.tactic);
+      if (tactic == nullptr) {
+        return incompatible("step '", step.name, "' was built with tactic '", step.tactic,
+                            "', which this build of Redline lacks; build the engine again");
+      }
+      const std::vector<std::string>& ops = tactic->ops;
+      if (std::find(ops.begin(), ops.end(), step.op->name) == ops.end()) {
+        return refuse(step,
+                      str_cat("has tactic ", step.tactic, ", which does not take ", step.op->name));
+      }
+    }
+    REDLINE_TRY(check_operands(plan, step, tactic));
+  }
+  for (const NamedValue& output : plan.outputs) {
+    if (!is_packed(plan, output.value)) continue;
+    return invalid_argument("engine is damaged: output '", output.name,
+                            "' is packed weights; build it again");
+  }
+  return {};
+}
+
+Status check_result(const PlanStep& step, const PlanValue& declared, const Type& inferred,
+                    const Dims* dims) {
+  // What an optional holds may stand for it.
+  if (declared.type.kind == Type::Kind::kOptional) return {};
+  bool same = declared.type.kind == inferred.kind;
+  if (same && inferred.is_tensor()) same = declared.type.dtype == inferred.dtype;
+  if (same && inferred.is_tensor() && inferred.shape.has_rank() && dims != nullptr) {
+    same = inferred.shape.rank() == dims->rank();
+    for (int i = 0; same && i < dims->rank(); ++i) {
+      std::optional<int64_t> size = inferred.shape[i].as_const();
+      same = !size || *size == (*dims)[static_cast<size_t>(i)];
+    }
+  }
+  if (same) return {};
+  return invalid_argument("step '", step.name, "': output '", declared.name, "' comes out as ",
+                          inferred.to_string(), ", the model declares ", declared.type.to_string(),
+                          dims != nullptr ? str_cat(", here ", dims->to_string()) : "");
+}
+
+Status check_made(const PlanValue& declared, const HostValue& value) {
+  if (declared.type.kind == Type::Kind::kOptional) return {};
+  bool same = declared.type.is_tensor()
+                  ? value.kind == HostValue::Kind::kTensor && value.tensor.defined() &&
+                        value.tensor.dtype() == declared.type.dtype
+                  : value.kind == HostValue::Kind::kSequence;
+  if (same) return {};
+  return invalid_argument("output '", declared.name, "' did not come out as ",
+                          declared.type.to_string());
+}
+
+}  // namespace redline
