@@ -2,6 +2,7 @@
 #include "onnx/importer.h"
 
 #include <algorithm>
+#include <array>
 #include <map>
 #include <optional>
 #include <queue>
@@ -21,6 +22,17 @@ namespace {
 // know).
 constexpr int kOldestOpset = 1;
 constexpr int kMaxFunctionDepth = 64;
+// Subgraphs in subgraphs, those that functions bring along included.
+constexpr int kMaxGraphDepth = 32;
+// Attributes are looked up one by one.
+constexpr size_t kMaxAttributes = 1024;
+// Functions that call functions can make any number of nodes out of a few.
+constexpr size_t kMaxNodesPerStored = 32;
+constexpr size_t kMaxNodesBeside = 20000;
+constexpr size_t kMaxNearest = 200;
+// A sparse tensor tells its dense size in a few bytes.
+constexpr size_t kDenseBytesPerStored = 4;
+constexpr size_t kDenseBytesBeside = size_t{64} << 20;
 
 std::string qualified(std::string_view domain, std::string_view op_type) {
   return domain.empty() ? std::string(op_type) : str_cat(domain, ".", op_type);
@@ -52,6 +64,7 @@ struct Scope {
   const std::map<std::string_view, const AttributeProto*>* bindings = nullptr;
   const std::map<std::string_view, int64_t>* opsets = nullptr;
   int function_depth = 0;
+  int graph_depth = 0;
 
   Value* find(std::string_view name) const {
     for (const Scope* scope = this; scope != nullptr; scope = scope->parent) {
@@ -74,11 +87,30 @@ struct Scope {
   }
 };
 
+size_t count_nodes(std::span<const NodeProto> nodes) {
+  size_t count = nodes.size();
+  for (const NodeProto& node : nodes) {
+    for (const AttributeProto& a : node.attribute) {
+      if (a.g) count += count_nodes(a.g->node);
+      for (const GraphProto& g : a.graphs) count += count_nodes(g.node);
+    }
+  }
+  return count;
+}
+
 class Importer {
  public:
   Importer(const ModelBytes& source, const ModelProto& model, const ImportRegistry& rules,
            OnnxExternalData& external, ImportReport& report)
-      : source_(source), model_(model), rules_(rules), external_(external), report_(report) {}
+      : source_(source), rules_(rules), external_(external), report_(report) {
+    size_t stored = count_nodes(model.graph->node);
+    for (const FunctionProto& function : model.functions) {
+      functions_[{function.domain == "ai.onnx" ? "" : function.domain, function.name,
+                  function.overload}] = &function;
+      stored += count_nodes(function.node);
+    }
+    max_nodes_ = stored * kMaxNodesPerStored + kMaxNodesBeside;
+  }
 
   Status import_graph(const GraphProto& proto, Scope& scope, std::span<const Type> input_types);
   Status import_nodes(std::span<const NodeProto> nodes, Scope& scope);
@@ -87,7 +119,8 @@ class Importer {
     return read_onnx_tensor(proto, source_.owner, external_);
   }
   Result<Tensor> sparse_tensor(const SparseTensorProto& proto) {
-    return read_onnx_sparse_tensor(proto, source_.owner, external_);
+    return read_onnx_sparse_tensor(proto, source_.owner, external_,
+                                   source_.bytes.size() * kDenseBytesPerStored + kDenseBytesBeside);
   }
   Result<Type> type(const TypeProto& proto, Graph& graph, std::string_view name);
   const AttributeProto* attribute(const NodeProto& node, const Scope& scope, std::string_view name);
@@ -99,13 +132,17 @@ class Importer {
                                                const Scope& scope);
   Status import_function(const FunctionProto& function, const NodeProto& node, Scope& scope);
   Status run_rule(const ImportRule& rule, const NodeProto& node, Scope& scope, int opset);
+  ImportReport::OpCount& count_op(const std::string& op);
 
   const ModelBytes& source_;
-  const ModelProto& model_;
   const ImportRegistry& rules_;
   OnnxExternalData& external_;
   ImportReport& report_;
+  // By domain, name and overload.
+  std::map<std::array<std::string_view, 3>, const FunctionProto*> functions_;
+  std::unordered_map<std::string, size_t> op_index_;  // into report_.ops
   size_t num_nodes_ = 0;
+  size_t max_nodes_ = 0;
 };
 
 // The view of one node that its rule works with.
@@ -228,9 +265,13 @@ class NodeImport final : public ImportContext {
     const AttributeProto* a = typed(name, kAttributeProto_AttributeType_GRAPH);
     if (a == nullptr || a->g == nullptr)
       return invalid_argument("attribute '", name, "' is missing");
+    if (scope_.graph_depth >= kMaxGraphDepth) {
+      return invalid_argument("subgraphs nest deeper than ", kMaxGraphDepth);
+    }
     Scope inner;
     inner.graph = into;
     inner.parent = &scope_;
+    inner.graph_depth = scope_.graph_depth + 1;
     inner.bindings = scope_.bindings;
     inner.opsets = scope_.opsets;
     inner.function_depth = scope_.function_depth;
@@ -506,18 +547,17 @@ Status Importer::import_nodes(std::span<const NodeProto> nodes, Scope& scope) {
   return {};
 }
 
+ImportReport::OpCount& Importer::count_op(const std::string& op) {
+  auto [found, inserted] = op_index_.emplace(op, report_.ops.size());
+  if (inserted) report_.ops.push_back({op, 0, 0});
+  return report_.ops[found->second];
+}
+
 void Importer::import_node(const NodeProto& node, Scope& scope) {
-  ++num_nodes_;
   std::string_view domain = normal_domain(node.domain);
-  std::string op = qualified(domain, node.op_type);
-  auto count = std::find_if(report_.ops.begin(), report_.ops.end(),
-                            [&](const auto& entry) { return entry.op == op; });
-  if (count == report_.ops.end()) {
-    report_.ops.push_back({op, 0, 0});
-    count = report_.ops.end() - 1;
-  }
-  size_t count_index = static_cast<size_t>(count - report_.ops.begin());
-  ++count->nodes;
+  ImportReport::OpCount& count = count_op(qualified(domain, node.op_type));
+  size_t count_index = static_cast<size_t>(&count - report_.ops.data());
+  ++count.nodes;
   int opset = 0;
   auto fail = [&](std::string reason, std::string nearest = "") {
     // The graph names the node too.
@@ -531,19 +571,20 @@ void Importer::import_node(const NodeProto& node, Scope& scope) {
     }
   };
 
-  const FunctionProto* function = nullptr;
-  for (const FunctionProto& candidate : model_.functions) {
-    if (candidate.name == node.op_type && normal_domain(candidate.domain) == domain &&
-        candidate.overload == node.overload) {
-      function = &candidate;
-    }
+  if (++num_nodes_ > max_nodes_) return fail("the functions make too many nodes");
+  if (node.attribute.size() > kMaxAttributes) {
+    return fail(str_cat("has ", node.attribute.size(), " attributes; at most ", kMaxAttributes));
   }
+  auto named = functions_.find({domain, node.op_type, node.overload});
+  const FunctionProto* function = named == functions_.end() ? nullptr : named->second;
   const ImportRule* rule = rules_.find(domain, node.op_type);
   auto version = scope.opsets->find(domain);
   if (version != scope.opsets->end()) opset = static_cast<int>(version->second);
   if (function == nullptr) {
     if (rule == nullptr) {
-      const ImportRule* nearest = rules_.nearest(node.op_type);
+      // Looking is slow; whoever reads so many problems has seen the first ones.
+      bool few = report_.problems.size() < kMaxNearest;
+      const ImportRule* nearest = few ? rules_.nearest(node.op_type) : nullptr;
       fail("no such op is known", nearest ? qualified(nearest->domain, nearest->op_type) : "");
       return;
     }
@@ -613,6 +654,7 @@ Status Importer::import_function(const FunctionProto& function, const NodeProto&
   inner.bindings = &bindings;
   inner.opsets = opsets.empty() ? scope.opsets : &opsets;
   inner.function_depth = scope.function_depth + 1;
+  inner.graph_depth = scope.graph_depth;
   if (node.input.size() > function.input.size()) {
     return invalid_argument("has ", node.input.size(), " inputs, function '", function.name,
                             "' takes ", function.input.size());
