@@ -5,10 +5,12 @@
 #include <cstdint>
 #include <string_view>
 
+#include "allocation_bound.h"
 #include "ir/text.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t bytes) {
   static const auto ops = redline::make_op_registry();
+  const redline::AllocationBound bound(bytes);
   std::string_view text(reinterpret_cast<const char*>(data), bytes);
   auto graph = redline::parse_graph(*ops, text);
   if (!graph.ok()) {

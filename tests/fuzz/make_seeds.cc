@@ -13,6 +13,7 @@
 #include "ir/text.h"
 #include "onnx/importer.h"
 #include "plan/engine_file.h"
+#include "plan/engine_format.h"
 
 namespace redline {
 namespace {
@@ -29,14 +30,19 @@ struct Seeds {
     REDLINE_ASSIGN(ImportedModel imported, import_onnx(model, *ops, *rules));
     std::string text = print_graph(*imported.graph);
     REDLINE_TRY(write_file(folder / "ir" / name, std::as_bytes(std::span(text))));
+    REDLINE_TRY(write_plan(name, *imported.graph, 0));
+    return write_plan(name + "-built", *imported.graph, 1);
+  }
+
+  Status write_plan(const std::string& name, Graph& graph, int opt_level) {
     BuildOptions options;
-    options.opt_level = 0;
-    REDLINE_ASSIGN(Plan plan, build_plan(*imported.graph, *tactics, *pool, options));
+    options.opt_level = opt_level;
+    REDLINE_ASSIGN(Plan plan, build_plan(graph, *tactics, *pool, options));
     REDLINE_ASSIGN(std::vector<std::byte> engine, serialize_engine({}, plan));
-    uint64_t section[2];
-    std::memcpy(section, engine.data() + 56, sizeof section);
-    return write_file(folder / "engine" / name,
-                      std::span<const std::byte>(engine).subspan(section[0], section[1]));
+    EngineHeader header;
+    std::memcpy(&header, engine.data(), sizeof header);
+    return write_file(folder / "engine" / name, std::span<const std::byte>(engine).subspan(
+                                                    header.plan.offset, header.plan.bytes));
   }
 };
 

@@ -8,11 +8,13 @@
 #include <optional>
 #include <span>
 
+#include "allocation_bound.h"
 #include "core/npy.h"
 #include "core/npz.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t bytes) {
   using namespace redline;
+  const AllocationBound bound(bytes);
   std::optional<DType> expected;
   if (const size_t pick = bytes % (kNumDTypes + 1); pick < kNumDTypes) {
     expected = static_cast<DType>(pick);

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <span>
 
+#include "allocation_bound.h"
 #include "onnx/model_proto.h"
 #include "onnx/tensor_reader.h"
 
@@ -64,6 +65,7 @@ void read_graph(const GraphProto& graph) {
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t bytes) {
+  const AllocationBound bound(bytes);
   const auto model = read_model_proto(std::as_bytes(std::span(data, bytes)));
   check(model);
   if (!model.ok()) return 0;
