@@ -18,8 +18,14 @@ from onnx import TensorProto, helper, numpy_helper
 PROGRAM = pathlib.Path(redline.__file__).parents[2] / "bin" / "redline"
 
 
+# Under AddressSanitizer the interpreter's own leaks are not looked for, the program's are.
+ENVIRONMENT = os.environ | {"ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "").replace("detect_leaks=0", "")}
+
+
 def run(*arguments, cwd=None):
-    return subprocess.run([PROGRAM, *map(str, arguments)], cwd=cwd, capture_output=True, text=True, timeout=120)
+    return subprocess.run(
+        [PROGRAM, *map(str, arguments)], cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True, timeout=120
+    )
 
 
 def make_model(nodes, inputs, outputs, initializers=(), opset=21):
