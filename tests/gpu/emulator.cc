@@ -21,6 +21,7 @@ constexpr const char* kShim = R"(
 #include <cstring>
 #include <utility>
 using namespace std;
+#define __align__(n) alignas(n)
 #define __global__ static
 #define __device__
 #define __launch_bounds__(...)

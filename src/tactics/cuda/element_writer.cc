@@ -143,6 +143,7 @@ void ElementWriter::function(std::string_view text) {
 }
 
 Result<std::string> ElementWriter::load(int input, const ElementIndex& at) {
+  if (lane_ >= 0) return lanes_of_input_.at(input)[static_cast<size_t>(lane_)];
   const ElementOperand& operand = values_[static_cast<size_t>(input)];
   bool whole = at == output_index_ && operand.dims == output_dims_;
   std::string offset = whole ? "linear" : operand.offset(at);
@@ -245,13 +246,117 @@ Result<ElementKernel> ElementWriter::kernel(size_t output) {
   REDLINE_ASSIGN(std::string result, element(value, output_index_));
   line(str_cat("narrow(&out[linear], ", result, ");"));
   std::string name = element_entry(problem_, output);
+  return ElementKernel{name, source_text(signature(name))};
+}
+
+std::string ElementWriter::source_text(const std::string& signature) const {
   std::string text;
   for (const char* file : {"types.cuh", "math.cuh", "index.cuh"}) {
     text += kernels::cuda::source(file);
   }
   for (const std::string& f : functions_) text += f + "\n";
-  text += signature(name) + " {\n" + body_text_ + "}\n";
-  return ElementKernel{name, std::move(text)};
+  return text + signature + " {\n" + body_text_ + "}\n";
+}
+
+// Names the lanes of an input at the first lane's index: one wide load, or one element for all.
+void ElementWriter::load_lanes(int input, const ElementIndex& at, int lanes) {
+  const ElementOperand& operand = values_[static_cast<size_t>(input)];
+  std::vector<std::string>& names = lanes_of_input_[input];
+  names.clear();
+  ElementIndex from;
+  for (size_t axis = 0; axis < at.size(); ++axis) {
+    from.push_back(operand.dims[axis] == "1" ? "0" : at[axis]);
+  }
+  std::string name = fresh("q");
+  std::string place = str_cat("in", input, " + ", operand.offset(from));
+  if (operand.dims.back() == "1") {
+    line(str_cat("const ", compute_type(operand.dtype), " ", name, " = widen(*(", place, "));"));
+    names.assign(static_cast<size_t>(lanes), name);
+    return;
+  }
+  line(str_cat("const lanes_of<", storage_type(operand.dtype), ", ", lanes, "> ", name,
+               " = load_lanes<", lanes, ">(", place, ");"));
+  for (int lane = 0; lane < lanes; ++lane) {
+    names.push_back(str_cat("widen(", name, ".element[", lane, "])"));
+  }
+}
+
+Result<ElementKernel> ElementWriter::vector_kernel(const std::string& entry, const Dims& rows,
+                                                   const std::vector<Dims>& inputs, int lanes,
+                                                   int unroll, int threads) {
+  REDLINE_TRY(check());
+  next_name_ = 0;
+  scopes_.assign(1, {});
+  // Between inputs and outputs every value has the output's sizes: broadcasting is the loads'
+  // matter.
+  std::vector<std::string> whole;
+  for (int64_t size : rows) whole.push_back(std::to_string(size));
+  for (size_t v = 0; v < values_.size(); ++v) {
+    values_[v].dims = whole;
+    if (v >= inputs.size()) continue;
+    for (size_t axis = 0; axis < rows.size(); ++axis) {
+      values_[v].dims[axis] = std::to_string(inputs[v][axis]);
+    }
+  }
+  function(std::string(kernels::cuda::source("lanes.cuh")));
+  std::string pointers;
+  for (size_t i = 0; i < problem_.outputs.size(); ++i) {
+    std::string_view type = storage_type(problem_.outputs[i].dtype);
+    line(str_cat(type, "* out", i, " = (", type, "*)out_raw", i, ";"));
+  }
+  int64_t groups = rows.count() / lanes;
+  line(str_cat("const idx first = (idx)blockIdx.x * ", threads * unroll, " + threadIdx.x;"));
+  for (int u = 0; u < unroll; ++u) {
+    open(str_cat("if (first + ", u * threads, " < ", groups, ")"));
+    std::string linear = fresh("linear");
+    line(str_cat("const idx ", linear, " = (first + ", u * threads, ") * ", lanes, ";"));
+    std::string rest = fresh("rest");
+    line(str_cat("idx ", rest, " = ", linear, ";"));
+    ElementIndex at(rows.size());
+    for (size_t axis = rows.size(); axis-- > 0;) {
+      at[axis] = fresh("x");
+      line(str_cat("const idx ", at[axis], " = ", rest, axis > 0 ? str_cat(" % ", rows[axis]) : "",
+                   ";"));
+      if (axis > 0) line(str_cat(rest, " /= ", rows[axis], ";"));
+    }
+    for (size_t i = 0; i < problem_.inputs.size(); ++i) {
+      if (problem_.inputs[i].present) load_lanes(static_cast<int>(i), at, lanes);
+    }
+    std::vector<std::string> results;
+    for (size_t i = 0; i < problem_.outputs.size(); ++i) {
+      results.push_back(fresh("r"));
+      line(str_cat("lanes_of<", storage_type(problem_.outputs[i].dtype), ", ", lanes, "> ",
+                   results.back(), ";"));
+    }
+    for (lane_ = 0; lane_ < lanes; ++lane_) {
+      open("");
+      for (size_t i = 0; i < problem_.outputs.size(); ++i) {
+        Result<std::string> value = element(body_.outputs[i], at);
+        if (!value.ok()) {
+          lane_ = -1;
+          return value.status();
+        }
+        line(str_cat("narrow(&", results[i], ".element[", lane_, "], ", *value, ");"));
+      }
+      close();
+    }
+    lane_ = -1;
+    for (size_t i = 0; i < problem_.outputs.size(); ++i) {
+      line(str_cat("store_lanes(out", i, " + ", linear, ", ", results[i], ");"));
+    }
+    close();
+  }
+  std::string head;
+  for (size_t i = 0; i < problem_.inputs.size(); ++i) {
+    const OperandDesc& input = problem_.inputs[i];
+    head += str_cat("const ", input.present ? storage_type(input.dtype) : "void",
+                    "* __restrict__ in", i, ", ");
+  }
+  for (size_t i = 0; i < problem_.outputs.size(); ++i) {
+    head += str_cat(i ? ", " : "", "void* __restrict__ out_raw", i);
+  }
+  return ElementKernel{entry, source_text(str_cat("extern \"C\" __global__ void __launch_bounds__(",
+                                                  threads, ") ", entry, "(", head, ")"))};
 }
 
 }  // namespace redline

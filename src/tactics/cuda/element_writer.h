@@ -18,6 +18,13 @@ class ElementWriter {
   // Whether all ops have rules that take them.
   Status check() const;
   Result<ElementKernel> kernel(size_t output);
+  // All outputs in one kernel that reads and writes `lanes` neighbours at once, for a problem of
+  // pointwise ops only whose sizes are known. `rows` are its axes after those that every operand
+  // shares were joined, `inputs` the inputs' sizes along them (each that of the output or 1); the
+  // last is a multiple of `lanes`. Each thread makes `unroll` groups of lanes.
+  Result<ElementKernel> vector_kernel(const std::string& entry, const Dims& rows,
+                                      const std::vector<Dims>& inputs, int lanes, int unroll,
+                                      int threads);
 
   // For ElementContext.
   Result<std::string> element(int value, const ElementIndex& at);
@@ -33,6 +40,8 @@ class ElementWriter {
     size_t output = 0;
   };
   Result<std::string> load(int input, const ElementIndex& at);
+  void load_lanes(int input, const ElementIndex& at, int lanes);
+  std::string source_text(const std::string& signature) const;
   ElementContext context_of(const BodyNode& node, size_t output);
   std::string signature(const std::string& name) const;
   Status describe_values();
@@ -51,6 +60,9 @@ class ElementWriter {
   ElementIndex output_index_;
   std::vector<std::string> output_dims_;
   int next_name_ = 0;
+  // Of a vector kernel: the lane being written, and the names of what its inputs' lanes are.
+  int lane_ = -1;
+  std::map<int, std::vector<std::string>> lanes_of_input_;
 };
 
 }  // namespace redline
