@@ -110,6 +110,13 @@ def angles(positions, half):
     return np.cos(angle).astype(np.float32), np.sin(angle).astype(np.float32)
 
 
+def filled(cache, *lengths):
+    """A cache of keys or values with nothing beyond each sample's length."""
+    for sample, length in zip(cache, lengths, strict=True):
+        sample[:, length:] = 0
+    return cache
+
+
 def packed_int4(outputs, depth, block):
     """Weight of MatMulNBits: two values a byte, blocks along the depth, a scale for each block."""
     blocks = depth // block
@@ -117,6 +124,7 @@ def packed_int4(outputs, depth, block):
 
 
 COS, SIN = angles(16, 4)
+WIDE_COS, WIDE_SIN = angles(16, 8)
 MASK = np.array([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]], np.int32)
 INT4, INT4_SCALES = packed_int4(6, 64, 32)
 U8 = (scale(0.05), zero(120))
@@ -264,6 +272,66 @@ CASES = {
             real(1, 2, 4, 8),
             np.array([6], np.int32),
             np.array(7, np.int32),
+        ),
+        {"num_heads": 4, "kv_num_heads": 2},
+        outputs=(True, True, True),
+    ),
+    # The prompt: nothing is past.
+    "group_query_attention_prompt": ContribCase(
+        "GroupQueryAttention",
+        (
+            real(2, 3, 64),
+            real(2, 3, 32),
+            real(2, 3, 32),
+            None,
+            None,
+            np.array([2, 2], np.int32),
+            np.array(3, np.int32),
+            WIDE_COS,
+            WIDE_SIN,
+        ),
+        {"num_heads": 4, "kv_num_heads": 2, "do_rotary": 1},
+        outputs=(True, True, True),
+    ),
+    # A step: samples of different lengths, packed operands, all that bends the scores.
+    "group_query_attention_step": ContribCase(
+        "GroupQueryAttention",
+        (
+            real(2, 1, 128),
+            None,
+            None,
+            filled(real(2, 2, 6, 16), 6, 3),
+            filled(real(2, 2, 6, 16), 6, 3),
+            np.array([6, 3], np.int32),
+            np.array(7, np.int32),
+            WIDE_COS,
+            WIDE_SIN,
+        ),
+        {
+            "num_heads": 4,
+            "kv_num_heads": 2,
+            "do_rotary": 1,
+            "rotary_interleaved": 1,
+            "local_window_size": 3,
+            "softcap": 2.0,
+            "scale": 0.5,
+        },
+        outputs=(True, True, True),
+    ),
+    "group_query_attention_bias": ContribCase(
+        "GroupQueryAttention",
+        (
+            real(1, 2, 32),
+            real(1, 2, 16),
+            real(1, 2, 16),
+            real(1, 2, 4, 8),
+            real(1, 2, 4, 8),
+            np.array([5], np.int32),
+            np.array(6, np.int32),
+            None,
+            None,
+            None,
+            real(1, 4, 2, 6),
         ),
         {"num_heads": 4, "kv_num_heads": 2},
         outputs=(True, True, True),
