@@ -32,7 +32,10 @@ const std::vector<PipelineGroup>& pipeline() {
        .steps =
            {
                {"recognise_activation", "before a norm or a region takes their parts"},
+               {"recognise_softmax", "before attention looks for it"},
                {"recognise_norm", "while its means and roots stand alone"},
+               {"recognise_group_norm", "after the norm of its reshaped channels is one"},
+               {"recognise_rotary_embedding", "before attention moves the heads it turns"},
                {"recognise_attention", "while its products, masks and transposes stand alone"},
            }},
       {.name = "settle",

@@ -58,26 +58,43 @@ std::vector<Form> make_forms() {
   }
   forms.push_back(std::move(tanh_gelu));
 
-  // x * sigmoid(x)
-  forms.push_back({{mul(x(), made_by("sigmoid", {x()}))}, "swish", Attrs::of(SwishAttrs{1})});
+  // x * sigmoid(x) = x / (1 + exp(-x))
+  Pattern logistic = add(made_by("exp", {made_by("neg", {x()})}), scalar(1));
+  forms.push_back({{mul(x(), made_by("sigmoid", {x()})), div(x(), logistic),
+                    mul(x(), made_by("reciprocal", {logistic}))},
+                   "swish",
+                   Attrs::of(SwishAttrs{1})});
   // x * sigmoid(1.702 x)
   forms.push_back({{mul(x(), made_by("sigmoid", {mul(x(), constant(1.702))}))},
                    "swish",
                    Attrs::of(SwishAttrs{1.702f})});
 
-  // x * clip(x + 3, 0, 6) / 6
-  Pattern clipped = made_by("clip", {add(x(), scalar(3)), scalar(0), scalar(6)});
+  // x * clip(x + 3, 0, 6) / 6, and clip(x/6 + 1/2, 0, 1) for the sixth of it
+  Pattern shifted = add(x(), scalar(3));
+  Pattern bounded = made_by("min", {made_by("relu", {shifted}), scalar(6)});
+  Pattern clipped = made_by("clip", {shifted, scalar(0), scalar(6)});
+  Pattern unit =
+      made_by("clip", {add(mul(x(), constant(1.0 / 6)), scalar(0.5)), scalar(0), scalar(1)});
+  Pattern unit_div = made_by("clip", {add(div(x(), scalar(6)), scalar(0.5)), scalar(0), scalar(1)});
   Pattern sixth = made_by("hard_sigmoid", {x()}).where([](const Node& node) {
     const auto& attrs = node.attrs<HardSigmoidAttrs>();
     return std::abs(attrs.alpha - 1.0f / 6) < 1e-5f && attrs.beta == 0.5f;
   });
-  Form hard_swish{product(x(), clipped, constant(1.0 / 6)), "hard_swish", {}};
-  append(hard_swish.patterns,
-         {div(mul(x(), clipped), scalar(6)), mul(x(), div(clipped, scalar(6))), mul(x(), sixth)});
+  Form hard_swish{{mul(x(), sixth), mul(x(), unit), mul(x(), unit_div)}, "hard_swish", {}};
+  for (const Pattern& six : {clipped, bounded}) {
+    append(hard_swish.patterns, product(x(), six, constant(1.0 / 6)));
+    append(hard_swish.patterns, {div(mul(x(), six), scalar(6)), mul(x(), div(six, scalar(6))),
+                                 mul(six, div(x(), scalar(6)))});
+  }
   forms.push_back(std::move(hard_swish));
 
   // x * tanh(log(1 + exp(x)))
-  forms.push_back({{mul(x(), made_by("tanh", {made_by("softplus", {x()})}))}, "mish", {}});
+  Form mish{{}, "mish", {}};
+  for (const Pattern& soft :
+       {made_by("softplus", {x()}), made_by("log", {add(made_by("exp", {x()}), scalar(1))})}) {
+    mish.patterns.push_back(mul(x(), made_by("tanh", {soft})));
+  }
+  forms.push_back(std::move(mish));
   return forms;
 }
 

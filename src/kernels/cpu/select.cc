@@ -8,6 +8,7 @@
 #include "kernels/cpu/pool/pool.h"
 #include "kernels/cpu/reduce/reduce.h"
 #include "kernels/cpu/resize/resize.h"
+#include "kernels/cpu/rotary/rotary.h"
 
 #define REDLINE_SELECT(Table, function, table)            \
   namespace sse4 {                                        \
@@ -33,6 +34,7 @@ REDLINE_SELECT(NormKernels, norm_kernels, kNorm)
 REDLINE_SELECT(PointwiseKernels, pointwise_kernels, kPointwise)
 REDLINE_SELECT(PoolKernels, pool_kernels, kPool)
 REDLINE_SELECT(ResizeKernels, resize_kernels, kResize)
+REDLINE_SELECT(RotaryKernels, rotary_kernels, kRotary)
 REDLINE_SELECT(ReduceKernels, reduce_kernels, kReduce)
 
 }  // namespace redline::kernels
