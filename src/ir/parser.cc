@@ -226,9 +226,9 @@ class Parser {
                      reader_.read_word_or_quoted(str_cat("subgraph ", i, " of ", op_name)));
       REDLINE_TRY(parse_graph(*graph.add_subgraph(node, std::move(name)), depth + 1));
     }
-    // Where the rule invents a symbol, what the text states stays.
+    // Not the types: from those the graph would learn that two names are one size, and what was
+    // read before would no longer be what the text states.
     for (size_t i = 0; i < definitions.size(); ++i) {
-      if (definitions[i].type) node->output(i)->type = *definitions[i].type;
       node->output(i)->contents = definitions[i].contents;
     }
     Status status = graph.infer(node);

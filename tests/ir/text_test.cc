@@ -128,6 +128,16 @@ TEST_F(TextTest, InventedSymbolsStay) {
   EXPECT_FALSE((*graph)->fresh_symbol("count") == Dim::symbol("count.9"));
 }
 
+TEST_F(TextTest, NamesOfSizesStayAsStated) {
+  expect_identity(R"(graph main(%x: bool[4]) {
+  %n: i64[a] = count_true(%x)
+  %m: i64[b] = relu(%n)
+  %k: i64[a] = relu(%m)
+  return %k
+}
+)");
+}
+
 TEST_F(TextTest, NamesAreMadeUnique) {
   Graph graph(*registry_);
   Value* x = graph.add_input(Type::tensor(DType::kFloat32, SymDims{2}), "x");
