@@ -3,8 +3,12 @@
 
 #include <algorithm>
 
+#include "ops/elements.h"
+
 namespace redline {
 namespace {
+
+constexpr int64_t kMaxShownElements = 16;
 
 std::string operand_to_string(const OperandDesc& operand) {
   if (!operand.present) return "_";
@@ -15,7 +19,17 @@ std::string operand_to_string(const OperandDesc& operand) {
     int64_t dim = operand.dims[static_cast<size_t>(i)];
     text += (i > 0 ? "," : "") + (dim == kDynamicDim ? "?" : std::to_string(dim));
   }
-  return text + "]";
+  text += "]";
+  // The elements of small constants that say what to do: axes, sizes, starts.
+  const Tensor* value = operand.constant;
+  if (value != nullptr && is_int(value->dtype()) && value->count() <= kMaxShownElements) {
+    std::string elements;
+    for (int64_t element : read_ints(value->view())) {
+      elements += (elements.empty() ? "" : ",") + std::to_string(element);
+    }
+    text += str_cat("=[", elements, "]");
+  }
+  return text;
 }
 
 std::string operands_to_string(const std::vector<OperandDesc>& operands) {
@@ -38,6 +52,11 @@ std::string Problem::to_string() const {
   std::string attributes = attrs.to_string();
   if (!attributes.empty()) text += " " + attributes;
   return text + " -> " + operands_to_string(outputs);
+}
+
+std::string Tactic::versioned_name() const {
+  std::string text = str_cat(name, "@", version);
+  return library == nullptr ? text : str_cat(text, " ", library());
 }
 
 void TacticRegistry::add(Tactic tactic) {

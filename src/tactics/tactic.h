@@ -80,6 +80,9 @@ struct PrepareArgs {
   // GPU tactics: where, and what became of the texts of `kernels`, in their order.
   cuda::ContextPtr context;
   std::span<const std::shared_ptr<const cuda::Module>> modules;
+  // For the tuner: a config that does not suit the sizes is refused. Otherwise such a step runs in
+  // the tactic's usual way.
+  bool strict = false;
   int num_threads() const { return pool->num_threads(); }
 };
 
@@ -106,6 +109,12 @@ struct Tactic {
   Result<std::unique_ptr<Kernel>> (*prepare)(const Problem& problem, const Config& config,
                                              const PrepareArgs& args) = nullptr;
   int preference = 0;  // ties and unmeasured choices: higher first
+  int version = 1;     // raised when its results or times change: what was measured before is void
+  // Name and version of the library behind it; null: our own code.
+  std::string (*library)() = nullptr;
+
+  // "cpu.onednn.conv@1 onednn 2.6.3 avx512_core": what measurements are kept under.
+  std::string versioned_name() const;
 };
 
 class TacticRegistry {

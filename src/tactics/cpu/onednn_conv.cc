@@ -153,7 +153,13 @@ struct Created {
   Primitive primitive;
   std::vector<ArgSource> sources;
   MemoryDesc weights;  // as the primitive wants them
+  // Winograd: the images as the step has them, and as the primitive wants them.
+  MemoryDesc src, dst, blocked_src, blocked_dst;
 };
+
+// direct, or Winograd's algorithm: fewer multiplications for a larger rounding error, in a layout
+// of its own.
+enum class Algorithm { kDirect, kWinograd };
 
 const MemoryDesc* weights_of(const std::vector<dnnl::Arg>& args) {
   for (const dnnl::Arg& arg : args) {
@@ -163,7 +169,9 @@ const MemoryDesc* weights_of(const std::vector<dnnl::Arg>& args) {
 }
 
 // The primitive for the problem's sizes, with the layout of weights that suits it.
-Result<Created> create(const Api& api, const Problem& problem, const Region& region, int threads) {
+Result<Created> create(const Api& api, const Problem& problem, const Region& region, int threads,
+                       Algorithm algorithm = Algorithm::kDirect) {
+  bool winograd = algorithm == Algorithm::kWinograd;
   bool last = is_channels_last(region);
   Dims x = image_dims(operand(problem, region, 0).dims, last);
   Dims w = operand(problem, region, 1).dims;
@@ -189,8 +197,15 @@ Result<Created> create(const Api& api, const Problem& problem, const Region& reg
     std::swap(conv.pads_begin[0], conv.pads_begin[1]);
     std::swap(conv.pads_end[0], conv.pads_end[1]);
   }
-  REDLINE_ASSIGN(conv.src, desc(x, format));
-  REDLINE_ASSIGN(conv.dst, desc(out, format));
+  conv.winograd = winograd;
+  REDLINE_ASSIGN(MemoryDesc src, desc(x, format));
+  REDLINE_ASSIGN(MemoryDesc dst, desc(out, format));
+  conv.src = src;
+  conv.dst = dst;
+  if (winograd) {
+    REDLINE_ASSIGN(conv.src, desc(x, dnnl::Format::kBlocked16));
+    REDLINE_ASSIGN(conv.dst, desc(out, dnnl::Format::kBlocked16));
+  }
   Dims rows = {out[1] / conv.groups, x[1] / conv.groups};
   if (conv.groups > 1) rows = {conv.groups, out[1] / conv.groups, x[1] / conv.groups};
   for (int i = 2; i < w.rank(); ++i) rows.push_back(w[static_cast<size_t>(i)]);
@@ -214,6 +229,9 @@ Result<Created> create(const Api& api, const Problem& problem, const Region& reg
       dims = swapped_if(column, dims);
       REDLINE_ASSIGN(operands[i], desc(dims, format));
       allow_reference |= !broadcasts(dims, out);
+      if (winograd && dims.count() != 1 && dims.count() != out[1]) {
+        return unsupported("Winograd with an operand of ", dims.to_string());
+      }
       op.operand = &operands[i];
       sources.push_back({false, input});
     }
@@ -227,18 +245,53 @@ Result<Created> create(const Api& api, const Problem& problem, const Region& reg
   dnnl::Primitive* primitive = nullptr;
   dnnl::Error error;
   dnnl::Code code = api.convolution(conv, options, &primitive, &error);
-  if (code == dnnl::Code::kUnsupported && !allow_reference) {
+  if (code == dnnl::Code::kUnsupported && !allow_reference && !winograd) {
     // An odd case that no generated kernel takes is still right, only slow.
     options.allow_reference = true;
     code = api.convolution(conv, options, &primitive, &error);
   }
   if (code != dnnl::Code::kOk) return dnnl::to_status(code, error);
-  Created created{Primitive(&api, primitive), std::move(sources), {}};
+  Created created{Primitive(&api, primitive), std::move(sources), {}, src, dst, conv.src, conv.dst};
   const std::vector<dnnl::Arg> args = created.primitive.args();
   const MemoryDesc* weights = weights_of(args);
   if (weights == nullptr) return internal_error("a convolution without weights");
   created.weights = *weights;
   return created;
+}
+
+template <class T>
+const T* knob(const Config& config, std::string_view name) {
+  for (const NamedAttr& attr : config) {
+    if (attr.name == name) return std::get_if<T>(&attr.value);
+  }
+  return nullptr;
+}
+
+constexpr std::string_view kAlgorithm = "algorithm";
+constexpr std::string_view kWinograd = "winograd";
+
+bool wants_winograd(const Config& config) {
+  const auto* algorithm = knob<std::string>(config, kAlgorithm);
+  return algorithm != nullptr && *algorithm == kWinograd;
+}
+
+// Winograd where it may pay: 3x3 windows that move by one, in full blocks of channels.
+std::vector<Config> configs(const Problem& problem) {
+  std::vector<Config> ways(1);
+  Result<Region> region = match_conv(problem);
+  if (!region.ok() || is_transposed(*region)) return ways;
+  const auto& attrs = region->own_anchor.attrs.as<ConvAttrs>();
+  auto all_one = [](const std::vector<int64_t>& list) {
+    return std::all_of(list.begin(), list.end(), [](int64_t v) { return v == 1; });
+  };
+  const OperandDesc& w = operand(problem, *region, 1);
+  const Dims& dims = w.dims;
+  constexpr int64_t kBlock = 16;
+  bool fits = w.constant != nullptr && dims.rank() == 4 && dims[2] == 3 && dims[3] == 3 &&
+              attrs.group == 1 && all_one(attrs.strides) && all_one(attrs.dilations) &&
+              dims[0] >= kBlock && dims[1] >= kBlock;
+  if (fits) ways.push_back({{std::string(kAlgorithm), std::string(kWinograd)}});
+  return ways;
 }
 
 // The layout of packed weights is not stored: it is what the library chooses for the sizes and
@@ -251,6 +304,8 @@ std::string desc_name(const Api& api, const MemoryDesc& desc) {
 
 Result<std::vector<PackedOperand>> pack(const Problem& problem, Config& config,
                                         const PrepareArgs& args) {
+  // Winograd's weights are several times as large: they are made from the model's when it loads.
+  if (wants_winograd(config)) return std::vector<PackedOperand>();
   REDLINE_ASSIGN(Region region, match_conv(problem));
   const OperandDesc& w = operand(problem, region, 1);
   const OperandDesc& x = operand(problem, region, 0);
@@ -278,14 +333,6 @@ Result<std::vector<PackedOperand>> pack(const Problem& problem, Config& config,
   packed.push_back(
       {static_cast<size_t>(region.anchor_inputs[1]), std::move(bytes), packing_library()});
   return packed;
-}
-
-template <class T>
-const T* knob(const Config& config, std::string_view name) {
-  for (const NamedAttr& attr : config) {
-    if (attr.name == name) return std::get_if<T>(&attr.value);
-  }
-  return nullptr;
 }
 
 // The problem that the weights were packed for.
@@ -331,6 +378,14 @@ Result<MemoryDesc> packed_desc(const Api& api, const Problem& problem, const Reg
                       api.isa, " does not use; build the engine again");
 }
 
+constexpr size_t kMaxConvArgs = 16;
+
+Status execute(const Primitive& primitive, void* const* pointers, void* scratchpad) {
+  dnnl::Error error;
+  dnnl::Code code = primitive.api().execute(primitive.get(), pointers, scratchpad, &error);
+  return code == dnnl::Code::kOk ? Status() : dnnl::to_status(code, error);
+}
+
 class ConvKernel final : public Kernel {
  public:
   ConvKernel(Created created, Tensor own_weights, std::optional<Primitive> reorder, size_t bytes)
@@ -346,7 +401,7 @@ class ConvKernel final : public Kernel {
   size_t workspace_bytes() const override { return scratchpad_ + (reorder_ ? weights_bytes_ : 0); }
 
   Status run(const KernelArgs& args) const override {
-    void* pointers[kMaxArgs];
+    void* pointers[kMaxConvArgs];
     for (size_t i = 0; i < sources_.size(); ++i) {
       const ArgSource& source = sources_[i];
       pointers[i] =
@@ -365,15 +420,7 @@ class ConvKernel final : public Kernel {
     return execute(primitive_, pointers, scratchpad);
   }
 
-  static constexpr size_t kMaxArgs = 16;
-
  private:
-  static Status execute(const Primitive& primitive, void* const* pointers, void* scratchpad) {
-    dnnl::Error error;
-    dnnl::Code code = primitive.api().execute(primitive.get(), pointers, scratchpad, &error);
-    return code == dnnl::Code::kOk ? Status() : dnnl::to_status(code, error);
-  }
-
   Primitive primitive_;
   std::vector<ArgSource> sources_;
   Tensor own_weights_;                // another layout than the stored one, made once
@@ -382,13 +429,95 @@ class ConvKernel final : public Kernel {
   size_t scratchpad_;
 };
 
+Result<Primitive> make_reorder(const Api& api, const MemoryDesc& from, const MemoryDesc& to,
+                               int threads) {
+  dnnl::Options options;
+  options.threads = threads;
+  options.allow_reference = true;
+  dnnl::Primitive* primitive = nullptr;
+  dnnl::Error error;
+  dnnl::Code code = api.reorder({from, to}, options, &primitive, &error);
+  if (code != dnnl::Code::kOk) return dnnl::to_status(code, error);
+  return Primitive(&api, primitive);
+}
+
+// A convolution between two reorders: the images of the step are not in its layout.
+class WinogradKernel final : public Kernel {
+ public:
+  WinogradKernel(const Api& api, Created created, Tensor weights, Primitive in, Primitive out)
+      : primitive_(std::move(created.primitive)),
+        sources_(std::move(created.sources)),
+        weights_(std::move(weights)),
+        in_(std::move(in)),
+        out_(std::move(out)),
+        src_bytes_(padded(api.desc_bytes(created.blocked_src))),
+        dst_bytes_(padded(api.desc_bytes(created.blocked_dst))),
+        scratchpad_(std::max(
+            {primitive_.scratchpad_bytes(), in_.scratchpad_bytes(), out_.scratchpad_bytes()})) {}
+
+  size_t workspace_bytes() const override { return src_bytes_ + dst_bytes_ + scratchpad_; }
+
+  Status run(const KernelArgs& args) const override {
+    char* src = static_cast<char*>(args.workspace);
+    char* dst = src + src_bytes_;
+    char* scratchpad = dst + dst_bytes_;
+    void* pointers[kMaxConvArgs];
+    void* result = nullptr;
+    for (size_t i = 0; i < sources_.size(); ++i) {
+      const ArgSource& source = sources_[i];
+      if (source.output) result = args.outputs[source.index].data;
+      pointers[i] = source.output ? dst : args.inputs[source.index].data;
+    }
+    if (args.pool) args.pool->use_team(primitive_.api().parallel);
+    void* in[2] = {pointers[0], src};
+    REDLINE_TRY(execute(in_, in, scratchpad));
+    pointers[0] = src;
+    pointers[1] = const_cast<void*>(weights_.raw());
+    REDLINE_TRY(execute(primitive_, pointers, scratchpad));
+    void* out[2] = {dst, result};
+    return execute(out_, out, scratchpad);
+  }
+
+ private:
+  static size_t padded(int64_t bytes) { return (static_cast<size_t>(bytes) + 63) / 64 * 64; }
+
+  Primitive primitive_;
+  std::vector<ArgSource> sources_;
+  Tensor weights_;
+  Primitive in_, out_;
+  size_t src_bytes_, dst_bytes_, scratchpad_;
+};
+
+Result<std::unique_ptr<Kernel>> prepare_winograd(const Api& api, const Problem& problem,
+                                                 const Region& region, int threads) {
+  const OperandDesc& w = operand(problem, region, 1);
+  if (w.constant == nullptr) return unsupported("Winograd of weights that are not constant");
+  REDLINE_ASSIGN(Created created, create(api, problem, region, threads, Algorithm::kWinograd));
+  if (created.sources.size() > kMaxConvArgs ||
+      created.primitive.args().size() != created.sources.size()) {
+    return internal_error("a convolution of ", created.primitive.args().size(), " arguments");
+  }
+  REDLINE_ASSIGN(MemoryDesc stored, stored_weights(api, w.dims, group_of(region), false));
+  REDLINE_ASSIGN(Tensor weights, reorder_constant(api, w.constant->raw(), stored, created.weights));
+  REDLINE_ASSIGN(Primitive in, make_reorder(api, created.src, created.blocked_src, threads));
+  REDLINE_ASSIGN(Primitive out, make_reorder(api, created.blocked_dst, created.dst, threads));
+  return std::unique_ptr<Kernel>(std::make_unique<WinogradKernel>(
+      api, std::move(created), std::move(weights), std::move(in), std::move(out)));
+}
+
 Result<std::unique_ptr<Kernel>> prepare(const Problem& problem, const Config& config,
                                         const PrepareArgs& args) {
   if (problem.outputs[0].dims.count() == 0) return make_empty_kernel();
   REDLINE_ASSIGN(Region region, match_conv(problem));
   REDLINE_ASSIGN(const Api* api, onednn_api(args));
+  if (wants_winograd(config)) {
+    Result<std::unique_ptr<Kernel>> kernel =
+        prepare_winograd(*api, problem, region, args.num_threads());
+    bool refused = !kernel.ok() && kernel.status().code() == StatusCode::kUnsupported;
+    if (!refused || args.strict) return kernel;
+  }
   REDLINE_ASSIGN(Created created, create(*api, problem, region, args.num_threads()));
-  if (created.sources.size() > ConvKernel::kMaxArgs ||
+  if (created.sources.size() > kMaxConvArgs ||
       created.primitive.args().size() != created.sources.size()) {
     return internal_error("a convolution of ", created.primitive.args().size(), " arguments");
   }
@@ -407,14 +536,8 @@ Result<std::unique_ptr<Kernel>> prepare(const Problem& problem, const Config& co
     if (constant) {
       REDLINE_ASSIGN(own, reorder_constant(*api, constant->raw(), have, created.weights));
     } else {
-      dnnl::Options options;
-      options.threads = args.num_threads();
-      options.allow_reference = true;
-      dnnl::Primitive* primitive = nullptr;
-      dnnl::Error error;
-      dnnl::Code code = api->reorder({have, created.weights}, options, &primitive, &error);
-      if (code != dnnl::Code::kOk) return dnnl::to_status(code, error);
-      reorder.emplace(api, primitive);
+      REDLINE_ASSIGN(Primitive made, make_reorder(*api, have, created.weights, args.num_threads()));
+      reorder.emplace(std::move(made));
     }
   }
   auto bytes = static_cast<size_t>(api->desc_bytes(created.weights));
@@ -429,9 +552,11 @@ void register_tactic_onednn_conv(TacticRegistry& registry) {
                 .device = "cpu",
                 .ops = {"conv", "conv_transpose", "fused"},
                 .supports = supports,
+                .configs = configs,
                 .pack = pack,
                 .prepare = prepare,
-                .preference = 20});
+                .preference = 20,
+                .library = packing_library});
 }
 
 }  // namespace redline

@@ -52,7 +52,8 @@ void register_tactic_onednn_lrn(TacticRegistry& registry) {
                 .ops = {"lrn"},
                 .supports = supports,
                 .prepare = prepare,
-                .preference = 20});
+                .preference = 20,
+                .library = packing_library});
 }
 
 }  // namespace redline

@@ -152,7 +152,8 @@ void register_tactic_onednn_matmul(TacticRegistry& registry) {
                 .ops = {"matmul", "fused"},
                 .supports = supports,
                 .prepare = prepare,
-                .preference = 20});
+                .preference = 20,
+                .library = packing_library});
 }
 
 }  // namespace redline

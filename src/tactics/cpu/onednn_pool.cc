@@ -95,7 +95,8 @@ void register_tactic_onednn_pool(TacticRegistry& registry) {
                 .ops = {"average_pool"},
                 .supports = supports,
                 .prepare = prepare,
-                .preference = 20});
+                .preference = 20,
+                .library = packing_library});
 }
 
 }  // namespace redline
