@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/function.h>
+#include <nanobind/stl/optional.h>
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
@@ -195,7 +196,9 @@ class Numpy {
 BuildSettings settings_from(const std::string& device, int threads, nb::object progress,
                             nb::object log, std::vector<std::string> disabled_passes,
                             bool verify_passes, const std::string& dump_ir, int opt_level,
-                            std::vector<std::pair<std::string, int64_t>> optimal_sizes) {
+                            std::vector<std::pair<std::string, int64_t>> optimal_sizes,
+                            std::optional<double> build_time,
+                            std::optional<std::string> tuning_database) {
   BuildSettings settings;
   settings.device = device;
   settings.num_threads = threads;
@@ -204,6 +207,8 @@ BuildSettings settings_from(const std::string& device, int threads, nb::object p
   settings.dump_ir = dump_ir;
   settings.opt_level = opt_level;
   settings.optimal_sizes = std::move(optimal_sizes);
+  settings.build_seconds = build_time;
+  settings.tuning_database = std::move(tuning_database);
   if (!progress.is_none()) {
     settings.progress = [progress](std::string_view phase, double fraction) {
       nb::gil_scoped_acquire gil;
@@ -429,23 +434,29 @@ NB_MODULE(_redline, m) {
       "build_path",
       [](const std::string& path, const std::string& device, int threads, nb::object progress,
          nb::object log, std::vector<std::string> disabled, bool verify, const std::string& dump_ir,
-         int opt_level, std::vector<std::pair<std::string, int64_t>> sizes) {
-        BuildSettings settings = settings_from(device, threads, progress, log, std::move(disabled),
-                                               verify, dump_ir, opt_level, std::move(sizes));
+         int opt_level, std::vector<std::pair<std::string, int64_t>> sizes,
+         std::optional<double> build_time, std::optional<std::string> tuning_database) {
+        BuildSettings settings =
+            settings_from(device, threads, progress, log, std::move(disabled), verify, dump_ir,
+                          opt_level, std::move(sizes), build_time, std::move(tuning_database));
         return build_without_gil([&] { return load(path, settings); });
       },
       "model"_a, "device"_a, "threads"_a, "progress"_a.none(), "log"_a.none(), "disable_passes"_a,
-      "verify_passes"_a, "dump_ir"_a, "opt_level"_a, "sizes"_a);
+      "verify_passes"_a, "dump_ir"_a, "opt_level"_a, "sizes"_a, "build_time"_a.none(),
+      "tuning_database"_a.none());
   m.def(
       "build_bytes",
       [](nb::bytes model, const std::string& device, int threads, nb::object progress,
          nb::object log, std::vector<std::string> disabled, bool verify, const std::string& dump_ir,
-         int opt_level, std::vector<std::pair<std::string, int64_t>> sizes) {
-        BuildSettings settings = settings_from(device, threads, progress, log, std::move(disabled),
-                                               verify, dump_ir, opt_level, std::move(sizes));
+         int opt_level, std::vector<std::pair<std::string, int64_t>> sizes,
+         std::optional<double> build_time, std::optional<std::string> tuning_database) {
+        BuildSettings settings =
+            settings_from(device, threads, progress, log, std::move(disabled), verify, dump_ir,
+                          opt_level, std::move(sizes), build_time, std::move(tuning_database));
         auto bytes = std::as_bytes(std::span(model.c_str(), model.size()));
         return build_without_gil([&] { return load(bytes, settings); });
       },
       "model"_a, "device"_a, "threads"_a, "progress"_a.none(), "log"_a.none(), "disable_passes"_a,
-      "verify_passes"_a, "dump_ir"_a, "opt_level"_a, "sizes"_a);
+      "verify_passes"_a, "dump_ir"_a, "opt_level"_a, "sizes"_a, "build_time"_a.none(),
+      "tuning_database"_a.none());
 }

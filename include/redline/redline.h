@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -50,7 +51,14 @@ struct BuildSettings : EngineOptions {
   std::vector<std::string> disabled_passes;
   bool verify_passes = false;  // run the reference before and after each pass
   std::string dump_ir;         // folder for the graph after each pass
-  int opt_level = 3;           // 0: references only, no passes; 1 and more: passes and tactics
+  // 0: references only, no passes. 1: passes and preferred kernels. 2: also what the tuning
+  // database says. 3: time the best few kernels of each step. 4, 5: more of them, more often. From
+  // 1 on every kernel is checked against the reference.
+  int opt_level = 3;
+  std::optional<double> build_seconds;  // at most this long is spent on timing kernels
+  // File that keeps what was measured; "": none. Not given: tuning.jsonl in $XDG_CACHE_HOME/redline
+  // or ~/.cache/redline.
+  std::optional<std::string> tuning_database;
   // Phase and done fraction; returning false cancels the build.
   std::function<bool(std::string_view phase, double fraction)> progress;
 };
@@ -76,6 +84,9 @@ class Engine {
   std::string_view device() const;
   // Everything about the engine as JSON: steps, tactics, values, weights, memory.
   std::string inspect() const;
+  // How the kernels were chosen, as JSON: for each distinct problem the candidates with times,
+  // errors and reasons of refusal. "{}" for an engine that was loaded.
+  std::string build_report() const;
 
   struct Impl;
   explicit Engine(std::shared_ptr<const Impl> impl) : impl_(std::move(impl)) {}

@@ -16,14 +16,18 @@ __all__ = ["Engine", "Error", "GraphBuilder", "Session", "build", "inspect", "lo
 
 
 def build(model, output=None, device="auto", *, threads=0, progress=None, log=None,
-          disable_passes=(), verify_passes=False, dump_ir="", opt_level=3, sizes=None):
+          disable_passes=(), verify_passes=False, dump_ir="", opt_level=3, sizes=None,
+          build_time=None, tuning_database=None):
     """Builds an engine from a path, bytes or an onnx.ModelProto; bytes and paths of engines load.
 
     output: where to save the engine. progress(phase, fraction) may return False to cancel.
     log(severity, message) gets messages. sizes: {symbol: size} to optimise for.
+    build_time: seconds to spend on timing kernels. tuning_database: file that keeps what was measured,
+    False for none, by default tuning.jsonl in ~/.cache/redline.
     Raises redline.Error with the reason."""
     args = (device, threads, progress, log, list(disable_passes), verify_passes, dump_ir, opt_level,
-            list((sizes or {}).items()))
+            list((sizes or {}).items()), build_time,
+            "" if tuning_database is False else tuning_database and _os.fspath(tuning_database))
     if hasattr(model, "SerializeToString"):
         model = model.SerializeToString()
     if isinstance(model, (bytes, bytearray, memoryview)):

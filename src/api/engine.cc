@@ -86,7 +86,10 @@ Result<Engine> build_graph(std::unique_ptr<OpRegistry> ops, Graph& graph, Engine
   options.symbol_values = settings.optimal_sizes;
   options.logger = impl->logger;
   if (settings.progress) options.progress = Progress(settings.progress);
-  REDLINE_ASSIGN(impl->plan, build_plan(graph, *impl->tactics, *impl->pool, options));
+  if (settings.build_seconds) options.build_seconds = *settings.build_seconds;
+  options.tuning_database = settings.tuning_database.value_or(default_tuning_database());
+  REDLINE_ASSIGN(impl->plan,
+                 build_plan(graph, *impl->tactics, *impl->pool, options, &impl->tuning.emplace()));
   if (has_packed_constants(impl->plan)) impl->info.libraries = packing_library();
   fill_infos(*impl);
   return Engine(std::move(impl));

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "base/log.h"
@@ -11,6 +12,7 @@
 #include "redline/redline.h"
 #include "runtime/executor.h"
 #include "tactics/tactic.h"
+#include "tune/tuner.h"
 
 namespace redline {
 
@@ -24,6 +26,7 @@ struct Engine::Impl {
   Plan plan;
   std::vector<ValueInfo> inputs;
   std::vector<ValueInfo> outputs;
+  std::optional<TuneReport> tuning;  // of an engine built here
 };
 
 // An engine of a graph over the ops of `ops`, which the engine takes over.

@@ -25,10 +25,16 @@ Status optimise(Graph& graph, const TacticRegistry& tactics, const BuildOptions&
 }  // namespace
 
 Result<Plan> build_plan(Graph& graph, const TacticRegistry& tactics, ThreadPool& pool,
-                        const BuildOptions& options) {
+                        const BuildOptions& options, TuneReport* report) {
   if (options.opt_level > 0) REDLINE_TRY(optimise(graph, tactics, options));
   REDLINE_ASSIGN(Plan plan, lower_graph(graph));
-  if (options.opt_level > 0) REDLINE_TRY(choose_tactics(plan, tactics, pool, options));
+  if (options.opt_level == 0) return plan;
+  TuningDatabase database(options.opt_level >= 2 ? options.tuning_database : "", options.logger);
+  PrepareArgs args{&pool};
+  Tuner tuner(tactics, args, database,
+              {options.device, options.opt_level, options.build_seconds, options.logger});
+  REDLINE_TRY(choose_tactics(plan, tuner, args, options));
+  if (report != nullptr) *report = tuner.report();
   return plan;
 }
 

@@ -10,6 +10,7 @@
 #include "ir/graph.h"
 #include "plan/plan.h"
 #include "tactics/tactic.h"
+#include "tune/tuner.h"
 
 namespace redline {
 
@@ -18,14 +19,17 @@ struct BuildOptions {
   std::vector<std::string> disabled_passes;
   bool verify_passes = false;  // compare the reference before and after each pass
   std::string dump_ir;         // folder for the graph after each pass; empty: none
-  int opt_level = 3;           // 0: references only, no passes; 1 and more: passes and tactics
+  int opt_level = 3;           // 0: references only, no passes; 1 and more: see TuneOptions::level
+  double build_seconds = std::numeric_limits<double>::infinity();  // for timing candidates
+  std::string tuning_database;  // file of times measured before; empty: none
   std::vector<std::pair<std::string, int64_t>> symbol_values;  // sizes to optimise for, by symbol
   Logger logger;
   Progress progress;
 };
 
-// Optimises the graph in place, chooses a tactic for each step and packs its constants.
+// Optimises the graph in place, chooses a tactic for each step and packs its constants. `report`,
+// when given, receives how the tactics were chosen.
 Result<Plan> build_plan(Graph& graph, const TacticRegistry& tactics, ThreadPool& pool,
-                        const BuildOptions& options);
+                        const BuildOptions& options, TuneReport* report = nullptr);
 
 }  // namespace redline

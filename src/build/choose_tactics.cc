@@ -157,36 +157,27 @@ void drop_unread_constants(Plan& plan) {
   plan.constants = std::move(kept);
 }
 
-Status choose_for_step(Plan& plan, PlanStep& step, const TacticRegistry& tactics,
-                       const Sizes& sizes, const PrepareArgs& args, const BuildOptions& options) {
+Status choose_for_step(Plan& plan, PlanStep& step, Tuner& tuner, const Sizes& sizes,
+                       const PrepareArgs& args, const BuildOptions& options) {
   if (step.tactic == "view" || !step.subplans.empty()) return {};
   Problem problem = describe(plan, step);
-  for (const Tactic* tactic : tactics.candidates(options.device, step.op->name)) {
-    Status supports = tactic->supports(problem);
-    if (!supports.ok()) {
-      options.logger.verbose("step '", step.name, "': ", tactic->name, " refuses ",
-                             problem.to_string(), ": ", supports.message());
-      continue;
+  Problem sized = concrete(plan, step, sizes, problem);
+  Tuner::Choice choice = tuner.choose(problem, sized);
+  if (choice.tactic == nullptr) return {};
+  if (choice.tactic->pack != nullptr) {
+    Result<std::vector<PackedOperand>> packed = choice.tactic->pack(sized, choice.config, args);
+    if (!packed.ok()) {
+      options.logger.warning("step '", step.name, "' stays on the reference: ", choice.tactic->name,
+                             " cannot pack for ", sized.to_string(), ": ",
+                             packed.status().message());
+      return {};
     }
-    Config config;
-    if (tactic->configs != nullptr) {
-      std::vector<Config> configs = tactic->configs(problem);
-      if (!configs.empty()) config = std::move(configs[0]);
-    }
-    if (tactic->pack != nullptr) {
-      Result<std::vector<PackedOperand>> packed =
-          tactic->pack(concrete(plan, step, sizes, problem), config, args);
-      if (!packed.ok()) {
-        options.logger.warning("step '", step.name, "': ", tactic->name, " cannot pack for ",
-                               problem.to_string(), ": ", packed.status().message());
-        continue;
-      }
-      for (PackedOperand& operand : *packed) use_packed(plan, step, std::move(operand));
-    }
-    step.tactic = tactic->name;
-    step.config = std::move(config);
-    return {};
+    for (PackedOperand& operand : *packed) use_packed(plan, step, std::move(operand));
   }
+  step.tactic = choice.tactic->name;
+  step.config = std::move(choice.config);
+  step.us = choice.us;
+  step.error = choice.error;
   return {};
 }
 
@@ -209,18 +200,17 @@ bool has_kernel(const RegionDraft& region, const OpDef& fused, const TacticRegis
   return false;
 }
 
-Status choose_tactics(Plan& plan, const TacticRegistry& tactics, ThreadPool& pool,
+Status choose_tactics(Plan& plan, Tuner& tuner, const PrepareArgs& args,
                       const BuildOptions& options) {
   Sizes sizes = likely_sizes(plan, options);
-  PrepareArgs args{&pool};
   for (size_t i = 0; i < plan.steps.size(); ++i) {
     PlanStep& step = plan.steps[i];
     REDLINE_TRY(options.progress.report(
         "choose", static_cast<double>(i) / static_cast<double>(plan.steps.size())));
     for (const auto& subplan : step.subplans) {
-      REDLINE_TRY(choose_tactics(*subplan, tactics, pool, options));
+      REDLINE_TRY(choose_tactics(*subplan, tuner, args, options));
     }
-    Status status = choose_for_step(plan, step, tactics, sizes, args, options);
+    Status status = choose_for_step(plan, step, tuner, sizes, args, options);
     if (!status.ok()) return status.with_context(str_cat("step '", step.name, "'"));
   }
   drop_unread_constants(plan);

@@ -6,9 +6,9 @@
 
 namespace redline {
 
-// Gives each step of the plan (and of its subplans) the tactic that serves it best and packs
+// Gives each step of the plan (and of its subplans) the tactic that the tuner chooses and packs
 // constants for it. Steps that no tactic supports keep the reference.
-Status choose_tactics(Plan& plan, const TacticRegistry& tactics, ThreadPool& pool,
+Status choose_tactics(Plan& plan, Tuner& tuner, const PrepareArgs& args,
                       const BuildOptions& options);
 
 // True when a tactic takes a region of the graph as it is.

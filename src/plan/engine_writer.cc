@@ -187,7 +187,7 @@ class Writer {
       auto subplans_offset = b_.CreateVector(subplans);
       auto captures_offset = b_.CreateVector(captures);
       steps.push_back(fbs::CreateStep(b_, op, attrs, inputs, outputs, name, tactic, config,
-                                      subplans_offset, captures_offset));
+                                      subplans_offset, captures_offset, step.us, step.error));
     }
     auto named = [&](const std::vector<NamedValue>& list) {
       std::vector<Offset<fbs::Named>> offsets;

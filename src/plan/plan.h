@@ -45,6 +45,8 @@ struct PlanStep {
   std::string name;    // the nodes of the model that it came from
   std::string tactic;  // empty: the reference
   AttrMap config;
+  double us = 0;      // measured when the engine was built; 0: not timed
+  double error = -1;  // against the reference, over its largest value; negative: not checked
   // Subgraphs, each with the values it reads from outside, which follow its own inputs.
   std::vector<std::unique_ptr<Plan>> subplans;
   std::vector<std::vector<int>> captures;

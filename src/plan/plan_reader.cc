@@ -2,6 +2,7 @@
 #include "plan/plan_reader.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 
 #include "ops/body.h"
@@ -362,6 +363,9 @@ class Reader {
     if (!attrs.ok()) return damaged(attrs.status().message());
     step.attrs = *std::move(attrs);
     REDLINE_ASSIGN(step.config, read_attrs(stored.config(), 0));
+    step.us = stored.us();
+    step.error = stored.error();
+    if (!std::isfinite(step.us) || !std::isfinite(step.error)) return damaged("times of a step");
     auto readable = [&](int value) {
       return value >= 0 && static_cast<size_t>(value) < ready.size() &&
              ready[static_cast<size_t>(value)];

@@ -59,6 +59,34 @@ def test_build_run_and_inspect(folder):
     assert [step["op"] for step in info["steps"]] == ["fused"]
 
 
+def test_report_and_tuning_database(folder):
+    first = json.loads(run("build", "m.onnx", "--tuning-db", "t.jsonl", "--json", cwd=folder).stdout)
+    (problem,) = first["report"]["problems"]
+    chosen = problem["candidates"][problem["chosen"]]
+    assert (chosen["verdict"], chosen["from_database"], problem["steps"]) == ("right", False, 1)
+    assert chosen["us"] > 0
+    again = json.loads(run("build", "m.onnx", "--tuning-db", "t.jsonl", "--json", cwd=folder).stdout)
+    assert again["report"]["problems"][0]["candidates"][problem["chosen"]]["from_database"]
+    assert again["report"]["check_seconds"] == 0
+    step = json.loads(run("inspect", "m.engine", "--json", cwd=folder).stdout)["steps"][0]
+    assert (step["us"], step["error"]) == (chosen["us"], chosen["error"])
+    assert "right" in run("build", "m.onnx", "--no-tuning-db", "--report", cwd=folder).stdout
+    assert run("build", "m.onnx", "--no-tuning-db", "--tuning-db", "t.jsonl", cwd=folder).returncode == 2
+
+
+def test_tune(folder):
+    run("build", "m.onnx", "--tuning-db", "a.jsonl", cwd=folder)
+    run("build", "m.onnx", "--tuning-db", "b.jsonl", "--size", "n=9", cwd=folder)
+    assert "2 records" in run("tune", "merge", "c.jsonl", "a.jsonl", "b.jsonl", "a.jsonl", cwd=folder).stdout
+    records = json.loads(run("tune", "list", "--tuning-db", "c.jsonl", "--json", cwd=folder).stdout)
+    assert [r["verdict"] for r in records] == ["right", "right"]
+    explained = run("tune", "explain", "f32[9,3]", "--tuning-db", "c.jsonl", cwd=folder).stdout
+    assert "f32[9,3]" in explained and "f32[1,3]" not in explained
+    missing = run("tune", "explain", "no such thing", "--tuning-db", "c.jsonl", cwd=folder)
+    assert (missing.returncode, missing.stderr.count("\n")) == (1, 1)
+    assert run("tune", cwd=folder).returncode == 2
+
+
 def test_random_inputs_are_seeded(folder):
     outputs = []
     for seed in (1, 1, 2):

@@ -49,6 +49,17 @@ TEST_F(EngineFileTest, SavedTwiceIsTheSame) {
   EXPECT_EQ(serialize_engine(engine.info, engine.plan).value(), bytes_);
 }
 
+TEST_F(EngineFileTest, KeepsWhatWasMeasured) {
+  plan_.steps[0].us = 12.5;
+  plan_.steps[0].error = 3e-7;
+  LoadedEngine engine = parse(serialize_engine(info_, plan_).value()).value();
+  EXPECT_EQ(engine.plan.steps[0].us, 12.5);
+  EXPECT_EQ(engine.plan.steps[0].error, 3e-7);
+  // Absent fields, as in files from before there were any.
+  EXPECT_EQ(engine.plan.steps[1].us, 0);
+  EXPECT_EQ(engine.plan.steps[1].error, -1);
+}
+
 TEST_F(EngineFileTest, EqualWeightsAreStoredOnce) {
   LoadedEngine engine = parse(bytes_).value();
   ASSERT_EQ(engine.plan.constants.size(), 2u);

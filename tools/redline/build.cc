@@ -12,7 +12,35 @@ std::string default_output(const std::string& model) {
   return std::filesystem::path(model).replace_extension(".engine").string();
 }
 
-Status run(const ModelOptions& options, const std::string& requested) {
+std::string time_of(const Json& candidate) {
+  return candidate.contains("us") ? format_number(candidate["us"].get<double>(), 1) : "";
+}
+
+// How each problem was decided; the chosen candidate has a star.
+void print_report(const Json& report) {
+  for (const Json& problem : report["problems"]) {
+    std::printf("%s\n  steps %zu, %s\n", problem["problem"].get<std::string>().c_str(),
+                problem["steps"].get<size_t>(), problem["reason"].get<std::string>().c_str());
+    std::vector<std::vector<std::string>> rows;
+    for (size_t i = 0; i < problem["candidates"].size(); ++i) {
+      const Json& c = problem["candidates"][i];
+      char error[32] = "";
+      if (c.contains("error")) {
+        std::snprintf(error, sizeof error, "%.1e", c["error"].get<double>());
+      }
+      std::string name = c["tactic"].get<std::string>() +
+                         (c.contains("config") ? " " + c["config"].get<std::string>() : "");
+      std::string verdict = c["verdict"].get<std::string>() +
+                            (c.contains("reason") ? ": " + c["reason"].get<std::string>() : "");
+      rows.push_back({problem["chosen"] == i ? "  *" : "   ", name, time_of(c), error, verdict});
+    }
+    std::printf("%s", format_table(rows).c_str());
+  }
+  std::printf("timing %.2f s, checks %.2f s\n", report["timing_seconds"].get<double>(),
+              report["check_seconds"].get<double>());
+}
+
+Status run(const ModelOptions& options, const std::string& requested, bool with_report) {
   std::string output = requested.empty() ? default_output(options.path) : requested;
   auto start = std::chrono::steady_clock::now();
   REDLINE_ASSIGN(BuildSettings settings, build_settings(options));
@@ -22,8 +50,12 @@ Status run(const ModelOptions& options, const std::string& requested) {
   double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   auto bytes = static_cast<double>(std::filesystem::file_size(output));
   if (options.json) {
-    print_json({{"engine", output}, {"seconds", seconds}, {"bytes", bytes}});
+    print_json({{"engine", output},
+                {"seconds", seconds},
+                {"bytes", bytes},
+                {"report", Json::parse(engine.build_report())}});
   } else {
+    if (with_report) print_report(Json::parse(engine.build_report()));
     std::printf("%s: %.1f MB, built in %.2f s\n", output.c_str(), bytes / 1e6, seconds);
   }
   return {};
@@ -37,7 +69,9 @@ void register_verb_build(VerbTable& table) {
                auto options = add_model_options(app);
                auto output = std::make_shared<std::string>();
                app.add_option("-o,--output", *output, "Engine file; the model's name with .engine");
-               return [options, output] { return run(*options, *output); };
+               auto report = std::make_shared<bool>(false);
+               app.add_flag("--report", *report, "Say how each kernel was chosen");
+               return [options, output, report] { return run(*options, *output, *report); };
              }});
 }
 

@@ -129,7 +129,8 @@ std::shared_ptr<ModelOptions> add_model_options(CLI::App& app) {
   app.add_option("--threads", options->threads, "CPU threads; 0: the physical cores")
       ->capture_default_str();
   app.add_option("--opt-level", options->opt_level,
-                 "0: references only; 1 and more: passes and tactics")
+                 "0: references only; 1: preferred kernels; 2: as the tuning database says; "
+                 "3: time the best few; 4, 5: time more")
       ->check(CLI::Range(0, 5))
       ->capture_default_str();
   app.add_option("--size", options->sizes, "Size of a symbol to optimise for and to run with")
@@ -138,6 +139,12 @@ std::shared_ptr<ModelOptions> add_model_options(CLI::App& app) {
   app.add_flag("--verify-passes", options->verify_passes,
                "Run the reference before and after each pass");
   app.add_option("--dump-ir", options->dump_ir, "Folder for the graph after each pass");
+  app.add_option("--build-time", options->build_seconds, "Seconds to spend on timing kernels")
+      ->check(CLI::NonNegativeNumber);
+  auto* file = app.add_option("--tuning-db", options->tuning_database,
+                              "File of measured times; tuning.jsonl in ~/.cache/redline");
+  app.add_flag("--no-tuning-db", options->no_tuning_database, "Neither read nor keep times")
+      ->excludes(file);
   app.add_flag("--verbose", options->verbose, "More messages, e.g. why tactics refuse");
   app.add_flag("--json", options->json, "Print JSON");
   return options;
@@ -156,6 +163,12 @@ Result<std::vector<std::pair<std::string, int64_t>>> parse_sizes(
   return result;
 }
 
+std::optional<std::string> tuning_database(const ModelOptions& options) {
+  if (options.no_tuning_database) return "";
+  if (options.tuning_database.empty()) return std::nullopt;
+  return options.tuning_database;
+}
+
 Result<BuildSettings> build_settings(const ModelOptions& options) {
   BuildSettings settings;
   settings.device = options.device;
@@ -164,6 +177,8 @@ Result<BuildSettings> build_settings(const ModelOptions& options) {
   settings.disabled_passes = options.disabled_passes;
   settings.verify_passes = options.verify_passes;
   settings.dump_ir = options.dump_ir;
+  settings.build_seconds = options.build_seconds;
+  settings.tuning_database = tuning_database(options);
   REDLINE_ASSIGN(settings.optimal_sizes, parse_sizes(options.sizes));
   auto bar = std::make_shared<ProgressBar>();
   settings.progress = [bar](std::string_view phase, double fraction) {

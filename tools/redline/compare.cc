@@ -92,6 +92,7 @@ Result<std::vector<Recorder::Made>> record(const ModelBytes& model, const ModelO
   BuildOptions build_options;
   build_options.opt_level = opt_level;
   build_options.disabled_passes = options.disabled_passes;
+  build_options.tuning_database = tuning_database(options).value_or(default_tuning_database());
   REDLINE_ASSIGN(build_options.symbol_values, parse_sizes(options.sizes));
   REDLINE_ASSIGN(Plan plan, build_plan(*imported.graph, tactics, pool, build_options));
   REDLINE_ASSIGN(std::unique_ptr<Executor> executor, Executor::create(plan, tactics, pool));

@@ -20,13 +20,19 @@ Status run(const ModelOptions& options) {
   std::printf("device  %s %s\nweights %zu, %.1f MB\n\n", std::string(engine.device()).c_str(),
               info["device_arch"].get<std::string>().c_str(), info["weights"].size(),
               info["weight_bytes"].get<double>() / 1e6);
-  std::vector<std::vector<std::string>> rows = {{"step", "op", "tactic", "output", "nodes"}};
+  std::vector<std::vector<std::string>> rows = {
+      {"step", "op", "tactic", "us", "error", "output", "nodes"}};
   size_t i = 0;
   for (const Json& step : info["steps"]) {
     std::string type = step["outputs"].empty() ? "" : step["outputs"][0]["type"].get<std::string>();
     std::string name = step["name"];
     if (name.size() > 60) name = name.substr(0, 57) + "...";
-    rows.push_back({std::to_string(i++), step["op"], step["tactic"], type, name});
+    std::string us = step.contains("us") ? format_number(step["us"].get<double>(), 1) : "";
+    char error[32] = "";
+    if (step.contains("error")) {
+      std::snprintf(error, sizeof error, "%.1e", step["error"].get<double>());
+    }
+    rows.push_back({std::to_string(i++), step["op"], step["tactic"], us, error, type, name});
   }
   std::printf("%s", format_table(rows).c_str());
   return {};

@@ -41,10 +41,15 @@ struct ModelOptions {
   std::vector<std::string> disabled_passes;
   bool verify_passes = false;
   std::string dump_ir;
+  std::optional<double> build_seconds;
+  std::string tuning_database;  // empty: the default one
+  bool no_tuning_database = false;
   bool verbose = false;
   bool json = false;
 };
 std::shared_ptr<ModelOptions> add_model_options(CLI::App& app);
+// As BuildSettings has it.
+std::optional<std::string> tuning_database(const ModelOptions& options);
 // Shows progress on a terminal; Ctrl-C cancels.
 Result<BuildSettings> build_settings(const ModelOptions& options);
 Result<Engine> load_engine_or_model(const ModelOptions& options);

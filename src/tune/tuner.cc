@@ -1,0 +1,341 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tune/tuner.h"
+
+#include <algorithm>
+
+#include "tune/timing.h"
+
+namespace redline {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr uint64_t kSeed = 20;
+
+// Times closer than this are the same, and the preferred tactic stays: the least of several runs
+// repeats to some 3 % on a quiet machine, and a clock's read costs some 50 ns.
+constexpr double kClearlyFaster = 0.95;
+constexpr double kLeastGainUs = 0.5;
+
+size_t candidates_timed(int level) { return level >= 5 ? SIZE_MAX : level == 4 ? 6 : 3; }
+
+TimingEffort effort_of(int level) {
+  if (level >= 5) return {10, 100, 150000};
+  if (level == 4) return {5, 60, 30000};
+  return {3, 30, 5000};
+}
+
+bool is_sized(const Problem& problem) {
+  auto all_static = [](const std::vector<OperandDesc>& operands) {
+    return std::all_of(operands.begin(), operands.end(),
+                       [](const OperandDesc& operand) { return operand.is_static(); });
+  };
+  return all_static(problem.inputs) && all_static(problem.outputs);
+}
+
+// Adds the seconds of a scope to a total.
+class Stopwatch {
+ public:
+  explicit Stopwatch(double& total) : total_(total) {}
+  ~Stopwatch() { total_ += seconds(); }
+  Stopwatch(const Stopwatch&) = delete;
+  Stopwatch& operator=(const Stopwatch&) = delete;
+  double seconds() const { return std::chrono::duration<double>(Clock::now() - start_).count(); }
+
+ private:
+  double& total_;
+  Clock::time_point start_ = Clock::now();
+};
+
+}  // namespace
+
+// One problem on its way to a decision. Candidates have the order of their reports.
+class Tuner::Decision {
+ public:
+  Decision(Tuner& tuner, const Problem& asked, const Problem& sized, ProblemReport& report)
+      : tuner_(tuner), asked_(asked), sized_(sized), report_(report) {}
+
+  Choice run() {
+    collect();
+    if (!is_sized(sized_)) return choose_unsized();
+    look_up();
+    if (wants_timing()) time();
+    Choice choice = choose_right();
+    keep();
+    return choice;
+  }
+
+ private:
+  struct Candidate {
+    const Tactic* tactic = nullptr;
+    Config config;
+    size_t report = 0;
+    std::unique_ptr<Trial> trial;
+    bool learnt = false;  // something the database does not have
+  };
+
+  CandidateReport& report_of(const Candidate& c) { return report_.candidates[c.report]; }
+
+  bool is_usable(const Candidate& c) {
+    Verdict verdict = report_of(c).verdict;
+    return verdict != Verdict::kWrong && verdict != Verdict::kRefused;
+  }
+
+  void collect() {
+    std::string_view op = asked_.op->name;
+    for (const Tactic* tactic : tuner_.tactics_.candidates(tuner_.options_.device, op)) {
+      Status supports = tactic->supports(asked_);
+      if (!supports.ok()) {
+        CandidateReport refused;
+        refused.tactic = tactic->name;
+        refused.verdict = Verdict::kRefused;
+        refused.reason = supports.message();
+        report_.candidates.push_back(std::move(refused));
+        continue;
+      }
+      std::vector<Config> configs;
+      if (tactic->configs != nullptr) configs = tactic->configs(sized_);
+      if (configs.empty()) configs.emplace_back();
+      for (Config& config : configs) {
+        CandidateReport report;
+        report.tactic = tactic->name;
+        report.config = config_to_string(config);
+        candidates_.push_back({tactic, std::move(config), report_.candidates.size(), nullptr});
+        report_.candidates.push_back(std::move(report));
+      }
+    }
+  }
+
+  // Nothing can be run, so the first that packs is taken.
+  Choice choose_unsized() {
+    for (Candidate& c : candidates_) {
+      CandidateReport& report = report_of(c);
+      Config config = c.config;
+      if (c.tactic->pack != nullptr) {
+        Status packed = c.tactic->pack(sized_, config, tuner_.args_).status();
+        if (!packed.ok()) {
+          report.verdict = Verdict::kRefused;
+          report.reason = packed.message();
+          continue;
+        }
+      }
+      report.verdict = Verdict::kNotCheckable;
+      report.reason = "sizes are known only when it runs";
+      report_.chosen = static_cast<int>(c.report);
+      report_.reason = "preferred; its sizes are known only when it runs";
+      return {c.tactic, c.config};
+    }
+    report_.reason = "no tactic takes it";
+    return {};
+  }
+
+  void look_up() {
+    if (tuner_.options_.level < 2) return;
+    for (const Candidate& c : candidates_) {
+      CandidateReport& report = report_of(c);
+      const TuningRecord* record = tuner_.database_.find(report_.problem, tuner_.report_.machine,
+                                                         c.tactic->versioned_name(), report.config);
+      if (record == nullptr) continue;
+      report.us = record->us;
+      report.verdict = record->verdict;
+      report.reason = record->reason;
+      report.error = record->error;
+      report.from_database = true;
+    }
+  }
+
+  // The first few that are not known to be useless.
+  std::vector<Candidate*> best_few() {
+    std::vector<Candidate*> few;
+    for (Candidate& c : candidates_) {
+      if (is_usable(c) && few.size() < candidates_timed(tuner_.options_.level)) few.push_back(&c);
+    }
+    return few;
+  }
+
+  bool wants_timing() {
+    if (tuner_.options_.level < 3) return false;
+    std::vector<Candidate*> few = best_few();
+    bool known = std::all_of(few.begin(), few.end(), [&](Candidate* c) {
+      return report_of(*c).us > 0 || report_of(*c).verdict == Verdict::kNotCheckable;
+    });
+    return few.size() > 1 && !known && tuner_.seconds_left() > 0 && expectation().ok();
+  }
+
+  const Result<Expectation>& expectation() {
+    if (!expectation_) {
+      Stopwatch watch(tuner_.report_.check_seconds);
+      expectation_.emplace(make_expectation(sized_, kSeed));
+    }
+    return *expectation_;
+  }
+
+  // A tactic may support a problem and refuse the sizes.
+  Status make_trial(Candidate& c) {
+    if (c.trial != nullptr) return {};
+    Result<std::unique_ptr<Trial>> trial =
+        Trial::create(*c.tactic, c.config, sized_, expectation()->inputs, tuner_.args_);
+    if (trial.ok()) {
+      c.trial = *std::move(trial);
+      return {};
+    }
+    refuse(c, trial.status());
+    return trial.status();
+  }
+
+  void refuse(Candidate& c, const Status& status) {
+    CandidateReport& report = report_of(c);
+    report.us = 0;
+    report.verdict = Verdict::kRefused;
+    report.reason = status.message();
+    report.from_database = false;
+    c.learnt = true;
+  }
+
+  void time() {
+    Stopwatch watch(tuner_.report_.timing_seconds);
+    auto time_is_up = [&] { return tuner_.seconds_left() - watch.seconds() <= 0; };
+    std::vector<Candidate*> racers;
+    std::vector<Trial*> trials;
+    for (Candidate* c : best_few()) {
+      if (time_is_up()) break;
+      if (!make_trial(*c).ok()) continue;
+      racers.push_back(c);
+      trials.push_back(c->trial.get());
+    }
+    std::vector<Timing> timings =
+        time_in_turn(trials, effort_of(tuner_.options_.level), time_is_up);
+    for (size_t i = 0; i < racers.size(); ++i) {
+      CandidateReport& report = report_of(*racers[i]);
+      if (!timings[i].status.ok()) {
+        refuse(*racers[i], timings[i].status);
+        continue;
+      }
+      report.us = timings[i].us;
+      report.from_database = false;
+      racers[i]->learnt = report.us > 0;
+    }
+    stopped_ = time_is_up();
+  }
+
+  // The preferred candidate, or one that is clearly faster.
+  Candidate* pick() {
+    Candidate* preferred = nullptr;
+    Candidate* fastest = nullptr;
+    for (Candidate& c : candidates_) {
+      if (!is_usable(c)) continue;
+      double us = report_of(c).us;
+      if (preferred == nullptr) preferred = &c;
+      if (us > 0 && (fastest == nullptr || us < report_of(*fastest).us)) fastest = &c;
+    }
+    if (preferred == nullptr || fastest == nullptr) return preferred;
+    double have = report_of(*preferred).us;
+    double gain = have - report_of(*fastest).us;
+    bool clear = have > 0 && gain >= kLeastGainUs && gain >= (1 - kClearlyFaster) * have;
+    return tuner_.options_.level >= 2 && clear ? fastest : preferred;
+  }
+
+  Choice choose_right() {
+    while (Candidate* c = pick()) {
+      CandidateReport& report = report_of(*c);
+      bool timed = report.us > 0;
+      if (report.verdict != Verdict::kRight && report.verdict != Verdict::kNotCheckable) {
+        check(*c);
+      }
+      if (!is_usable(*c)) continue;
+      report_.chosen = static_cast<int>(c->report);
+      report_.reason = describe(*c, timed);
+      double error = report.verdict == Verdict::kRight ? report.error : -1;
+      return {c->tactic, c->config, report.us, error};
+    }
+    report_.reason = candidates_.empty() ? "no tactic takes it" : "every tactic was dropped";
+    return {};
+  }
+
+  std::string describe(const Candidate& chosen, bool timed) {
+    std::string text = timed ? "measured" : "preferred";
+    if (report_of(chosen).from_database) text = "from the database";
+    if (stopped_) text += "; the time for timing was over";
+    return text;
+  }
+
+  void check(Candidate& c) {
+    CandidateReport& report = report_of(c);
+    c.learnt = true;
+    if (!expectation().ok()) {
+      report.verdict = Verdict::kNotCheckable;
+      report.reason = expectation().status().message();
+      return;
+    }
+    Stopwatch watch(tuner_.report_.check_seconds);
+    if (!make_trial(c).ok()) return;
+    Status ran = c.trial->run_poisoned();
+    CheckResult result = ran.ok() ? compare_to(*expectation(), c.trial->outputs())
+                                  : CheckResult{Verdict::kWrong, std::string(ran.message()), 0};
+    report.verdict = result.verdict;
+    report.reason = result.reason;
+    report.error = result.error;
+    if (result.verdict == Verdict::kWrong) {
+      tuner_.options_.logger.warning(
+          "tactic ", c.tactic->name, report.config.empty() ? "" : " {" + report.config + "}",
+          " is wrong and not used for ", report_.problem, ": ", result.reason);
+      return;
+    }
+    // Alone it was not timed; the check has warmed it up.
+    bool alone = report.us == 0 && tuner_.options_.level >= 3 && tuner_.seconds_left() > 0;
+    if (!alone) return;
+    Result<double> us = c.trial->run();
+    if (us.ok()) report.us = *us;
+  }
+
+  void keep() {
+    if (tuner_.options_.level < 2) return;
+    for (const Candidate& c : candidates_) {
+      const CandidateReport& report = report_of(c);
+      if (!c.learnt) continue;
+      tuner_.database_.add({report_.problem, tuner_.report_.machine, c.tactic->versioned_name(),
+                            report.config, report.us, report.error, report.verdict, report.reason});
+    }
+  }
+
+  Tuner& tuner_;
+  const Problem& asked_;
+  const Problem& sized_;
+  ProblemReport& report_;
+  std::vector<Candidate> candidates_;
+  std::optional<Result<Expectation>> expectation_;
+  bool stopped_ = false;
+};
+
+Tuner::Tuner(const TacticRegistry& tactics, const PrepareArgs& args, TuningDatabase& database,
+             TuneOptions options)
+    : tactics_(tactics), args_(args), database_(database), options_(std::move(options)) {
+  report_.machine = machine_name(args);
+}
+
+double Tuner::seconds_left() const { return options_.seconds - report_.timing_seconds; }
+
+Tuner::Choice Tuner::choose(const Problem& asked, const Problem& sized) {
+  std::string name = sized.to_string();
+  std::string key = asked.to_string() + "\n" + name;
+  if (auto it = decided_.find(key); it != decided_.end()) {
+    // Constants that the printed problem does not show may decide whether a tactic takes it.
+    const Choice& choice = it->second.choice;
+    if (choice.tactic == nullptr || choice.tactic->supports(asked).ok()) {
+      ++report_.problems[it->second.report].steps;
+      return choice;
+    }
+  }
+  ProblemReport report;
+  report.problem = std::move(name);
+  report.steps = 1;
+  Choice choice = Decision(*this, asked, sized, report).run();
+  options_.logger.verbose(report.problem, ": ",
+                          choice.tactic ? choice.tactic->name : "the reference", ", ",
+                          report.reason);
+  decided_[key] = {report_.problems.size(), choice};
+  report_.problems.push_back(std::move(report));
+  return choice;
+}
+
+}  // namespace redline

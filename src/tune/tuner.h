@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <chrono>
+#include <limits>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/log.h"
+#include "tactics/tactic.h"
+#include "tune/check.h"
+#include "tune/database.h"
+#include "tune/trial.h"
+
+namespace redline {
+
+struct TuneOptions {
+  std::string device = "cpu";
+  // 1: the preferred tactic; 2: what the database says, else the preferred one; 3: time the best
+  // few; 4, 5: more of them, more often. The choice is checked at every level.
+  int level = 3;
+  double seconds = std::numeric_limits<double>::infinity();  // for timing, all problems together
+  Logger logger;
+};
+
+// What became of one way to carry out a problem.
+struct CandidateReport {
+  std::string tactic;
+  std::string config;
+  double us = 0;  // the least of its runs; 0: not timed
+  Verdict verdict = Verdict::kUnchecked;
+  std::string reason;  // of a refusal, a wrong result, or a check that cannot be made
+  double error = 0;    // see CheckResult
+  bool from_database = false;
+};
+
+// How one problem was decided, for all steps that have it.
+struct ProblemReport {
+  std::string problem;
+  int steps = 0;
+  int chosen = -1;     // index of the candidate; -1: the reference
+  std::string reason;  // in words
+  std::vector<CandidateReport> candidates;
+};
+
+struct TuneReport {
+  std::string machine;
+  std::vector<ProblemReport> problems;
+  double timing_seconds = 0;  // preparing candidates and running them
+  double check_seconds = 0;   // references and comparisons
+};
+
+// Chooses tactics: ranks what supports a problem, times the best few in turn, and takes the fastest
+// that agrees with the op's reference. A tactic that does not is dropped with a warning. The
+// preferred one stays unless another is clearly faster; the reference is last. One thread.
+class Tuner {
+ public:
+  Tuner(const TacticRegistry& tactics, const PrepareArgs& args, TuningDatabase& database,
+        TuneOptions options);
+
+  struct Choice {
+    const Tactic* tactic = nullptr;  // null: the reference
+    Config config;                   // before packing
+    double us = 0;                   // 0: not timed
+    double error = -1;               // negative: not checked
+  };
+  // `asked` has kDynamicDim where sizes vary, and what takes it must take every size; `sized` has
+  // the sizes to optimise for. Equal problems are decided once.
+  Choice choose(const Problem& asked, const Problem& sized);
+
+  const TuneReport& report() const { return report_; }
+
+ private:
+  class Decision;
+  double seconds_left() const;
+
+  const TacticRegistry& tactics_;
+  PrepareArgs args_;
+  TuningDatabase& database_;
+  TuneOptions options_;
+  TuneReport report_;
+  struct Decided {
+    size_t report;
+    Choice choice;
+  };
+  std::map<std::string, Decided> decided_;
+};
+
+}  // namespace redline

@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+#include <cstdio>
+#include <filesystem>
+#include <tuple>
+
+#include "base/file_io.h"
+#include "tune/database.h"
+#include "verb.h"
+
+namespace redline::cli {
+namespace {
+
+struct Options {
+  std::string database;  // empty: the default one
+  std::string output;
+  std::vector<std::string> inputs;
+  std::string key;
+  bool json = false;
+};
+
+Logger warnings() {
+  return Logger([](Severity severity, std::string_view message) {
+    std::fprintf(stderr, "%s: %.*s\n", std::string(severity_name(severity)).c_str(),
+                 static_cast<int>(message.size()), message.data());
+  });
+}
+
+Result<std::vector<TuningRecord>> read_records(const std::string& path) {
+  if (!std::filesystem::exists(path)) return not_found(path, ": no such tuning database");
+  return TuningDatabase(path, warnings()).records();
+}
+
+std::string path_of(const Options& options) {
+  return options.database.empty() ? default_tuning_database() : options.database;
+}
+
+std::string show_us(const TuningRecord& record) {
+  return record.us > 0 ? format_number(record.us, 1) : "";
+}
+
+std::string show_way(const TuningRecord& record) {
+  return record.config.empty() ? record.tactic : record.tactic + " " + record.config;
+}
+
+std::string show_verdict(const TuningRecord& record) {
+  std::string text(verdict_name(record.verdict));
+  if (!record.reason.empty()) return text + ": " + record.reason;
+  if (record.verdict != Verdict::kRight) return text;
+  char error[32];
+  std::snprintf(error, sizeof error, "%.1e", record.error);
+  return text + ", error " + error;
+}
+
+Status list(const Options& options) {
+  REDLINE_ASSIGN(std::vector<TuningRecord> records, read_records(path_of(options)));
+  if (options.json) {
+    Json array = Json::array();
+    for (const TuningRecord& record : records) {
+      array.push_back(Json::parse(record_to_line(record)));
+    }
+    print_json(array);
+    return {};
+  }
+  std::vector<std::vector<std::string>> rows = {{"us", "tactic", "verdict", "problem"}};
+  for (const TuningRecord& record : records) {
+    rows.push_back({show_us(record), show_way(record), show_verdict(record), record.problem});
+  }
+  std::printf("%s", format_table(rows).c_str());
+  return {};
+}
+
+// Of records with the same key the one in the last file counts.
+Status merge(const Options& options) {
+  TuningDatabase merged("", {});
+  for (const std::string& input : options.inputs) {
+    REDLINE_ASSIGN(std::vector<TuningRecord> records, read_records(input));
+    for (const TuningRecord& record : records) merged.add(record);
+  }
+  std::string text;
+  for (const TuningRecord& record : merged.records()) text += record_to_line(record) + "\n";
+  REDLINE_TRY(write_file(options.output, text));
+  if (options.json) {
+    print_json({{"output", options.output}, {"records", merged.records().size()}});
+  } else {
+    std::printf("%s: %zu records\n", options.output.c_str(), merged.records().size());
+  }
+  return {};
+}
+
+// All that is known about the problems whose text holds the key, fastest first.
+Status explain(const Options& options) {
+  REDLINE_ASSIGN(std::vector<TuningRecord> records, read_records(path_of(options)));
+  std::erase_if(records, [&](const TuningRecord& record) {
+    return record.problem.find(options.key) == std::string::npos;
+  });
+  if (records.empty()) return not_found("no problem in the database holds '", options.key, "'");
+  std::stable_sort(records.begin(), records.end(), [](const auto& a, const auto& b) {
+    auto rank = [](const TuningRecord& r) {
+      return std::tuple(std::string_view(r.problem), std::string_view(r.device), r.us == 0, r.us);
+    };
+    return rank(a) < rank(b);
+  });
+  if (options.json) {
+    Json array = Json::array();
+    for (const TuningRecord& record : records) {
+      array.push_back(Json::parse(record_to_line(record)));
+    }
+    print_json(array);
+    return {};
+  }
+  for (size_t i = 0; i < records.size();) {
+    std::printf("%s\non %s\n", records[i].problem.c_str(), records[i].device.c_str());
+    std::vector<std::vector<std::string>> rows;
+    size_t first = i;
+    for (; i < records.size() && records[i].problem == records[first].problem &&
+           records[i].device == records[first].device;
+         ++i) {
+      rows.push_back({"  " + show_us(records[i]), show_way(records[i]), show_verdict(records[i])});
+    }
+    std::printf("%s", format_table(rows).c_str());
+  }
+  return {};
+}
+
+Run setup(CLI::App& app) {
+  auto options = std::make_shared<Options>();
+  auto what = std::make_shared<Status (*)(const Options&)>(nullptr);
+  app.require_subcommand(1);
+  auto add = [&](const std::string& name, const std::string& summary,
+                 Status (*run)(const Options&)) {
+    CLI::App* sub = app.add_subcommand(name, summary);
+    sub->add_flag("--json", options->json, "Print JSON");
+    sub->callback([what, run] { *what = run; });
+    return sub;
+  };
+  CLI::App* list_app = add("list", "Every measurement", list);
+  CLI::App* merge_app = add("merge", "One database of several; the last file wins", merge);
+  CLI::App* explain_app = add("explain", "Why a problem is carried out as it is", explain);
+  for (CLI::App* sub : {list_app, explain_app}) {
+    sub->add_option("--tuning-db", options->database,
+                    "File of measured times; tuning.jsonl in ~/.cache/redline");
+  }
+  merge_app->add_option("output", options->output, "File to write")->required();
+  merge_app->add_option("inputs", options->inputs, "Files to read")->required();
+  explain_app->add_option("key", options->key, "Part of the printed problem")->required();
+  return [options, what] { return (*what)(*options); };
+}
+
+}  // namespace
+
+void register_verb_tune(VerbTable& table) {
+  table.add({"tune", "Look at and merge tuning databases",
+             "redline tune explain 'conv(f32[1,56,56,64]'", setup});
+}
+
+}  // namespace redline::cli
