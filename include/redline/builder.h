@@ -28,7 +28,7 @@ using Attributes = std::vector<std::pair<std::string, AttributeValue>>;
 //   auto y = b.op("matmul", {*x, *w});
 //   b.output(*y, "y");
 //   auto engine = b.build({});
-class GraphBuilder {
+class REDLINE_API GraphBuilder {
  public:
   // A tensor of the graph being built; good for this builder only.
   struct Value {

@@ -9,13 +9,15 @@
 #include <span>
 #include <string>
 
+#include "redline/export.h"
+
 namespace redline {
 
 inline constexpr int kMaxRank = 16;
 
 // Concrete sizes of a tensor, outermost first; inline storage, so copying never allocates.
 // Callers check rank <= kMaxRank before they build one from outside data.
-class Dims {
+class REDLINE_API Dims {
  public:
   Dims() = default;
   Dims(std::initializer_list<int64_t> dims) : Dims(std::span(dims.begin(), dims.size())) {}
@@ -70,6 +72,6 @@ class Dims {
 
 // Element count with overflow and sign checks, for sizes from outside; nullopt when not
 // representable.
-std::optional<int64_t> checked_count(std::span<const int64_t> dims);
+REDLINE_API std::optional<int64_t> checked_count(std::span<const int64_t> dims);
 
 }  // namespace redline

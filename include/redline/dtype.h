@@ -6,6 +6,8 @@
 #include <optional>
 #include <string_view>
 
+#include "redline/export.h"
+
 namespace redline {
 
 // Element types. Sub-byte types take one byte an element in host tensors (packing is a choice of a
@@ -39,13 +41,13 @@ enum class DType : uint8_t {
 inline constexpr int kNumDTypes = 24;
 
 // "f32", "bf16", "f8e4m3fn", "i64", "bool", "str": the names of the IR text form.
-std::string_view dtype_name(DType dtype);
-std::optional<DType> parse_dtype(std::string_view name);
+REDLINE_API std::string_view dtype_name(DType dtype);
+REDLINE_API std::optional<DType> parse_dtype(std::string_view name);
 
 // Bytes of one element in a host tensor.
-size_t dtype_bytes(DType dtype);
+REDLINE_API size_t dtype_bytes(DType dtype);
 // Bits that carry information: 4 for kInt4.
-int dtype_bits(DType dtype);
+REDLINE_API int dtype_bits(DType dtype);
 
 constexpr bool is_float(DType d) { return d <= DType::kFloat4E2M1; }
 constexpr bool is_signed_int(DType d) { return d >= DType::kInt64 && d <= DType::kInt2; }

@@ -8,6 +8,8 @@
 #include <string_view>
 #include <utility>
 
+#include "redline/export.h"
+
 namespace redline {
 
 enum class StatusCode : uint8_t {
@@ -23,29 +25,41 @@ enum class StatusCode : uint8_t {
   kInternal,
 };
 
-std::string_view status_code_name(StatusCode code);
+REDLINE_API std::string_view status_code_name(StatusCode code);
 
-// The outcome of a fallible function. OK costs one null pointer; an error owns its code and
-// message. Values are immutable and may be passed between threads.
-class [[nodiscard]] Status {
+// The outcome of a fallible function. OK costs one null pointer; an error owns its record: code,
+// message and, where they are known, the node and the place in a file. Values are immutable and may
+// be passed between threads.
+//
+//   if (!status.ok()) mark_in_editor(status.position(), status.node(), status.message());
+class [[nodiscard]] REDLINE_API Status {
  public:
   Status() = default;
   Status(StatusCode code, std::string message)
-      : rep_(std::make_shared<const Rep>(Rep{code, std::move(message)})) {}
+      : rep_(std::make_shared<const Rep>(Rep{code, std::move(message), {}, {}})) {}
 
   bool ok() const { return rep_ == nullptr; }
   StatusCode code() const { return rep_ ? rep_->code : StatusCode::kOk; }
   std::string_view message() const { return rep_ ? std::string_view(rep_->message) : ""; }
+  // The node or step that failed, by its name in the model; empty where the error is about no one
+  // node. Of several that cannot be imported it is the first: redline::check lists them all.
+  std::string_view node() const { return rep_ ? std::string_view(rep_->node) : ""; }
+  // The file, with the line or the byte where that is known: "net.txt:12", "model.onnx".
+  std::string_view position() const { return rep_ ? std::string_view(rep_->position) : ""; }
   // "unsupported: node 'x': ..." for people; "ok" when there is no error.
   std::string to_string() const;
   // The same error with `where: ` put before its message. OK stays OK.
   Status with_context(std::string_view where) const;
+  // The same error with its node, or its position, unless it has one. The message stays.
+  Status at_node(std::string_view node) const;
+  Status at_position(std::string_view position) const;
 
  private:
   struct Rep {
     StatusCode code;
-    std::string message;
+    std::string message, node, position;
   };
+  explicit Status(Rep rep) : rep_(std::make_shared<const Rep>(std::move(rep))) {}
   std::shared_ptr<const Rep> rep_;
 };
 
@@ -151,5 +165,5 @@ class [[nodiscard]] Result {
   } while (false)
 
 namespace redline {
-[[noreturn]] void assert_failed(const char* cond, const char* file, int line);
+[[noreturn]] REDLINE_API void assert_failed(const char* cond, const char* file, int line);
 }

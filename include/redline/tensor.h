@@ -8,6 +8,7 @@
 
 #include "redline/dims.h"
 #include "redline/dtype.h"
+#include "redline/export.h"
 #include "redline/status.h"
 
 namespace redline {
@@ -32,7 +33,7 @@ struct TensorView {
 
 // A host tensor: a cheap handle onto shared storage. Copies share the elements; nobody writes to a
 // tensor that may be shared, except the code that has just made it.
-class Tensor {
+class REDLINE_API Tensor {
  public:
   Tensor() = default;
   // Zero-filled (empty strings for kString), 64-byte aligned. Fails on overflow or lack of memory.
@@ -83,7 +84,7 @@ class Tensor {
 };
 
 // Bitwise equality of dtype, dims and elements.
-bool identical(const Tensor& a, const Tensor& b);
+REDLINE_API bool identical(const Tensor& a, const Tensor& b);
 
 // What flows along an edge at run time: a tensor, a sequence, or an optional that may be empty.
 struct HostValue {

@@ -4,10 +4,7 @@
 #include <cstring>
 
 #include "api/engine_impl.h"
-#include "base/file_io.h"
 #include "base/mmap_file.h"
-#include "build/build.h"
-#include "onnx/importer.h"
 #include "plan/engine_file.h"
 
 namespace redline {
@@ -27,7 +24,9 @@ ValueInfo describe(const Plan& plan, const NamedValue& named) {
   return info;
 }
 
-Result<std::shared_ptr<Engine::Impl>> make_impl(const EngineOptions& options) {
+}  // namespace
+
+Result<std::shared_ptr<Engine::Impl>> make_engine_impl(const EngineOptions& options) {
   if (options.device != "cpu" && options.device != "auto") {
     return unsupported("device '", options.device, "'; this build of Redline has: cpu");
   }
@@ -40,17 +39,7 @@ Result<std::shared_ptr<Engine::Impl>> make_impl(const EngineOptions& options) {
   return impl;
 }
 
-bool has_packed_constants(const Plan& plan) {
-  for (const auto& constant : plan.constants) {
-    if (!constant->recipe.empty()) return true;
-  }
-  return std::any_of(plan.steps.begin(), plan.steps.end(), [](const PlanStep& step) {
-    return std::any_of(step.subplans.begin(), step.subplans.end(),
-                       [](const auto& subplan) { return has_packed_constants(*subplan); });
-  });
-}
-
-void fill_infos(Engine::Impl& impl) {
+void describe_plan(Engine::Impl& impl) {
   for (const NamedValue& input : impl.plan.inputs)
     impl.inputs.push_back(describe(impl.plan, input));
   for (const NamedValue& output : impl.plan.outputs) {
@@ -58,74 +47,13 @@ void fill_infos(Engine::Impl& impl) {
   }
 }
 
-Result<Engine> build_from(const ModelBytes& model, const BuildSettings& settings) {
-  if (settings.progress && !settings.progress("import", 0))
-    return cancelled("stopped by the caller");
-  std::unique_ptr<OpRegistry> ops = make_op_registry();
-  std::unique_ptr<ImportRegistry> rules = make_import_registry();
-  REDLINE_ASSIGN(ImportedModel imported, import_onnx(model, *ops, *rules));
-  EngineInfo info;
-  info.model = model.path;
-  info.metadata = std::move(imported.metadata);
-  return build_graph(std::move(ops), *imported.graph, std::move(info), settings);
-}
-
-}  // namespace
-
-Result<Engine> build_graph(std::unique_ptr<OpRegistry> ops, Graph& graph, EngineInfo info,
-                           const BuildSettings& settings) {
-  REDLINE_ASSIGN(std::shared_ptr<Engine::Impl> impl, make_impl(settings));
-  impl->ops = std::move(ops);
-  impl->info = std::move(info);
-  BuildOptions options;
-  options.device = "cpu";
-  options.disabled_passes = settings.disabled_passes;
-  options.verify_passes = settings.verify_passes;
-  options.dump_ir = settings.dump_ir;
-  options.opt_level = settings.opt_level;
-  options.symbol_values = settings.optimal_sizes;
-  options.logger = impl->logger;
-  if (settings.progress) options.progress = Progress(settings.progress);
-  if (settings.build_seconds) options.build_seconds = *settings.build_seconds;
-  options.tuning_database = settings.tuning_database.value_or(default_tuning_database());
-  REDLINE_ASSIGN(impl->plan,
-                 build_plan(graph, *impl->tactics, *impl->pool, options, &impl->tuning.emplace()));
-  if (has_packed_constants(impl->plan)) impl->info.libraries = packing_library();
-  fill_infos(*impl);
-  return Engine(std::move(impl));
-}
-
 std::string_view version() { return REDLINE_VERSION; }
-
-Result<Engine> build(const std::string& model_path, const BuildSettings& settings) {
-  REDLINE_ASSIGN(ModelBytes model, open_model(model_path));
-  if (looks_like_engine(model.bytes)) {
-    return invalid_argument(model_path, ": is an engine already; load it instead");
-  }
-  return build_from(model, settings);
-}
-
-Result<Engine> build(std::span<const std::byte> model, const BuildSettings& settings) {
-  auto copy = std::make_shared<std::vector<std::byte>>(model.begin(), model.end());
-  return build_from({*copy, copy, ""}, settings);
-}
-
-Result<Engine> load(const std::string& path, const BuildSettings& settings) {
-  REDLINE_ASSIGN(std::shared_ptr<const MmapFile> file, MmapFile::open(path));
-  if (looks_like_engine(file->bytes())) return Engine::load(path, settings);
-  return build(path, settings);
-}
-
-Result<Engine> load(std::span<const std::byte> bytes, const BuildSettings& settings) {
-  if (looks_like_engine(bytes)) return Engine::load(bytes, settings);
-  return build(bytes, settings);
-}
 
 namespace {
 
 template <class Load>
 Result<Engine> load_with(const EngineOptions& options, Load&& load) {
-  REDLINE_ASSIGN(std::shared_ptr<Engine::Impl> impl, make_impl(options));
+  REDLINE_ASSIGN(std::shared_ptr<Engine::Impl> impl, make_engine_impl(options));
   REDLINE_ASSIGN(LoadedEngine loaded, load(*impl->ops));
   impl->info = std::move(loaded.info);
   const std::string& libraries = impl->info.libraries;
@@ -135,14 +63,17 @@ Result<Engine> load_with(const EngineOptions& options, Load&& load) {
                         "; build it again on this machine");
   }
   impl->plan = std::move(loaded.plan);
-  fill_infos(*impl);
+  describe_plan(*impl);
   return Engine(std::move(impl));
 }
 
 }  // namespace
 
 Result<Engine> Engine::load(const std::string& path, const EngineOptions& options) {
-  return load_with(options, [&](const OpRegistry& ops) { return load_engine(path, ops); });
+  Result<Engine> engine =
+      load_with(options, [&](const OpRegistry& ops) { return load_engine(path, ops); });
+  if (!engine.ok()) return engine.status().at_position(path);
+  return engine;
 }
 
 Result<Engine> Engine::load(std::span<const std::byte> bytes, const EngineOptions& options) {
@@ -163,6 +94,7 @@ const std::vector<std::pair<std::string, std::string>>& Engine::metadata() const
   return impl_->info.metadata;
 }
 std::string_view Engine::device() const { return impl_->info.device; }
+std::string Engine::build_report() const { return impl_->build_report; }
 
 struct Session::Impl {
   std::shared_ptr<const Engine::Impl> engine;
@@ -186,18 +118,27 @@ Session::Session(Session&&) noexcept = default;
 Session& Session::operator=(Session&&) noexcept = default;
 Session::~Session() = default;
 
-Status Session::bind(std::string_view input, HostValue value) {
-  const std::vector<ValueInfo>& infos = impl_->engine->inputs;
+namespace {
+
+// Which input or output (`what`) has the name, or an error that lists them.
+Result<size_t> find_named(const std::vector<ValueInfo>& infos, std::string_view name,
+                          std::string_view what) {
   for (size_t i = 0; i < infos.size(); ++i) {
-    if (infos[i].name != input) continue;
-    impl_->inputs[i] = std::move(value);
-    impl_->bound[i] = true;
-    return {};
+    if (infos[i].name == name) return i;
   }
   std::string names;
   for (const ValueInfo& info : infos) names += str_cat(names.empty() ? "'" : ", '", info.name, "'");
-  return invalid_argument("the model has no input '", input,
-                          "'; its inputs are: ", names.empty() ? "none" : names);
+  return invalid_argument("the model has no ", what, " '", name, "'; its ", what,
+                          "s are: ", names.empty() ? "none" : names);
+}
+
+}  // namespace
+
+Status Session::bind(std::string_view input, HostValue value) {
+  REDLINE_ASSIGN(size_t i, find_named(impl_->engine->inputs, input, "input"));
+  impl_->inputs[i] = std::move(value);
+  impl_->bound[i] = true;
+  return {};
 }
 
 Status Session::run() {
@@ -229,13 +170,8 @@ Result<const HostValue*> Session::output(size_t i) const {
 }
 
 Result<const HostValue*> Session::output(std::string_view name) const {
-  const std::vector<ValueInfo>& infos = impl_->engine->outputs;
-  for (size_t i = 0; i < infos.size(); ++i) {
-    if (infos[i].name == name) return output(i);
-  }
-  std::string names;
-  for (const ValueInfo& info : infos) names += str_cat(names.empty() ? "'" : ", '", info.name, "'");
-  return invalid_argument("the model has no output '", name, "'; its outputs are: ", names);
+  REDLINE_ASSIGN(size_t i, find_named(impl_->engine->outputs, name, "output"));
+  return output(i);
 }
 
 namespace {
@@ -268,24 +204,5 @@ Result<std::vector<Session::StepTime>> Session::run_timed() {
 
 size_t Session::activation_bytes() const { return impl_->executor->arena_bytes(); }
 size_t Session::activation_lower_bound() const { return impl_->executor->arena_lower_bound(); }
-
-Result<CheckReport> check(const std::string& model_path) {
-  REDLINE_ASSIGN(ModelBytes model, open_model(model_path));
-  std::unique_ptr<OpRegistry> ops = make_op_registry();
-  std::unique_ptr<ImportRegistry> rules = make_import_registry();
-  ImportReport report;
-  Result<ImportedModel> imported = import_onnx(model, *ops, *rules, &report);
-  CheckReport result;
-  for (const auto& op : report.ops) {
-    result.ops.push_back({op.op, op.nodes, op.problems});
-    result.nodes += op.nodes;
-  }
-  for (const ImportProblem& p : report.problems) {
-    result.problems.push_back({p.node, p.op_type, p.domain, p.reason, p.nearest, p.opset});
-  }
-  if (!imported.ok() && report.problems.empty())
-    result.error = std::string(imported.status().message());
-  return result;
-}
 
 }  // namespace redline

@@ -2,17 +2,16 @@
 #pragma once
 
 #include <memory>
-#include <optional>
+#include <string>
 #include <vector>
 
 #include "base/log.h"
 #include "base/thread_pool.h"
-#include "ir/graph.h"
+#include "ops/op.h"
 #include "plan/plan.h"
-#include "redline/redline.h"
+#include "redline/engine.h"
 #include "runtime/executor.h"
 #include "tactics/tactic.h"
-#include "tune/tuner.h"
 
 namespace redline {
 
@@ -26,11 +25,12 @@ struct Engine::Impl {
   Plan plan;
   std::vector<ValueInfo> inputs;
   std::vector<ValueInfo> outputs;
-  std::optional<TuneReport> tuning;  // of an engine built here
+  std::string build_report = "{}";  // of an engine built here
 };
 
-// An engine of a graph over the ops of `ops`, which the engine takes over.
-Result<Engine> build_graph(std::unique_ptr<OpRegistry> ops, Graph& graph, EngineInfo info,
-                           const BuildSettings& settings);
+// An engine that lacks only its plan and info.
+Result<std::shared_ptr<Engine::Impl>> make_engine_impl(const EngineOptions& options);
+// Describes the inputs and outputs of the plan that `impl` has by now.
+void describe_plan(Engine::Impl& impl);
 
 }  // namespace redline

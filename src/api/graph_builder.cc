@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "api/engine_impl.h"
+#include "api/build_graph.h"
 #include "ir/graph.h"
 #include "ir/text.h"
 #include "redline/builder.h"
@@ -17,7 +17,7 @@ struct GraphBuilder::Impl {
     return {};
   }
   Status here(const Status& status) const {
-    return position.empty() ? status : status.with_context(position);
+    return position.empty() ? status : status.with_context(position).at_position(position);
   }
   Value add(redline::Value* value) {
     values.push_back(value);

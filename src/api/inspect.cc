@@ -74,33 +74,4 @@ std::string Engine::inspect() const {
   return dump(result);
 }
 
-std::string Engine::build_report() const {
-  if (!impl_->tuning) return "{}";
-  const TuneReport& report = *impl_->tuning;
-  json problems = json::array();
-  for (const ProblemReport& problem : report.problems) {
-    json candidates = json::array();
-    for (const CandidateReport& c : problem.candidates) {
-      json entry = {{"tactic", c.tactic},
-                    {"verdict", verdict_name(c.verdict)},
-                    {"from_database", c.from_database}};
-      if (!c.config.empty()) entry["config"] = c.config;
-      if (c.us > 0) entry["us"] = c.us;
-      if (c.verdict == Verdict::kRight) entry["error"] = c.error;
-      if (!c.reason.empty()) entry["reason"] = c.reason;
-      candidates.push_back(std::move(entry));
-    }
-    json entry = {{"problem", problem.problem},
-                  {"steps", problem.steps},
-                  {"reason", problem.reason},
-                  {"candidates", std::move(candidates)}};
-    entry["chosen"] = problem.chosen < 0 ? json() : json(problem.chosen);
-    problems.push_back(std::move(entry));
-  }
-  return dump({{"machine", report.machine},
-               {"timing_seconds", report.timing_seconds},
-               {"check_seconds", report.check_seconds},
-               {"problems", std::move(problems)}});
-}
-
 }  // namespace redline

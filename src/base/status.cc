@@ -39,7 +39,23 @@ std::string Status::to_string() const {
 
 Status Status::with_context(std::string_view where) const {
   if (ok()) return *this;
-  return {code(), str_cat(where, ": ", message())};
+  Rep rep = *rep_;
+  rep.message = str_cat(where, ": ", rep.message);
+  return Status(std::move(rep));
+}
+
+Status Status::at_node(std::string_view node) const {
+  if (ok() || !rep_->node.empty()) return *this;
+  Rep rep = *rep_;
+  rep.node = node;
+  return Status(std::move(rep));
+}
+
+Status Status::at_position(std::string_view position) const {
+  if (ok() || !rep_->position.empty()) return *this;
+  Rep rep = *rep_;
+  rep.position = position;
+  return Status(std::move(rep));
 }
 
 void assert_failed(const char* cond, const char* file, int line) {

@@ -15,7 +15,9 @@ bool same_use(const Use& a, const Use& b) {
 
 using SymbolSet = std::set<std::string, std::less<>>;
 
-bool mentions(const Dim& dim, const SymbolSet& symbols) {
+// Of a set of names, or of a map by them.
+template <class Names>
+bool mentions(const Dim& dim, const Names& symbols) {
   if (dim.is_const() || symbols.empty()) return false;
   std::set<std::string> names = dim.symbols();
   return std::any_of(names.begin(), names.end(),
@@ -233,7 +235,9 @@ Status Graph::infer(Node* node) {
   };
   Status status = op.infer(context);
   if (!status.ok()) {
-    return node->name.empty() ? status : status.with_context("node '" + node->name + "'");
+    return node->name.empty()
+               ? status
+               : status.with_context("node '" + node->name + "'").at_node(node->name);
   }
   for (size_t i = 0; i < outputs; ++i) {
     Value* value = node->outputs_[i];
@@ -251,14 +255,10 @@ Status Graph::infer(Node* node) {
 
 namespace {
 
-bool mentions(const SymDims& dims, const std::map<std::string, Dim, std::less<>>& symbols) {
-  for (const Dim& dim : dims) {
-    if (dim.is_const()) continue;
-    for (const std::string& name : dim.symbols()) {
-      if (symbols.contains(name)) return true;
-    }
-  }
-  return false;
+template <class Names>
+bool mentions(const SymDims& dims, const Names& symbols) {
+  return std::any_of(dims.begin(), dims.end(),
+                     [&](const Dim& dim) { return mentions(dim, symbols); });
 }
 
 SymDims substituted(SymDims dims, const std::map<std::string, Dim, std::less<>>& symbols) {

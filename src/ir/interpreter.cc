@@ -48,7 +48,9 @@ class Frame {
     for (const auto& node : graph_.nodes()) {
       Status status = run_node(*node);
       if (!status.ok()) {
-        return node->name.empty() ? status : status.with_context("node '" + node->name + "'");
+        return node->name.empty()
+                   ? status
+                   : status.with_context("node '" + node->name + "'").at_node(node->name);
       }
       reads.clear();
       collect_reads(*node, reads);

@@ -366,7 +366,8 @@ Result<bool> Executor::check_step_sizes(const ShapeState& state, const PlanStep&
   int fresh = 0;
   infer.make_symbol = [&](std::string_view) { return Dim::symbol(str_cat(kFreshSymbol, fresh++)); };
   Status status = step.op->infer(infer);
-  if (!status.ok()) return status.with_context(str_cat("step '", step.name, "'"));
+  if (!status.ok())
+    return status.with_context(str_cat("step '", step.name, "'")).at_node(step.name);
   bool told = true;
   for (size_t i = 0; i < step.outputs.size(); ++i) {
     auto v = static_cast<size_t>(step.outputs[i]);
@@ -484,9 +485,12 @@ Result<std::unique_ptr<Kernel>> Executor::prepare(const PlanStep& step,
   }
   // Whoever built the engine asked; whoever wrote the file may not have.
   Status supported = tactic->supports(problem);
-  if (!supported.ok()) return supported.with_context(str_cat("step '", step.name, "'"));
+  if (!supported.ok()) {
+    return supported.with_context(str_cat("step '", step.name, "'")).at_node(step.name);
+  }
   Result<std::unique_ptr<Kernel>> kernel = tactic->prepare(problem, step.config, {&pool_});
-  if (!kernel.ok()) return kernel.status().with_context(str_cat("step '", step.name, "'"));
+  if (!kernel.ok())
+    return kernel.status().with_context(str_cat("step '", step.name, "'")).at_node(step.name);
   return kernel;
 }
 
@@ -535,7 +539,10 @@ Status Executor::run(std::span<const HostValue> inputs) {
     if (state->steps[s].skip) continue;
     if (observer_) observer_->before_step(s, plan_.steps[s]);
     Status status = run_step(*state, s);
-    if (!status.ok()) return status.with_context(str_cat("step '", plan_.steps[s].name, "'"));
+    if (!status.ok()) {
+      const std::string& name = plan_.steps[s].name;
+      return status.with_context(str_cat("step '", name, "'")).at_node(name);
+    }
     if (observer_) {
       std::vector<const HostValue*> outputs;
       for (int value : plan_.steps[s].outputs) {

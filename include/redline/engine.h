@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "redline/export.h"
+#include "redline/log.h"
+#include "redline/status.h"
+#include "redline/tensor.h"
+
+// The run side of the public API: engine files, and running them. It is all that a program needs
+// that links libredline_runtime, which has no importer and no optimiser. Since 0.1.
+//
+//   auto engine = redline::Engine::load("model.engine");
+//   if (!engine.ok()) return report(engine.status());
+//   auto session = engine->create_session();
+//   session->bind("x", redline::HostValue::of(image));
+//   session->run();
+//   const redline::Tensor& y = (*session->output("y"))->tensor;
+namespace redline {
+
+REDLINE_API std::string_view version();
+
+// An input or output of an engine.
+struct ValueInfo {
+  std::string name;
+  HostValue::Kind kind = HostValue::Kind::kTensor;
+  DType dtype = DType::kFloat32;  // of tensors
+  bool has_rank = true;           // of tensors
+  std::vector<std::string> dims;  // "3", "batch", "floordiv(h, 2)"
+  std::string type;               // all of it: "f32[batch,3,224,224]", "seq(f32[*])"
+};
+
+struct EngineOptions {
+  std::string device = "auto";  // "cpu", or "auto"
+  int num_threads = 0;          // 0: the physical cores that the process may use
+  // Messages for people; the library itself prints nothing. May be called from any thread.
+  std::function<void(Severity, std::string_view message)> log;
+};
+
+class Session;
+
+// A built model: immutable, thread-safe, cheap to copy. Sessions keep it alive.
+class REDLINE_API Engine {
+ public:
+  // Loads an engine file. Refuses with a reason one that is damaged or made for another machine.
+  static Result<Engine> load(const std::string& path, const EngineOptions& options = {});
+  // The same from memory, which is copied.
+  static Result<Engine> load(std::span<const std::byte> bytes, const EngineOptions& options = {});
+  // Writes it whole or not at all.
+  Status save(const std::string& path) const;
+  Result<std::vector<std::byte>> serialize() const;
+
+  Result<Session> create_session() const;
+  const std::vector<ValueInfo>& inputs() const;
+  const std::vector<ValueInfo>& outputs() const;
+  // The model's own key-value pairs.
+  const std::vector<std::pair<std::string, std::string>>& metadata() const;
+  std::string_view device() const;
+  // Everything about the engine as JSON: steps, tactics, values, weights, memory.
+  std::string inspect() const;
+  // How the kernels were chosen, as JSON: for each distinct problem the candidates with times,
+  // errors and reasons of refusal. "{}" for an engine that was loaded.
+  std::string build_report() const;
+
+  struct Impl;
+  explicit Engine(std::shared_ptr<const Impl> impl) : impl_(std::move(impl)) {}
+
+ private:
+  friend class Session;
+  std::shared_ptr<const Impl> impl_;
+};
+
+// One stream of runs over an engine: owns its memory. One thread at a time; several sessions of one
+// engine may run at once.
+class REDLINE_API Session {
+ public:
+  // The value must stay unchanged until the run ends. Unknown names are an error.
+  Status bind(std::string_view input, HostValue value);
+  // Every input must be bound. Sizes may change from run to run; the first run with new sizes
+  // prepares kernels, later ones do not allocate (unless output sizes depend on values).
+  Status run();
+  // Valid until the next run.
+  Result<const HostValue*> output(std::string_view name) const;
+  Result<const HostValue*> output(size_t i) const;
+
+  struct StepTime {
+    std::string name;  // of the model's nodes
+    std::string op;
+    std::string tactic;  // "reference" when none was better
+    double microseconds = 0;
+  };
+  // One run with the time of each step.
+  Result<std::vector<StepTime>> run_timed();
+  // Bytes of activation memory for the last run's sizes, and the least that any plan could need.
+  size_t activation_bytes() const;
+  size_t activation_lower_bound() const;
+
+  struct Impl;
+  explicit Session(std::unique_ptr<Impl> impl);
+  Session(Session&&) noexcept;
+  Session& operator=(Session&&) noexcept;
+  ~Session();
+
+ private:
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace redline

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "build/build.h"
+
+#include <algorithm>
+
+#include "api/build_graph.h"
+#include "api/build_report.h"
+#include "api/engine_impl.h"
+#include "base/mmap_file.h"
+#include "onnx/importer.h"
+#include "plan/engine_file.h"
+
+namespace redline {
+namespace {
+
+bool has_packed_constants(const Plan& plan) {
+  for (const auto& constant : plan.constants) {
+    if (!constant->recipe.empty()) return true;
+  }
+  return std::any_of(plan.steps.begin(), plan.steps.end(), [](const PlanStep& step) {
+    return std::any_of(step.subplans.begin(), step.subplans.end(),
+                       [](const auto& subplan) { return has_packed_constants(*subplan); });
+  });
+}
+
+Result<Engine> build_from(const ModelBytes& model, const BuildSettings& settings) {
+  if (settings.progress && !settings.progress("import", 0))
+    return cancelled("stopped by the caller");
+  std::unique_ptr<OpRegistry> ops = make_op_registry();
+  std::unique_ptr<ImportRegistry> rules = make_import_registry();
+  REDLINE_ASSIGN(ImportedModel imported, import_onnx(model, *ops, *rules));
+  EngineInfo info;
+  info.model = model.path;
+  info.metadata = std::move(imported.metadata);
+  return build_graph(std::move(ops), *imported.graph, std::move(info), settings);
+}
+
+}  // namespace
+
+Result<Engine> build_graph(std::unique_ptr<OpRegistry> ops, Graph& graph, EngineInfo info,
+                           const BuildSettings& settings) {
+  REDLINE_ASSIGN(std::shared_ptr<Engine::Impl> impl, make_engine_impl(settings));
+  impl->ops = std::move(ops);
+  impl->info = std::move(info);
+  BuildOptions options;
+  options.device = "cpu";
+  options.disabled_passes = settings.disabled_passes;
+  options.verify_passes = settings.verify_passes;
+  options.dump_ir = settings.dump_ir;
+  options.opt_level = settings.opt_level;
+  options.symbol_values = settings.optimal_sizes;
+  options.logger = impl->logger;
+  if (settings.progress) options.progress = Progress(settings.progress);
+  if (settings.build_seconds) options.build_seconds = *settings.build_seconds;
+  options.tuning_database = settings.tuning_database.value_or(default_tuning_database());
+  TuneReport tuning;
+  REDLINE_ASSIGN(impl->plan, build_plan(graph, *impl->tactics, *impl->pool, options, &tuning));
+  impl->build_report = describe_tuning(tuning);
+  if (has_packed_constants(impl->plan)) impl->info.libraries = packing_library();
+  describe_plan(*impl);
+  return Engine(std::move(impl));
+}
+
+Result<Engine> build(const std::string& model_path, const BuildSettings& settings) {
+  Result<ModelBytes> model = open_model(model_path);
+  if (!model.ok()) return model.status().at_position(model_path);
+  if (looks_like_engine(model->bytes)) {
+    return invalid_argument(model_path, ": is an engine already; load it instead")
+        .at_position(model_path);
+  }
+  Result<Engine> engine = build_from(*model, settings);
+  if (!engine.ok()) return engine.status().at_position(model_path);
+  return engine;
+}
+
+Result<Engine> build(std::span<const std::byte> model, const BuildSettings& settings) {
+  auto copy = std::make_shared<std::vector<std::byte>>(model.begin(), model.end());
+  return build_from({*copy, copy, ""}, settings);
+}
+
+Result<Engine> load(const std::string& path, const BuildSettings& settings) {
+  Result<std::shared_ptr<const MmapFile>> file = MmapFile::open(path);
+  if (!file.ok()) return file.status().at_position(path);
+  if (looks_like_engine((*file)->bytes())) return Engine::load(path, settings);
+  return build(path, settings);
+}
+
+Result<Engine> load(std::span<const std::byte> bytes, const BuildSettings& settings) {
+  if (looks_like_engine(bytes)) return Engine::load(bytes, settings);
+  return build(bytes, settings);
+}
+
+Result<CheckReport> check(const std::string& model_path) {
+  REDLINE_ASSIGN(ModelBytes model, open_model(model_path));
+  std::unique_ptr<OpRegistry> ops = make_op_registry();
+  std::unique_ptr<ImportRegistry> rules = make_import_registry();
+  ImportReport report;
+  Result<ImportedModel> imported = import_onnx(model, *ops, *rules, &report);
+  CheckReport result;
+  for (const auto& op : report.ops) {
+    result.ops.push_back({op.op, op.nodes, op.problems});
+    result.nodes += op.nodes;
+  }
+  for (const ImportProblem& p : report.problems) {
+    result.problems.push_back({p.node, p.op_type, p.domain, p.reason, p.nearest, p.opset});
+  }
+  if (!imported.ok() && report.problems.empty())
+    result.error = std::string(imported.status().message());
+  return result;
+}
+
+}  // namespace redline

@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <memory>
+
+#include "ir/graph.h"
+#include "plan/plan.h"
+#include "redline/redline.h"
+
+namespace redline {
+
+// An engine of a graph over the ops of `ops`, which the engine takes over.
+Result<Engine> build_graph(std::unique_ptr<OpRegistry> ops, Graph& graph, EngineInfo info,
+                           const BuildSettings& settings);
+
+}  // namespace redline
