@@ -33,6 +33,9 @@ class ImportContext {
   virtual size_t num_outputs() const = 0;    // as the node lists them, trailing empty names dropped
   virtual bool wants_output(size_t i) const = 0;
 
+  // A value that the node could read, by the model's name for it; null when there is none.
+  virtual Value* find_value(std::string_view name) const = 0;
+
   virtual bool has_attr(std::string_view name) const = 0;
   virtual int64_t int_attr(std::string_view name, int64_t fallback = 0) = 0;
   virtual float float_attr(std::string_view name, float fallback = 0) = 0;

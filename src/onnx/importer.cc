@@ -172,6 +172,8 @@ class NodeImport final : public ImportContext {
     return i < node_.output.size() && !node_.output[i].empty();
   }
 
+  Value* find_value(std::string_view name) const override { return scope_.find(name); }
+
   bool has_attr(std::string_view name) const override { return find(name) != nullptr; }
   int64_t int_attr(std::string_view name, int64_t fallback) override {
     const AttributeProto* a = typed(name, kAttributeProto_AttributeType_INT);
@@ -487,6 +489,11 @@ void collect_reads(const NodeProto& node, std::vector<std::string_view>& reads) 
   for (const AttributeProto& a : node.attribute) {
     if (a.g) inner(*a.g);
     for (const GraphProto& g : a.graphs) inner(g);
+    if (node.op_type != "Gradient") continue;  // names tensors in attributes
+    if (a.name == "y" && a.s) reads.push_back(*a.s);
+    if (a.name == "xs" || a.name == "zs") {
+      reads.insert(reads.end(), a.strings.begin(), a.strings.end());
+    }
   }
 }
 
@@ -759,7 +766,7 @@ Result<ImportedModel> import_onnx(const ModelBytes& source, const OpRegistry& op
         str_cat(gathered.problems.size(), gathered.problems.size() == 1 ? " node" : " nodes",
                 " cannot be imported:");
     for (const ImportProblem& problem : gathered.problems) text += "\n  " + problem.to_string();
-    return in_file(unsupported(text));
+    return in_file(unsupported(text)).at_node(gathered.problems[0].node);
   }
   return result;
 }
