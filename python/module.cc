@@ -7,7 +7,9 @@
 #include <nanobind/stl/vector.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
+#include <memory>
 
 #include "redline/builder.h"
 #include "redline/redline.h"
@@ -18,12 +20,14 @@ using namespace nb::literals;
 namespace redline {
 namespace {
 
-// Errors become redline.Error, with the code's name as `code`. The module owns the type.
+// Errors become redline.Error, with the status's record as attributes. The module owns the type.
 nb::handle error_type;
 
 [[noreturn]] void raise(const Status& status) {
   nb::object error = error_type(status.to_string().c_str());
   error.attr("code") = std::string(status_code_name(status.code()));
+  error.attr("node") = std::string(status.node());
+  error.attr("position") = std::string(status.position());
   PyErr_SetObject(error_type.ptr(), error.ptr());
   throw nb::python_error();
 }
@@ -193,6 +197,14 @@ class Numpy {
   nb::object dtypes_[kNumDTypes];
 };
 
+// The library copies and drops callbacks without the GIL, which reference counts need.
+std::shared_ptr<nb::object> shared(nb::object callback) {
+  return {new nb::object(std::move(callback)), [](nb::object* object) {
+            nb::gil_scoped_acquire gil;
+            delete object;
+          }};
+}
+
 BuildSettings settings_from(const std::string& device, int threads, nb::object progress,
                             nb::object log, std::vector<std::string> disabled_passes,
                             bool verify_passes, const std::string& dump_ir, int opt_level,
@@ -210,19 +222,35 @@ BuildSettings settings_from(const std::string& device, int threads, nb::object p
   settings.build_seconds = build_time;
   settings.tuning_database = std::move(tuning_database);
   if (!progress.is_none()) {
-    settings.progress = [progress](std::string_view phase, double fraction) {
+    settings.progress = [call = shared(progress)](std::string_view phase, double fraction) {
       nb::gil_scoped_acquire gil;
-      nb::object go_on = progress(std::string(phase), fraction);
-      return go_on.is_none() || nb::cast<bool>(go_on);
+      if (PyErr_Occurred()) return false;
+      try {
+        nb::object go_on = (*call)(std::string(phase), fraction);
+        return go_on.is_none() || nb::cast<bool>(go_on);
+      } catch (nb::python_error& error) {
+        error.restore();  // raised by build_without_gil once the build has stopped
+        return false;
+      }
     };
   }
   if (!log.is_none()) {
-    settings.log = [log](Severity severity, std::string_view message) {
+    settings.log = [call = shared(log)](Severity severity, std::string_view message) {
       nb::gil_scoped_acquire gil;
-      log(std::string(severity_name(severity)), std::string(message));
+      try {
+        (*call)(std::string(severity_name(severity)), std::string(message));
+      } catch (nb::python_error& error) {
+        error.discard_as_unraisable("the log callback of redline");
+      }
     };
   }
   return settings;
+}
+
+template <class Call>
+auto without_gil(Call&& call) {
+  nb::gil_scoped_release release;
+  return call();
 }
 
 class PySession {
@@ -231,31 +259,10 @@ class PySession {
       : engine_(std::move(engine)), session_(take(engine_.create_session())) {}
 
   nb::dict run(nb::dict inputs) {
+    Turn turn(running_);
     nb::list keep;
-    for (auto [name, value] : inputs) {
-      std::string text = nb::cast<std::string>(name);
-      const ValueInfo* info = nullptr;
-      for (const ValueInfo& candidate : engine_.inputs()) {
-        if (candidate.name == text) info = &candidate;
-      }
-      static const ValueInfo kUnknown;
-      check(session_.bind(text, info ? numpy_.to_host(value, *info, keep) : HostValue()));
-    }
-    // What an earlier call bound may be gone.
-    for (const ValueInfo& info : engine_.inputs()) {
-      if (!inputs.contains(info.name.c_str()) && info.kind != HostValue::Kind::kOptional) {
-        check(invalid_argument("input '", info.name, "' (", info.type, ") is missing"));
-      }
-      if (!inputs.contains(info.name.c_str()) && info.kind == HostValue::Kind::kOptional) {
-        check(session_.bind(info.name, HostValue::optional({})));
-      }
-    }
-    Status status;
-    {
-      nb::gil_scoped_release release;
-      status = session_.run();
-    }
-    check(status);
+    bind(inputs, keep);
+    check(without_gil([&] { return session_.run(); }));
     nb::dict outputs;
     for (size_t i = 0; i < engine_.outputs().size(); ++i) {
       outputs[engine_.outputs()[i].name.c_str()] = numpy_.to_python(*take(session_.output(i)));
@@ -264,16 +271,12 @@ class PySession {
   }
 
   nb::list profile(nb::dict inputs) {
-    run(inputs);  // binds, checks and warms up
+    Turn turn(running_);
     nb::list keep;
-    for (auto [name, value] : inputs) {
-      for (const ValueInfo& info : engine_.inputs()) {
-        if (info.name == nb::cast<std::string>(name))
-          check(session_.bind(info.name, numpy_.to_host(value, info, keep)));
-      }
-    }
+    bind(inputs, keep);
+    check(without_gil([&] { return session_.run(); }));  // prepares what the sizes need
     nb::list result;
-    for (const Session::StepTime& step : take(session_.run_timed())) {
+    for (const Session::StepTime& step : take(without_gil([&] { return session_.run_timed(); }))) {
       nb::dict entry;
       entry["name"] = step.name;
       entry["op"] = step.op;
@@ -289,6 +292,43 @@ class PySession {
   size_t activation_lower_bound() const { return session_.activation_lower_bound(); }
 
  private:
+  // A run gives up the GIL, so another thread may come while the session is in use.
+  class Turn {
+   public:
+    explicit Turn(std::atomic<bool>& running) : running_(running) {
+      if (running_.exchange(true)) {
+        check(invalid_argument(
+            "the session is running in another thread; make a session for each thread"));
+      }
+    }
+    ~Turn() { running_ = false; }
+    Turn(const Turn&) = delete;
+    Turn& operator=(const Turn&) = delete;
+
+   private:
+    std::atomic<bool>& running_;
+  };
+
+  // Every input, since what an earlier call bound may be gone.
+  void bind(nb::dict inputs, nb::list& keep) {
+    for (auto [name, value] : inputs) {
+      std::string text = nb::cast<std::string>(name);
+      const ValueInfo* info = nullptr;
+      for (const ValueInfo& candidate : engine_.inputs()) {
+        if (candidate.name == text) info = &candidate;
+      }
+      check(session_.bind(text, info ? numpy_.to_host(value, *info, keep) : HostValue()));
+    }
+    for (const ValueInfo& info : engine_.inputs()) {
+      if (inputs.contains(info.name.c_str())) continue;
+      if (info.kind != HostValue::Kind::kOptional) {
+        check(invalid_argument("input '", info.name, "' (", info.type, ") is missing"));
+      }
+      check(session_.bind(info.name, HostValue::optional({})));
+    }
+  }
+
+  std::atomic<bool> running_ = false;
   Engine engine_;
   Session session_;
   Numpy numpy_;
@@ -359,10 +399,7 @@ nb::list describe(const std::vector<ValueInfo>& infos) {
 
 template <class Build>
 Engine build_without_gil(Build&& build) {
-  Result<Engine> engine = [&] {
-    nb::gil_scoped_release release;
-    return build();
-  }();
+  Result<Engine> engine = without_gil(build);
   if (PyErr_Occurred()) throw nb::python_error();
   return take(std::move(engine));
 }
@@ -386,26 +423,42 @@ NB_MODULE(_redline, m) {
              auto bytes = take(e.serialize());
              return nb::bytes(reinterpret_cast<const char*>(bytes.data()), bytes.size());
            })
-      .def("create_session", [](const Engine& e) { return new PySession(e); })
+      .def(
+          "create_session", [](const Engine& e) { return new PySession(e); },
+          nb::sig("def create_session(self) -> Session"))
       .def("inspect_json", &Engine::inspect)
-      .def_prop_ro("inputs", [](const Engine& e) { return describe(e.inputs()); })
-      .def_prop_ro("outputs", [](const Engine& e) { return describe(e.outputs()); })
-      .def_prop_ro("metadata", [](const Engine& e) {
-        nb::dict metadata;
-        for (const auto& [key, value] : e.metadata()) metadata[key.c_str()] = value;
-        return metadata;
-      });
+      .def_prop_ro(
+          "inputs", [](const Engine& e) { return describe(e.inputs()); },
+          nb::sig("def inputs(self) -> list[tuple[str, str]]"))
+      .def_prop_ro(
+          "outputs", [](const Engine& e) { return describe(e.outputs()); },
+          nb::sig("def outputs(self) -> list[tuple[str, str]]"))
+      .def_prop_ro(
+          "metadata",
+          [](const Engine& e) {
+            nb::dict metadata;
+            for (const auto& [key, value] : e.metadata()) metadata[key.c_str()] = value;
+            return metadata;
+          },
+          nb::sig("def metadata(self) -> dict[str, str]"));
 
   nb::class_<PySession>(m, "Session", "Runs an engine. One thread at a time.")
       .def(
           "run", &PySession::run, "inputs"_a,
+          nb::sig("def run(self, inputs: dict[str, typing.Any]) -> dict[str, typing.Any]"),
           "Runs once: {input name: array} to {output name: array}. Arrays are numpy's or anything\n"
           "with DLPack; lists for sequences, None for an absent optional.")
       .def("profile", &PySession::profile, "inputs"_a,
+           nb::sig(
+               "def profile(self, inputs: dict[str, typing.Any]) -> list[dict[str, typing.Any]]"),
            "Time of each step of one run, in microseconds.")
       .def_prop_ro("engine", &PySession::engine, nb::rv_policy::reference_internal)
-      .def_prop_ro("inputs", [](const PySession& s) { return describe(s.engine().inputs()); })
-      .def_prop_ro("outputs", [](const PySession& s) { return describe(s.engine().outputs()); })
+      .def_prop_ro(
+          "inputs", [](const PySession& s) { return describe(s.engine().inputs()); },
+          nb::sig("def inputs(self) -> list[tuple[str, str]]"))
+      .def_prop_ro(
+          "outputs", [](const PySession& s) { return describe(s.engine().outputs()); },
+          nb::sig("def outputs(self) -> list[tuple[str, str]]"))
       .def_prop_ro("activation_bytes", &PySession::activation_bytes)
       .def_prop_ro("activation_lower_bound", &PySession::activation_lower_bound);
 
@@ -413,14 +466,19 @@ NB_MODULE(_redline, m) {
                              "Makes a model op by op. Values are ints; None is an absent operand.")
       .def(nb::init<>())
       .def("input", &PyGraphBuilder::input, "name"_a, "dtype"_a, "shape"_a,
+           nb::sig("def input(self, name: str, dtype: typing.Any, "
+                   "shape: collections.abc.Iterable[int | str]) -> int"),
            "A graph input; sizes are numbers, symbols ('batch') or expressions of them.")
-      .def("constant", &PyGraphBuilder::constant, "array"_a, "name"_a = "")
+      .def("constant", &PyGraphBuilder::constant, "array"_a, "name"_a = "",
+           nb::sig("def constant(self, array: typing.Any, name: str = '') -> int"))
       .def(
           "op",
           [](PyGraphBuilder& b, const std::string& op, nb::list inputs, size_t outputs,
              const std::string& name,
              nb::kwargs attributes) { return b.op(op, inputs, outputs, name, attributes); },
           "op"_a, "inputs"_a, "outputs"_a = 1, "name"_a = "", "attributes"_a,
+          nb::sig("def op(self, op: str, inputs: list[int | None], outputs: int = 1, "
+                  "name: str = '', **attributes: typing.Any) -> typing.Any"),
           "Adds an op; its attributes are keyword arguments. Returns its output, or a tuple.")
       .def("output", &PyGraphBuilder::output, "value"_a, "name"_a)
       .def("type", &PyGraphBuilder::type, "value"_a)

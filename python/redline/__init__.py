@@ -8,6 +8,8 @@
 
 import json as _json
 import os as _os
+from collections.abc import Callable as _Callable, Iterable as _Iterable, Mapping as _Mapping
+from typing import Any as _Any, Literal as _Literal
 
 from ._redline import Engine, Error, GraphBuilder, Session, __version__
 from . import _redline
@@ -15,16 +17,29 @@ from . import _redline
 __all__ = ["Engine", "Error", "GraphBuilder", "Session", "build", "inspect", "load", "__version__"]
 
 
-def build(model, output=None, device="auto", *, threads=0, progress=None, log=None,
-          disable_passes=(), verify_passes=False, dump_ir="", opt_level=3, sizes=None,
-          build_time=None, tuning_database=None):
+def build(
+    model: _Any,
+    output: str | _os.PathLike[str] | None = None,
+    device: str = "auto",
+    *,
+    threads: int = 0,
+    progress: _Callable[[str, float], bool | None] | None = None,
+    log: _Callable[[str, str], None] | None = None,
+    disable_passes: _Iterable[str] = (),
+    verify_passes: bool = False,
+    dump_ir: str = "",
+    opt_level: int = 3,
+    sizes: _Mapping[str, int] | None = None,
+    build_time: float | None = None,
+    tuning_database: str | _os.PathLike[str] | _Literal[False] | None = None,
+) -> Engine:
     """Builds an engine from a path, bytes or an onnx.ModelProto; bytes and paths of engines load.
 
     output: where to save the engine. progress(phase, fraction) may return False to cancel.
     log(severity, message) gets messages. sizes: {symbol: size} to optimise for.
     build_time: seconds to spend on timing kernels. tuning_database: file that keeps what was measured,
     False for none, by default tuning.jsonl in ~/.cache/redline.
-    Raises redline.Error with the reason."""
+    Raises redline.Error with the reason; its `code`, `node` and `position` say what and where."""
     args = (device, threads, progress, log, list(disable_passes), verify_passes, dump_ir, opt_level,
             list((sizes or {}).items()), build_time,
             "" if tuning_database is False else tuning_database and _os.fspath(tuning_database))
@@ -39,13 +54,13 @@ def build(model, output=None, device="auto", *, threads=0, progress=None, log=No
     return engine
 
 
-def load(model, device="auto", **options):
+def load(model: _Any, device: str = "auto", **options: _Any) -> Session:
     """A session for a model (built on the spot) or an engine: a path, bytes or an onnx.ModelProto.
 
     Takes the options of build()."""
     return build(model, device=device, **options).create_session()
 
 
-def inspect(engine):
+def inspect(engine: Engine) -> dict[str, _Any]:
     """What an engine holds, as nested dicts and lists: steps, tactics, values, weights."""
     return _json.loads(engine.inspect_json())
