@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "base/function_ref.h"
 #include "base/status.h"
 #include "plan/plan.h"
 
@@ -22,6 +23,9 @@ struct LoadedEngine {
 // Writes it whole or not at all.
 Status save_engine(const std::string& path, const EngineInfo& info, const Plan& plan);
 Result<std::vector<std::byte>> serialize_engine(const EngineInfo& info, const Plan& plan);
+// Calls write(bytes) for the parts of the file in order, header first.
+Status write_engine(const EngineInfo& info, const Plan& plan,
+                    FunctionRef<Status(std::span<const std::byte>)> write);
 
 // Maps the file. Refuses, with the reason and what to do, a file that is not an engine, is
 // truncated, damaged, of another format version, or names ops that this build lacks. `owner` keeps

@@ -213,9 +213,10 @@ class Writer {
   uint64_t weight_bytes_ = 0;
 };
 
-// Calls write(bytes) for the parts of the file in order, header first.
-template <class Write>
-Status emit(const EngineInfo& info, const Plan& plan, Write&& write) {
+}  // namespace
+
+Status write_engine(const EngineInfo& info, const Plan& plan,
+                    FunctionRef<Status(std::span<const std::byte>)> write) {
   Writer writer;
   REDLINE_ASSIGN(std::vector<std::byte> plan_section, writer.plan_bytes(info, plan));
   static constexpr std::byte kZeros[kWeightAlignment] = {};
@@ -245,18 +246,16 @@ Status emit(const EngineInfo& info, const Plan& plan, Write&& write) {
   return {};
 }
 
-}  // namespace
-
 Status save_engine(const std::string& path, const EngineInfo& info, const Plan& plan) {
   REDLINE_ASSIGN(AtomicFile file, AtomicFile::create(path));
-  REDLINE_TRY(
-      emit(info, plan, [&](std::span<const std::byte> bytes) { return file.write(bytes); }));
+  REDLINE_TRY(write_engine(info, plan,
+                           [&](std::span<const std::byte> bytes) { return file.write(bytes); }));
   return file.commit();
 }
 
 Result<std::vector<std::byte>> serialize_engine(const EngineInfo& info, const Plan& plan) {
   std::vector<std::byte> result;
-  REDLINE_TRY(emit(info, plan, [&](std::span<const std::byte> bytes) {
+  REDLINE_TRY(write_engine(info, plan, [&](std::span<const std::byte> bytes) {
     result.insert(result.end(), bytes.begin(), bytes.end());
     return Status();
   }));
