@@ -20,6 +20,7 @@ sys.path.insert(0, str(ROOT / "tests" / "onnx"))
 import cases  # noqa: E402
 
 SECONDS = 60  # for one case
+OLDEST_OPSET = 7
 HEADER = "# Cases of ONNX's set that do not pass yet, sorted. A case that passes must leave; none may come.\n"
 
 
@@ -96,6 +97,7 @@ def main():
     if arguments.update and arguments.match:
         parser.error("--update needs all cases, so it does not go with --match")
 
+    import op_coverage
     import redline.backend
 
     everything = cases.collect(redline.backend)
@@ -105,6 +107,10 @@ def main():
     if arguments.failures:
         print_failures(everything, results)
     print_table(everything, results, skipped)
+    names = op_coverage.ops_since(OLDEST_OPSET)
+    unknown = sorted(op_coverage.unknown_ops(names))
+    print(f"\nops of opset {OLDEST_OPSET} and newer with an import rule: {len(names) - len(unknown)} of "
+          f"{len(names)}; without: {', '.join(unknown) or 'none'}")
     if arguments.json:
         arguments.json.write_text(json.dumps(results, indent=1))
     failed = sorted(name for name, reason in results.items() if reason)
