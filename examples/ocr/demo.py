@@ -29,6 +29,7 @@ MODELS = {
     "recognition": "ch_PP-OCRv4_rec_infer.onnx",
 }
 TEXT_THRESHOLD = 0.5
+OUTPUT = pathlib.Path(__file__).resolve().parents[2] / "build" / "demo" / "ocr.png"
 
 
 def require_packages():
@@ -137,7 +138,7 @@ def print_table(stages):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--image", type=pathlib.Path, help="picture to read (default: a scanned page)")
-    parser.add_argument("--output", type=pathlib.Path, default="ocr.png", help="default: %(default)s")
+    parser.add_argument("--output", type=pathlib.Path, default=OUTPUT, help="default: %(default)s")
     parser.add_argument("--device", choices=["cpu", "auto"], default="auto")
     arguments = parser.parse_args()
     require_packages()
@@ -168,6 +169,7 @@ def main():
         print(f"  {text.score:.2f}  {text.text}")
     print_table(stages)
     try:
+        arguments.output.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(drawing.draw(image, lines, texts)).save(arguments.output)
     except (OSError, ValueError) as error:
         sys.exit(f"demo: cannot write {arguments.output}: {error}")
