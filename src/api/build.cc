@@ -92,6 +92,9 @@ Result<Engine> load(std::span<const std::byte> bytes, const BuildSettings& setti
 
 Result<CheckReport> check(const std::string& model_path) {
   REDLINE_ASSIGN(ModelBytes model, open_model(model_path));
+  if (looks_like_engine(model.bytes)) {
+    return invalid_argument(model_path, ": is an engine, expected an ONNX model");
+  }
   std::unique_ptr<OpRegistry> ops = make_op_registry();
   std::unique_ptr<ImportRegistry> rules = make_import_registry();
   ImportReport report;

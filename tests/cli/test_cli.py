@@ -125,6 +125,8 @@ def test_opt_prints_text_that_reads_back(folder):
     (folder / "g.ir").write_text(text)
     assert run("opt", "g.ir", cwd=folder).stdout == text
     assert "fuse_tail" in run("opt", "--list").stdout
+    assert run("opt", "--pass=dce", "--pass", "cse,dce", "g.ir", cwd=folder).stdout == text
+    assert json.loads(run("opt", "g.ir", "--json", cwd=folder).stdout)["graph"] == text
     assert "no pass is called 'nope'" in run("opt", "g.ir", "--pass=nope", cwd=folder).stderr
 
 
@@ -152,10 +154,42 @@ def test_bad_inputs(folder, case):
 
 
 @pytest.mark.parametrize("arguments", [[], ["nonsense"], ["run"], ["run", "m.onnx", "--input", "x"],
-                                       ["run", "m.onnx", "--no-such-flag"], ["bench", "m.onnx", "--duration", "-1"]])
+                                       ["run", "m.onnx", "--no-such-flag"], ["run", "m.onnx", "--size", "n=-1"],
+                                       ["bench", "m.onnx", "--duration", "0"], ["bench", "m.onnx", "--duration", "-1"]])
 def test_wrong_usage_is_exit_code_2(folder, arguments):
     done = run(*arguments, cwd=folder)
     assert done.returncode == 2 and done.stderr
+
+
+def test_options_may_come_before_the_model(folder):
+    done = run("run", "--input", "x=x.npy", "--size", "n=2", "m.onnx", cwd=folder)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_size_or_input_that_means_nothing(folder):
+    for verb in ("run", "bench", "build"):
+        done = run(verb, "m.onnx", "--size", "q=3", cwd=folder)
+        assert done.returncode == 1 and "no size of an input is called 'q'; there are: 'n'" in done.stderr
+    done = run("run", "m.onnx", "--input", "x=x.npy", "--input", "x=x.npy", cwd=folder)
+    assert done.returncode == 1 and "input 'x' is given twice" in done.stderr
+    assert sorted(os.listdir(folder)) == ["m.onnx", "x.npy"]
+
+
+@pytest.mark.parametrize("verb", ["build", "check", "compare", "opt"])
+def test_an_engine_where_a_model_is_expected(folder, verb):
+    run("build", "m.onnx", cwd=folder)
+    done = run(verb, "m.engine", cwd=folder)
+    assert done.returncode == 1 and "m.engine: is an engine" in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_a_limit_on_file_sizes(folder):
+    weights = numpy_helper.from_array(np.random.default_rng(0).random(1 << 20, np.float32), "w")
+    onnx.save(make_model([helper.make_node("Add", ["x", "w"], ["y"])], [("x", F, [1])], [("y", F, None)], [weights]),
+              folder / "big.onnx")
+    limit = f"ulimit -f 1000; exec '{PROGRAM}' build big.onnx -o big.engine"
+    done = subprocess.run(["bash", "-c", limit], cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 1 and "cannot write 'big.engine': File too large" in done.stderr
+    assert sorted(os.listdir(folder)) == ["big.onnx", "m.onnx", "x.npy"]
 
 
 def test_full_disk_and_missing_folder(folder):

@@ -45,6 +45,7 @@ Status run(const ModelOptions& options, const std::string& requested, bool with_
   auto start = std::chrono::steady_clock::now();
   REDLINE_ASSIGN(BuildSettings settings, build_settings(options));
   REDLINE_ASSIGN(Engine engine, build(options.path, settings));
+  REDLINE_TRY(check_sizes(engine.inputs(), options));
   REDLINE_TRY(engine.save(output));
   settings.progress = nullptr;  // clears the bar
   double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();

@@ -6,10 +6,12 @@
 #include <csignal>
 #include <cstdio>
 #include <random>
+#include <set>
 
 #include "core/dim.h"
 #include "core/npy.h"
 #include "ops/elements.h"
+#include "plan/engine_file.h"
 #include "verb.h"
 
 namespace redline::cli {
@@ -110,11 +112,12 @@ void catch_interrupts() { std::signal(SIGINT, on_interrupt); }
 namespace {
 
 // For options of the form NAME=VALUE; a failure is wrong usage.
-CLI::Validator named_value(const std::string& form) {
+CLI::Validator named_value(const std::string& form, bool number = false) {
   return CLI::Validator(
-      [form](std::string& text) {
+      [form, number](std::string& text) {
         size_t at = text.rfind('=');
         bool good = at != std::string::npos && at > 0 && at + 1 < text.size();
+        good &= !number || text.find_first_not_of("0123456789", at + 1) == std::string::npos;
         return good ? std::string() : "'" + text + "' is not " + form;
       },
       form);
@@ -134,8 +137,10 @@ std::shared_ptr<ModelOptions> add_model_options(CLI::App& app) {
       ->check(CLI::Range(0, 5))
       ->capture_default_str();
   app.add_option("--size", options->sizes, "Size of a symbol to optimise for and to run with")
-      ->check(named_value("SYMBOL=SIZE"));
-  app.add_option("--disable-pass", options->disabled_passes, "Leave out this pass");
+      ->check(named_value("SYMBOL=SIZE", /*number=*/true))
+      ->allow_extra_args(false);
+  app.add_option("--disable-pass", options->disabled_passes, "Leave out this pass")
+      ->allow_extra_args(false);
   app.add_flag("--verify-passes", options->verify_passes,
                "Run the reference before and after each pass");
   app.add_option("--dump-ir", options->dump_ir, "Folder for the graph after each pass");
@@ -195,13 +200,44 @@ Result<BuildSettings> build_settings(const ModelOptions& options) {
 
 Result<Engine> load_engine_or_model(const ModelOptions& options) {
   REDLINE_ASSIGN(BuildSettings settings, build_settings(options));
-  return load(options.path, settings);
+  REDLINE_ASSIGN(Engine engine, load(options.path, settings));
+  REDLINE_TRY(check_sizes(engine.inputs(), options));
+  return engine;
+}
+
+Result<ModelBytes> open_onnx(const std::string& path) {
+  REDLINE_ASSIGN(ModelBytes model, open_model(path));
+  if (looks_like_engine(model.bytes)) {
+    return invalid_argument(path, ": is an engine, expected an ONNX model");
+  }
+  return model;
+}
+
+Status check_sizes(const std::vector<ValueInfo>& inputs, const ModelOptions& options) {
+  REDLINE_ASSIGN(auto sizes, parse_sizes(options.sizes));
+  std::set<std::string> symbols;
+  for (const ValueInfo& info : inputs) {
+    for (const std::string& text : info.dims) {
+      Result<Dim> dim = Dim::parse(text);
+      if (dim.ok()) symbols.merge(dim->symbols());
+    }
+  }
+  for (const auto& [symbol, size] : sizes) {
+    if (symbols.contains(symbol)) continue;
+    std::string names;
+    for (const std::string& name : symbols)
+      names += str_cat(names.empty() ? "'" : ", '", name, "'");
+    return invalid_argument("no size of an input is called '", symbol,
+                            "'; there are: ", names.empty() ? "none" : names);
+  }
+  return {};
 }
 
 std::shared_ptr<InputOptions> add_input_options(CLI::App& app) {
   auto options = std::make_shared<InputOptions>();
   app.add_option("--input", options->files, "File of an input; inputs without one are random")
-      ->check(named_value("NAME=FILE.npy"));
+      ->check(named_value("NAME=FILE.npy"))
+      ->allow_extra_args(false);
   app.add_option("--seed", options->seed, "Of the random inputs")->capture_default_str();
   return options;
 }
@@ -223,6 +259,9 @@ Result<std::map<std::string, HostValue>> make_inputs(const std::vector<ValueInfo
     }
     if (info == nullptr) {
       return invalid_argument("the model has no input '", pair.first, "'; its inputs are: ", names);
+    }
+    if (result.contains(pair.first)) {
+      return invalid_argument("input '", pair.first, "' is given twice");
     }
     REDLINE_ASSIGN(Tensor tensor, read_npy_file(pair.second, info->dtype));
     // Sizes that files give hold for the random inputs too.

@@ -108,7 +108,7 @@ Result<std::vector<Recorder::Made>> record(const ModelBytes& model, const ModelO
 }
 
 Status run(const ModelOptions& options, const InputOptions& input_options, double tolerance) {
-  REDLINE_ASSIGN(ModelBytes model, open_model(options.path));
+  REDLINE_ASSIGN(ModelBytes model, open_onnx(options.path));
   std::unique_ptr<OpRegistry> ops = make_op_registry();
   std::unique_ptr<TacticRegistry> tactics = make_tactic_registry();
   REDLINE_ASSIGN(std::unique_ptr<ThreadPool> pool, ThreadPool::create(options.threads));

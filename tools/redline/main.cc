@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <csignal>
 #include <cstdio>
 
 #include "verb.h"
@@ -26,6 +27,7 @@ int main(int argc, char** argv) {
     return code == 0 ? 0 : 2;
   }
   catch_interrupts();
+  std::signal(SIGXFSZ, SIG_IGN);  // a limit on file sizes is an error of the write
   for (const auto& [sub, run] : runs) {
     if (!sub->parsed()) continue;
     Status status = run();

@@ -18,6 +18,7 @@ struct OptOptions {
   bool elide = false;
   bool list = false;
   bool verify = false;
+  bool json = false;
 };
 
 bool is_text(const std::string& path) {
@@ -28,8 +29,16 @@ Status run(const OptOptions& options) {
   std::unique_ptr<PassRegistry> registry = make_pass_registry();
   if (options.list) {
     std::vector<std::vector<std::string>> rows;
-    for (const Pass* pass : registry->all()) rows.push_back({pass->name, pass->summary});
-    std::printf("%s", format_table(rows).c_str());
+    Json list = Json::array();
+    for (const Pass* pass : registry->all()) {
+      rows.push_back({pass->name, pass->summary});
+      list.push_back({{"pass", pass->name}, {"summary", pass->summary}});
+    }
+    if (options.json) {
+      print_json(list);
+    } else {
+      std::printf("%s", format_table(rows).c_str());
+    }
     return {};
   }
   if (options.path.empty()) return invalid_argument("give a file, or --list for the passes");
@@ -42,7 +51,7 @@ Status run(const OptOptions& options) {
     if (!parsed.ok()) return parsed.status().with_context(options.path);
     graph = *std::move(parsed);
   } else {
-    REDLINE_ASSIGN(model, open_model(options.path));
+    REDLINE_ASSIGN(model, open_onnx(options.path));
     REDLINE_ASSIGN(ImportedModel imported, import_onnx(model, *ops, *make_import_registry()));
     graph = std::move(imported.graph);
   }
@@ -60,7 +69,12 @@ Status run(const OptOptions& options) {
   }
   PrintOptions print;
   print.elide_constants = options.elide;
-  std::printf("%s", print_graph(*graph, print).c_str());
+  std::string text = print_graph(*graph, print);
+  if (options.json) {
+    print_json({{"nodes", graph->num_nodes()}, {"graph", text}});
+  } else {
+    std::printf("%s", text.c_str());
+  }
   return {};
 }
 
@@ -72,14 +86,17 @@ void register_verb_opt(VerbTable& table) {
                auto options = std::make_shared<OptOptions>();
                app.add_option("file", options->path, "ONNX model, or IR text (.ir)");
                app.add_option("--pass", options->passes, "Pass to run; may be given again")
-                   ->delimiter(',');
+                   ->delimiter(',')
+                   ->allow_extra_args(false);
                app.add_flag("--all", options->all, "Run the whole pipeline");
                app.add_option("--disable-pass", options->disabled,
-                              "Leave out this pass of the pipeline");
+                              "Leave out this pass of the pipeline")
+                   ->allow_extra_args(false);
                app.add_flag("--verify-passes", options->verify,
                             "Run the reference before and after each pass");
                app.add_flag("--elide", options->elide, "Shorten large constants");
                app.add_flag("--list", options->list, "List the passes");
+               app.add_flag("--json", options->json, "Print JSON");
                return [options] { return run(*options); };
              }});
 }

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "onnx/importer.h"
 #include "redline/redline.h"
 
 namespace redline::cli {
@@ -53,6 +54,10 @@ std::optional<std::string> tuning_database(const ModelOptions& options);
 // Shows progress on a terminal; Ctrl-C cancels.
 Result<BuildSettings> build_settings(const ModelOptions& options);
 Result<Engine> load_engine_or_model(const ModelOptions& options);
+// For verbs that take no engine.
+Result<ModelBytes> open_onnx(const std::string& path);
+// An error for a size that is given to a symbol which no input has.
+Status check_sizes(const std::vector<ValueInfo>& inputs, const ModelOptions& options);
 // {"batch", 8} of "batch=8".
 Result<std::vector<std::pair<std::string, int64_t>>> parse_sizes(
     const std::vector<std::string>& sizes);
