@@ -55,7 +55,34 @@ Status check_values(const Plan& plan) {
   return {};
 }
 
+OperandDesc operand_of(const Plan& plan, int value) {
+  OperandDesc operand;
+  operand.present = value >= 0;
+  if (!operand.present) return operand;
+  const Type& type = plan.values[static_cast<size_t>(value)].type;
+  operand.dtype = type.dtype;
+  operand.is_tensor = type.is_tensor();
+  operand.has_rank = operand.is_tensor && type.shape.has_rank() && type.shape.rank() <= kMaxRank;
+  for (int i = 0; operand.has_rank && i < type.shape.rank(); ++i) {
+    operand.dims.push_back(type.shape[i].as_const().value_or(kDynamicDim));
+  }
+  if (const PlanConstant* constant = constant_of(plan, value)) {
+    (constant->recipe.empty() ? operand.constant : operand.packed) = &constant->data;
+  }
+  return operand;
+}
+
 }  // namespace
+
+Problem problem_of(const Plan& plan, const PlanStep& step) {
+  Problem problem;
+  problem.op = step.op;
+  problem.attrs = step.attrs;
+  problem.has_subgraphs = !step.subplans.empty();
+  for (int value : step.inputs) problem.inputs.push_back(operand_of(plan, value));
+  for (int value : step.outputs) problem.outputs.push_back(operand_of(plan, value));
+  return problem;
+}
 
 Status check_plan(const Plan& plan, const TacticRegistry& tactics) {
   REDLINE_TRY(check_values(plan));
@@ -91,6 +118,9 @@ Status check_result(const PlanStep& step, const PlanValue& declared, const Type&
   if (declared.type.kind == Type::Kind::kOptional) return {};
   bool same = declared.type.kind == inferred.kind;
   if (same && inferred.is_tensor()) same = declared.type.dtype == inferred.dtype;
+  if (same && inferred.is_tensor() && inferred.shape.has_rank() && declared.type.shape.has_rank()) {
+    same = inferred.shape.rank() == declared.type.shape.rank();
+  }
   if (same && inferred.is_tensor() && inferred.shape.has_rank() && dims != nullptr) {
     same = inferred.shape.rank() == dims->rank();
     for (int i = 0; same && i < dims->rank(); ++i) {

@@ -11,6 +11,9 @@ namespace redline {
 // tactics. Subplans are left out: each has an executor of its own, which asks again.
 Status check_plan(const Plan& plan, const TacticRegistry& tactics);
 
+// What a step's tactic was asked when the engine was built: sizes that may vary are kDynamicDim.
+Problem problem_of(const Plan& plan, const PlanStep& step);
+
 // Whether an op's rule, asked for known sizes, agrees with what the plan declares of its result.
 // `dims` are the declared sizes in numbers, null where they are not known yet.
 Status check_result(const PlanStep& step, const PlanValue& declared, const Type& inferred,

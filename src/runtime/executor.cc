@@ -67,6 +67,8 @@ struct Executor::ValueInfo {
 };
 
 struct Executor::StepState {
+  Status
+      supported;  // by its tactic: whoever built the engine asked, whoever wrote the file may not
   std::vector<std::unique_ptr<Executor>> subplans;
   // Of the last run of a step whose sizes are not known beforehand.
   std::unique_ptr<Kernel> kernel;
@@ -77,6 +79,7 @@ struct Executor::StepState {
 struct Executor::ShapeState {
   struct Step {
     bool dynamic = false;  // sizes are found on the way
+    bool told = false;     // by the op's rule, without the values of the run
     bool skip = false;     // a view: nothing to do
     std::unique_ptr<Kernel> kernel;
     std::vector<TensorView> inputs;
@@ -283,7 +286,7 @@ Status Executor::build_shape_state(ShapeState& state) {
   state.steps.resize(plan_.steps.size());
   for (size_t s = 0; s < plan_.steps.size(); ++s) {
     REDLINE_ASSIGN(bool told, check_step_sizes(state, plan_.steps[s]));
-    state.steps[s].dynamic = !told;
+    state.steps[s].told = told;
   }
 
   // Lifetimes of the arena's values; a view keeps alive what it shows.
@@ -299,7 +302,8 @@ Status Executor::build_shape_state(ShapeState& state) {
   for (size_t s = 0; s < plan_.steps.size(); ++s) {
     const PlanStep& step = plan_.steps[s];
     ShapeState::Step& ready = state.steps[s];
-    ready.dynamic |= !step.subplans.empty();
+    // Kernels work with the sizes they were made for, references with what the values say.
+    ready.dynamic = !step.subplans.empty() || (!ready.told && step.tactic.empty());
     auto touch = [&](int value) {
       if (value < 0) return;
       if (!values_[static_cast<size_t>(value)].sized) ready.dynamic = true;
@@ -432,6 +436,7 @@ Status Executor::place_values(ShapeState& state) {
     if (ready.skip) continue;
     if (!step.tactic.empty() && ready.kernel == nullptr) {
       REDLINE_ASSIGN(ready.kernel, prepare_or_refuse(s, ready.inputs, ready.outputs));
+      ready.dynamic = ready.kernel == nullptr && !ready.told;
     }
     if (ready.kernel) state.workspace = std::max(state.workspace, ready.kernel->workspace_bytes());
   }
@@ -451,9 +456,11 @@ Result<std::unique_ptr<Kernel>> Executor::prepare(const PlanStep& step,
                                                   std::span<const TensorView> inputs,
                                                   std::span<const TensorView> outputs) const {
   const Tactic* tactic = tactics_.find(step.tactic);
-  if (tactic == nullptr) {
-    return incompatible("step '", step.name, "' was built with tactic '", step.tactic,
-                        "', which this build of Redline lacks; build the engine again");
+  // Whoever built the engine asked; whoever wrote the file may not have. Not sooner: tactics count
+  // on what the op's rule has checked.
+  Status supported = tactic->supports(problem_of(plan_, step));
+  if (!supported.ok()) {
+    return supported.with_context(str_cat("step '", step.name, "'")).at_node(step.name);
   }
   Problem problem;
   problem.op = step.op;
@@ -482,11 +489,6 @@ Result<std::unique_ptr<Kernel>> Executor::prepare(const PlanStep& step,
     operand.dtype = output.dtype;
     operand.dims = output.dims;
     problem.outputs.push_back(operand);
-  }
-  // Whoever built the engine asked; whoever wrote the file may not have.
-  Status supported = tactic->supports(problem);
-  if (!supported.ok()) {
-    return supported.with_context(str_cat("step '", step.name, "'")).at_node(step.name);
   }
   Result<std::unique_ptr<Kernel>> kernel = tactic->prepare(problem, step.config, {&pool_});
   if (!kernel.ok())
