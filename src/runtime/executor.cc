@@ -67,8 +67,6 @@ struct Executor::ValueInfo {
 };
 
 struct Executor::StepState {
-  Status
-      supported;  // by its tactic: whoever built the engine asked, whoever wrote the file may not
   std::vector<std::unique_ptr<Executor>> subplans;
   // Of the last run of a step whose sizes are not known beforehand.
   std::unique_ptr<Kernel> kernel;

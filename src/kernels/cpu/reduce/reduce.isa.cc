@@ -210,7 +210,8 @@ void reduce(ReduceOp op, const float* x, float* y, int64_t reduced, int64_t inne
     int64_t width = inner - column;
     if (width > end - at) width = end - at;
     if (width > kStrip) width = kStrip;
-    const Strip strip{.x = x + outer * reduced * inner + column,
+    // Nothing to reduce may be null, which no offset may be added to.
+    const Strip strip{.x = reduced == 0 ? x : x + outer * reduced * inner + column,
                       .rows = reduced,
                       .pitch = inner,
                       .width = static_cast<int>(width)};
