@@ -20,13 +20,35 @@ size_t round_up(size_t bytes, size_t alignment) {
   return (bytes + alignment - 1) / alignment * alignment;
 }
 
+std::vector<size_t> rounded_sizes(std::span<const MemoryItem> items, size_t alignment) {
+  std::vector<size_t> bytes;
+  for (const MemoryItem& item : items) bytes.push_back(round_up(item.bytes, alignment));
+  return bytes;
+}
+
+// Bytes alive at each step.
+std::vector<size_t> live_bytes(std::span<const MemoryItem> items, std::span<const size_t> bytes) {
+  int steps = 0;
+  for (const MemoryItem& item : items) steps = std::max(steps, item.last + 1);
+  // What is born minus what has died; unsigned sums wrap back to what they should be.
+  std::vector<size_t> live(static_cast<size_t>(steps) + 1);
+  for (size_t i = 0; i < items.size(); ++i) {
+    live[static_cast<size_t>(items[i].first)] += bytes[i];
+    live[static_cast<size_t>(items[i].last) + 1] -= bytes[i];
+  }
+  std::partial_sum(live.begin(), live.end(), live.begin());
+  return live;
+}
+
 // Items are placed one after the other. What is searched for is an order, and for each item which
 // end of its gap it takes, such that all of them end below the bound.
 class Search {
  public:
   Search(std::span<const MemoryItem> items, size_t alignment)
-      : items_(items), crowd_(items.size()), neighbours_(items.size()) {
-    for (const MemoryItem& item : items) bytes_.push_back(round_up(item.bytes, alignment));
+      : items_(items),
+        bytes_(rounded_sizes(items, alignment)),
+        crowd_(items.size()),
+        neighbours_(items.size()) {
     measure_crowds();
     find_neighbours();
     best_.peak = SIZE_MAX;
@@ -68,16 +90,8 @@ class Search {
     return static_cast<size_t>(items_[i].last - items_[i].first) + 1;
   }
 
-  // The most bytes alive at one step: of all steps, and of those of each item.
   void measure_crowds() {
-    int steps = 0;
-    for (const MemoryItem& item : items_) steps = std::max(steps, item.last + 1);
-    std::vector<size_t> live(static_cast<size_t>(steps));
-    for (size_t i = 0; i < items_.size(); ++i) {
-      for (int s = items_[i].first; s <= items_[i].last; ++s) {
-        live[static_cast<size_t>(s)] += bytes_[i];
-      }
-    }
+    std::vector<size_t> live = live_bytes(items_, bytes_);
     for (size_t i = 0; i < items_.size(); ++i) {
       auto from = live.begin() + items_[i].first;
       crowd_[i] = *std::max_element(from, from + static_cast<ptrdiff_t>(length(i)));
@@ -223,7 +237,7 @@ class Search {
 
   std::span<const MemoryItem> items_;
   std::vector<size_t> bytes_;  // rounded up
-  std::vector<size_t> crowd_;
+  std::vector<size_t> crowd_;  // the most bytes alive at a step of the item
   std::vector<std::vector<size_t>> neighbours_;
   size_t bound_ = 0;
   Attempt best_;
@@ -234,6 +248,11 @@ class Search {
 };
 
 }  // namespace
+
+size_t live_peak(std::span<const MemoryItem> items, size_t alignment) {
+  std::vector<size_t> live = live_bytes(items, rounded_sizes(items, alignment));
+  return *std::max_element(live.begin(), live.end());
+}
 
 MemoryPlan plan_memory(std::span<const MemoryItem> items, size_t alignment) {
   return Search(items, alignment).run();

@@ -20,6 +20,9 @@ struct MemoryPlan {
   size_t lower_bound = 0;       // the largest sum of bytes alive at one step
 };
 
+// The largest sum of bytes alive at one step, each rounded up to `alignment`.
+size_t live_peak(std::span<const MemoryItem> items, size_t alignment = 64);
+
 // Offsets in one arena such that items alive at the same step do not overlap. Sizes are rounded up
 // to `alignment`, in the bound too. Best fit in several orders, then a search for a better order
 // that ends at the bound or after a fixed amount of work; equal items get equal offsets.

@@ -78,7 +78,7 @@ struct Executor::ShapeState {
   struct Step {
     bool dynamic = false;  // sizes are found on the way
     bool told = false;     // by the op's rule, without the values of the run
-    bool skip = false;     // a view: nothing to do
+    bool skip = false;     // nothing to do
     std::unique_ptr<Kernel> kernel;
     std::vector<TensorView> inputs;
     std::vector<TensorView> outputs;
@@ -90,8 +90,7 @@ struct Executor::ShapeState {
   };
   std::vector<int64_t> symbols;
   std::vector<Dims> dims;  // of each sized value
-  MemoryPlan memory;
-  std::vector<int> item_of_value;  // index into the memory plan, -1: not in the arena
+  Placement placement;
   std::vector<Step> steps;
   std::vector<Patch> patches;
   std::vector<std::shared_ptr<void>> output_buffers;
@@ -157,6 +156,10 @@ Status Executor::initialize() {
       for (const std::string& symbol : dim.symbols()) info.sized &= index_of(symbol) >= 0;
       if (dim.is_invalid()) info.sized = false;
       info.dims.push_back({dim.compile(index_of)});
+    }
+    // A view of what only the run places is placed by it too.
+    if (value.storage == Storage::kAlias) {
+      info.sized &= values_[static_cast<size_t>(value.alias_of)].sized;
     }
   }
   for (const NamedValue& output : plan_.outputs) {
@@ -287,52 +290,7 @@ Status Executor::build_shape_state(ShapeState& state) {
     state.steps[s].told = told;
   }
 
-  // Lifetimes of the arena's values; a view keeps alive what it shows.
-  std::vector<int> root(count);
-  std::vector<int> first(count, -1);
-  std::vector<int> last(count, -1);
-  for (size_t v = 0; v < count; ++v) {
-    root[v] = static_cast<int>(v);
-    if (plan_.values[v].storage == Storage::kAlias) {
-      root[v] = root[static_cast<size_t>(plan_.values[v].alias_of)];
-    }
-  }
-  for (size_t s = 0; s < plan_.steps.size(); ++s) {
-    const PlanStep& step = plan_.steps[s];
-    ShapeState::Step& ready = state.steps[s];
-    // Kernels work with the sizes they were made for, references with what the values say.
-    ready.dynamic = !step.subplans.empty() || (!ready.told && step.tactic.empty());
-    auto touch = [&](int value) {
-      if (value < 0) return;
-      if (!values_[static_cast<size_t>(value)].sized) ready.dynamic = true;
-      auto r = static_cast<size_t>(root[static_cast<size_t>(value)]);
-      if (first[r] < 0) first[r] = static_cast<int>(s);
-      last[r] = static_cast<int>(s);
-    };
-    for (int value : step.inputs) touch(value);
-    for (int value : step.outputs) touch(value);
-    for (const auto& captures : step.captures) {
-      for (int value : captures) touch(value);
-    }
-    ready.skip = step.tactic == "view" && !ready.dynamic;
-  }
-  std::vector<MemoryItem> items;
-  state.item_of_value.assign(count, -1);
-  for (size_t v = 0; v < count; ++v) {
-    bool in_arena = plan_.values[v].storage == Storage::kArena && values_[v].sized &&
-                    !values_[v].is_output && first[v] >= 0;
-    if (!in_arena) continue;
-    state.item_of_value[v] = static_cast<int>(items.size());
-    items.push_back(
-        {static_cast<size_t>(state.dims[v].count()) * dtype_bytes(plan_.values[v].type.dtype),
-         first[v], last[v]});
-  }
-  // Outputs that are views end in the arena of the value they show: it must last to the end.
-  for (const NamedValue& output : plan_.outputs) {
-    int item = state.item_of_value[static_cast<size_t>(root[static_cast<size_t>(output.value)])];
-    if (item >= 0) items[static_cast<size_t>(item)].last = static_cast<int>(plan_.steps.size());
-  }
-  state.memory = plan_memory(items);
+  state.placement = place(state);
   state.output_buffers.resize(count);
   for (size_t v = 0; v < count; ++v) {
     if (!values_[v].is_output || !values_[v].sized || plan_.values[v].storage != Storage::kArena)
@@ -343,6 +301,27 @@ Status Executor::build_shape_state(ShapeState& state) {
     if (!state.output_buffers[v]) return out_of_memory("no memory for output of ", bytes, " bytes");
   }
   return {};
+}
+
+Placement Executor::place(ShapeState& state) const {
+  std::vector<bool> sized;
+  std::vector<bool> output;
+  for (const ValueInfo& info : values_) {
+    sized.push_back(info.sized);
+    output.push_back(info.is_output);
+  }
+  std::vector<bool> dynamic;
+  for (size_t s = 0; s < plan_.steps.size(); ++s) {
+    const PlanStep& step = plan_.steps[s];
+    auto unsized = [&](int value) { return value >= 0 && !sized[static_cast<size_t>(value)]; };
+    ShapeState::Step& ready = state.steps[s];
+    // Kernels work with the sizes they were made for, references with what the values say.
+    ready.dynamic = !step.subplans.empty() || (!ready.told && step.tactic.empty()) ||
+                    std::any_of(step.inputs.begin(), step.inputs.end(), unsized) ||
+                    std::any_of(step.outputs.begin(), step.outputs.end(), unsized);
+    dynamic.push_back(ready.dynamic);
+  }
+  return plan_placement({plan_, state.dims, sized, output, std::move(dynamic)});
 }
 
 // The sizes that symbols gave must be what the op's own rule says of the actual sizes: the symbolic
@@ -384,43 +363,45 @@ Result<bool> Executor::check_step_sizes(const ShapeState& state, const PlanStep&
 // Gives each sized value its address and each step its views, and prepares the kernels that are not
 // yet.
 Status Executor::place_values(ShapeState& state) {
-  if (state.memory.peak > arena_capacity_ || arena_ == nullptr) {
-    arena_ = allocate(state.memory.peak);
-    if (!arena_) return out_of_memory("no memory for ", state.memory.peak, " bytes of activations");
-    arena_capacity_ = state.memory.peak;
+  if (state.placement.memory.peak > arena_capacity_ || arena_ == nullptr) {
+    arena_ = allocate(state.placement.memory.peak);
+    if (!arena_)
+      return out_of_memory("no memory for ", state.placement.memory.peak, " bytes of activations");
+    arena_capacity_ = state.placement.memory.peak;
   }
-  for (size_t v = 0; v < plan_.values.size(); ++v) {
-    const PlanValue& value = plan_.values[v];
-    if (!values_[v].sized || value.storage == Storage::kInput ||
-        value.storage == Storage::kConstant)
-      continue;
-    const void* data = nullptr;
-    if (value.storage == Storage::kAlias) {
-      data = slots_[static_cast<size_t>(value.alias_of)].tensor.raw();
-      if (!values_[static_cast<size_t>(value.alias_of)].sized) continue;
-    } else if (state.item_of_value[v] >= 0) {
-      data = static_cast<char*>(arena_.get()) +
-             state.memory.offsets[static_cast<size_t>(state.item_of_value[v])];
-    } else {
-      data = state.output_buffers[v].get();
+  for (bool roots : {true, false}) {
+    for (size_t v = 0; v < plan_.values.size(); ++v) {
+      const PlanValue& value = plan_.values[v];
+      auto root = static_cast<size_t>(state.placement.root[v]);
+      bool own = root == v;
+      bool fixed = value.storage == Storage::kInput || value.storage == Storage::kConstant;
+      if (own != roots || fixed || !values_[v].sized) continue;
+      int item = state.placement.item_of_value[v];
+      const void* data = state.output_buffers[v].get();
+      if (!own) {
+        data = part_of(state, v);
+      } else if (item >= 0) {
+        data = static_cast<char*>(arena_.get()) +
+               state.placement.memory.offsets[static_cast<size_t>(item)];
+      }
+      slots_[v] = HostValue::of(Tensor::wrap(value.type.dtype, state.dims[v], data, nullptr));
     }
-    slots_[v] = HostValue::of(Tensor::wrap(value.type.dtype, state.dims[v], data, nullptr));
   }
   auto view_of = [&](int value) {
     return value < 0 ? TensorView() : slots_[static_cast<size_t>(value)].tensor.view();
   };
   auto from_input = [&](int value) {
-    while (value >= 0 && plan_.values[static_cast<size_t>(value)].storage == Storage::kAlias) {
-      value = plan_.values[static_cast<size_t>(value)].alias_of;
-    }
-    return value >= 0 && plan_.values[static_cast<size_t>(value)].storage == Storage::kInput;
+    if (value < 0) return false;
+    auto root = static_cast<size_t>(state.placement.root[static_cast<size_t>(value)]);
+    return plan_.values[root].storage == Storage::kInput;
   };
   state.patches.clear();
   state.workspace = 0;
   for (size_t s = 0; s < plan_.steps.size(); ++s) {
     const PlanStep& step = plan_.steps[s];
     ShapeState::Step& ready = state.steps[s];
-    if (ready.dynamic || step.tactic == "view") continue;
+    ready.skip = state.placement.elided[s];
+    if (ready.dynamic || ready.skip) continue;
     ready.inputs.clear();
     ready.outputs.clear();
     for (size_t i = 0; i < step.inputs.size(); ++i) {
@@ -440,6 +421,14 @@ Status Executor::place_values(ShapeState& state) {
   }
   state.arena = arena_.get();
   return ensure_workspace(state.workspace);
+}
+
+// Where a value lies that has no memory of its own.
+const void* Executor::part_of(const ShapeState& state, size_t value) const {
+  auto root = static_cast<size_t>(state.placement.root[value]);
+  const void* base = slots_[root].tensor.raw();
+  // An empty tensor has no address to add to.
+  return base == nullptr ? base : static_cast<const char*>(base) + state.placement.offset[value];
 }
 
 Status Executor::ensure_workspace(size_t bytes) {
@@ -523,13 +512,11 @@ Status Executor::run(std::span<const HostValue> inputs) {
   }
   // Views of the caller's memory follow its address.
   for (size_t v = 0; v < plan_.values.size(); ++v) {
-    const PlanValue& value = plan_.values[v];
-    if (value.storage != Storage::kAlias || !values_[v].sized) continue;
-    const HostValue& base = slots_[static_cast<size_t>(value.alias_of)];
-    if (values_[static_cast<size_t>(value.alias_of)].sized &&
-        base.tensor.raw() != slots_[v].tensor.raw()) {
-      slots_[v].tensor = Tensor::wrap(value.type.dtype, state->dims[v], base.tensor.raw(), nullptr);
-    }
+    auto root = static_cast<size_t>(state->placement.root[v]);
+    if (root == v || plan_.values[root].storage != Storage::kInput || !values_[v].sized) continue;
+    const void* data = part_of(*state, v);
+    if (data == slots_[v].tensor.raw()) continue;
+    slots_[v].tensor = Tensor::wrap(plan_.values[v].type.dtype, state->dims[v], data, nullptr);
   }
   for (const ShapeState::Patch& patch : state->patches) {
     state->steps[patch.step].inputs[patch.operand].data =
@@ -782,7 +769,9 @@ const HostValue& Executor::output(size_t i) const {
   return slots_[static_cast<size_t>(plan_.outputs[i].value)];
 }
 
-size_t Executor::arena_bytes() const { return current_ ? current_->memory.peak : 0; }
-size_t Executor::arena_lower_bound() const { return current_ ? current_->memory.lower_bound : 0; }
+size_t Executor::arena_bytes() const { return current_ ? current_->placement.memory.peak : 0; }
+size_t Executor::arena_lower_bound() const {
+  return current_ ? current_->placement.memory.lower_bound : 0;
+}
 
 }  // namespace redline

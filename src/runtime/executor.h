@@ -9,8 +9,8 @@
 #include <utility>
 #include <vector>
 
-#include "plan/memory_plan.h"
 #include "plan/plan.h"
+#include "runtime/placement.h"
 #include "tactics/tactic.h"
 
 namespace redline {
@@ -62,7 +62,10 @@ class Executor {
   Result<ShapeState*> find_shape_state();
   Status build_shape_state(ShapeState& state);
   Result<bool> check_step_sizes(const ShapeState& state, const PlanStep& step) const;
+  // Which steps are dynamic, and where the values lie.
+  Placement place(ShapeState& state) const;
   Status place_values(ShapeState& state);
+  const void* part_of(const ShapeState& state, size_t value) const;
   Status run_step(ShapeState& state, size_t index);
   Status run_dynamic_step(ShapeState& state, size_t index);
   // The sizes that a dynamic step's outputs came out with, under the symbols of their types.

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <span>
+#include <vector>
+
+#include "plan/memory_plan.h"
+#include "plan/plan.h"
+
+namespace redline {
+
+// What is known of a plan when the sizes of its inputs are.
+struct SizedPlan {
+  const Plan& plan;
+  std::span<const Dims> dims;       // of each sized value; their bytes can be added up
+  const std::vector<bool>& sized;   // one a value: its sizes follow from the inputs'
+  const std::vector<bool>& output;  // one a value: the caller gets it
+  std::vector<bool> dynamic;        // one a step: it asks for its sizes during the run
+};
+
+// Where the values of a plan lie for one set of sizes. A part of a value (split, slice, one index
+// of gather) is a view where its elements lie together; the operands of a concat are made in its
+// result where they lie together there, and none of them has a place already. Neither is done
+// where it would need more memory than copying.
+struct Placement {
+  std::vector<int> root;           // of each value: the value whose memory it lies in
+  std::vector<size_t> offset;      // and where in it, in bytes
+  std::vector<bool> elided;        // of each step: its results are in place without running it
+  std::vector<int> item_of_value;  // index into the memory plan, -1: not in the arena
+  MemoryPlan memory;
+};
+
+Placement plan_placement(const SizedPlan& sized);
+
+}  // namespace redline
