@@ -52,6 +52,7 @@ const std::vector<PipelineGroup>& pipeline() {
        .steps =
            {
                {"fold_affine", "before the layout changes, and while its parts are ops"},
+               {"fold_scale", "likewise"},
            }},
       {.name = "layout",
        .max_rounds = 1,
