@@ -18,6 +18,7 @@ const std::vector<PipelineGroup>& pipeline() {
                {"cast_cleanup", "likewise casts there and back"},
                {"algebraic", "one form for what can be said in several"},
                {"transpose_cancel", "transposes meet once nothing idle stands between them"},
+               {"qdq_cleanup", "its scales are constants by now"},
                {"cse", "the forms are now alike, so equal things look equal"},
                {"dce", "what became unread must not count as a reader in the next round"},
            }},
