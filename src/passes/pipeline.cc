@@ -72,6 +72,7 @@ const std::vector<PipelineGroup>& pipeline() {
        .max_rounds = 1,
        .steps =
            {
+               {"merge_siblings", "while anchors stand alone, and the layout says what a split is"},
                {"fuse_tail", "anchors take their tails before pointwise regions take them"},
                {"fuse_pointwise", "what is left of the pointwise ops"},
            }},
