@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "kernels/cpu/pointwise/program.h"
+#include "tactics/cpu/pointwise_step.h"
 
 #include <algorithm>
 #include <limits>
@@ -419,47 +419,47 @@ Result<kernels::PointwiseCode> make_code(const Problem& problem) {
 
 class PointwiseKernel final : public Kernel {
  public:
-  PointwiseKernel(kernels::PointwiseCode code, kernels::PointwiseLayout layout,
-                  std::vector<size_t> inputs, int64_t grain)
-      : code_(std::move(code)),
-        layout_(layout),
-        inputs_(std::move(inputs)),
-        grain_(grain),
-        run_(kernels::pointwise_kernels(kernels::detect_isa()).run) {}
+  explicit PointwiseKernel(PointwiseStep step)
+      : step_(std::move(step)), run_(kernels::pointwise_kernels(kernels::detect_isa()).run) {}
 
   Status run(const KernelArgs& args) const override {
     const void* in[kernels::kMaxPointwiseOperands];
     void* out[kernels::kMaxPointwiseOperands];
-    for (size_t i = 0; i < inputs_.size(); ++i) in[i] = args.inputs[inputs_[i]].data;
+    for (size_t i = 0; i < step_.inputs.size(); ++i) in[i] = args.inputs[step_.inputs[i]].data;
     for (size_t i = 0; i < args.outputs.size(); ++i) out[i] = args.outputs[i].data;
-    if (layout_.elems <= grain_) {
-      run_(code_, layout_, in, out, 0, layout_.elems);
+    int64_t elems = step_.layout.elems;
+    if (elems <= step_.grain) {
+      run_(step_.code, step_.layout, in, out, 0, elems);
       return {};
     }
-    args.pool->parallel_for(layout_.elems, grain_, [&](int64_t begin, int64_t end) {
-      run_(code_, layout_, in, out, begin, end);
+    args.pool->parallel_for(elems, step_.grain, [&](int64_t begin, int64_t end) {
+      run_(step_.code, step_.layout, in, out, begin, end);
     });
     return {};
   }
 
  private:
-  kernels::PointwiseCode code_;
-  kernels::PointwiseLayout layout_;
-  std::vector<size_t> inputs_;  // those that are present
-  int64_t grain_;
+  PointwiseStep step_;
   decltype(kernels::PointwiseKernels::run) run_;
 };
 
-Status supports(const Problem& problem) { return make_code(problem).status(); }
-
 Result<std::unique_ptr<Kernel>> prepare(const Problem& problem, const Config&, const PrepareArgs&) {
-  REDLINE_ASSIGN(kernels::PointwiseCode code, make_code(problem));
+  REDLINE_ASSIGN(PointwiseStep step, make_pointwise_step(problem));
+  return std::unique_ptr<Kernel>(std::make_unique<PointwiseKernel>(std::move(step)));
+}
+
+}  // namespace
+
+Status supports_pointwise(const Problem& problem) { return make_code(problem).status(); }
+
+Result<PointwiseStep> make_pointwise_step(const Problem& problem) {
+  PointwiseStep step;
+  REDLINE_ASSIGN(step.code, make_code(problem));
   const Dims& space = problem.outputs[0].dims;
-  std::vector<size_t> present;
   std::vector<Dims> strides;
   for (size_t i = 0; i < problem.inputs.size(); ++i) {
     if (!problem.inputs[i].present) continue;
-    present.push_back(i);
+    step.inputs.push_back(i);
     Dims& s = strides.emplace_back();
     s.resize(space.rank());
     if (!kernels::broadcast_strides(space.rank(), space.begin(), problem.inputs[i].dims.rank(),
@@ -474,19 +474,16 @@ Result<std::unique_ptr<Kernel>> prepare(const Problem& problem, const Config&, c
     if (!(output.dims == space)) return invalid_argument("outputs of several sizes");
     pointers.push_back(nullptr);
   }
-  kernels::PointwiseLayout layout;
-  if (const char* error =
-          kernels::pointwise_layout(code, space.rank(), space.begin(), pointers.data(), &layout)) {
+  if (const char* error = kernels::pointwise_layout(step.code, space.rank(), space.begin(),
+                                                    pointers.data(), &step.layout)) {
     return unsupported(error);
   }
   // About 10 us of work a piece: some instructions cost a few ns an element.
-  int64_t grain = std::max<int64_t>(1024, 65536 / static_cast<int64_t>(code.instrs.size() + 1));
-  grain = grain / 64 * 64;
-  return std::unique_ptr<Kernel>(
-      std::make_unique<PointwiseKernel>(std::move(code), layout, std::move(present), grain));
+  int64_t grain =
+      std::max<int64_t>(1024, 65536 / static_cast<int64_t>(step.code.instrs.size() + 1));
+  step.grain = grain / 64 * 64;
+  return step;
 }
-
-}  // namespace
 
 void register_tactic_pointwise(TacticRegistry& registry) {
   std::vector<std::string> ops = {"fused", "cast"};
@@ -494,7 +491,7 @@ void register_tactic_pointwise(TacticRegistry& registry) {
   registry.add({.name = "cpu.pointwise",
                 .device = "cpu",
                 .ops = std::move(ops),
-                .supports = supports,
+                .supports = supports_pointwise,
                 .prepare = prepare,
                 .preference = 10});
 }

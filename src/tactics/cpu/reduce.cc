@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "kernels/cpu/reduce/reduce.h"
+#include "tactics/cpu/reduce_shape.h"
 
 #include <algorithm>
 #include <optional>
@@ -63,7 +63,37 @@ Result<std::vector<bool>> reduced_axes(const Problem& problem) {
   return reduced;
 }
 
-Status supports(const Problem& problem) {
+class ReduceKernel final : public Kernel {
+ public:
+  ReduceKernel(ReduceShape shape, int64_t count)
+      : shape_(shape),
+        count_(count),
+        reduce_(kernels::reduce_kernels(kernels::detect_isa()).reduce) {}
+
+  Status run(const KernelArgs& args) const override {
+    const auto* x = static_cast<const float*>(args.inputs[0].data);
+    auto* y = static_cast<float*>(args.outputs[0].data);
+    args.pool->parallel_for(count_, reduce_grain(shape_), [&](int64_t begin, int64_t end) {
+      reduce_(shape_.op, x, y, shape_.reduced, shape_.inner, begin, end);
+    });
+    return {};
+  }
+
+ private:
+  ReduceShape shape_;
+  int64_t count_;
+  decltype(kernels::ReduceKernels::reduce) reduce_;
+};
+
+Result<std::unique_ptr<Kernel>> prepare(const Problem& problem, const Config&, const PrepareArgs&) {
+  REDLINE_ASSIGN(ReduceShape shape, reduce_shape(problem));
+  return std::unique_ptr<Kernel>(
+      std::make_unique<ReduceKernel>(shape, problem.outputs[0].dims.count()));
+}
+
+}  // namespace
+
+Status supports_reduce(const Problem& problem) {
   const OperandDesc& x = problem.inputs[0];
   if (!x.is_tensor || x.dtype != DType::kFloat32 || !x.has_rank) {
     return unsupported("takes f32 of known rank");
@@ -79,53 +109,28 @@ Status supports(const Problem& problem) {
   return runs > 1 ? unsupported("axes that are not next to each other") : Status();
 }
 
-class ReduceKernel final : public Kernel {
- public:
-  ReduceKernel(ReduceOp kind, int64_t count, int64_t reduced, int64_t inner)
-      : kind_(kind),
-        count_(count),
-        reduced_(reduced),
-        inner_(inner),
-        reduce_(kernels::reduce_kernels(kernels::detect_isa()).reduce) {}
-
-  Status run(const KernelArgs& args) const override {
-    const auto* x = static_cast<const float*>(args.inputs[0].data);
-    auto* y = static_cast<float*>(args.outputs[0].data);
-    int64_t grain = std::max<int64_t>(1, 16384 / std::max<int64_t>(1, reduced_));
-    if (inner_ > 1) grain = (grain + 63) / 64 * 64;
-    args.pool->parallel_for(count_, grain, [&](int64_t begin, int64_t end) {
-      reduce_(kind_, x, y, reduced_, inner_, begin, end);
-    });
-    return {};
-  }
-
- private:
-  ReduceOp kind_;
-  int64_t count_, reduced_, inner_;
-  decltype(kernels::ReduceKernels::reduce) reduce_;
-};
-
-Result<std::unique_ptr<Kernel>> prepare(const Problem& problem, const Config&, const PrepareArgs&) {
+Result<ReduceShape> reduce_shape(const Problem& problem) {
   REDLINE_ASSIGN(std::vector<bool> axes, reduced_axes(problem));
   const Dims& dims = problem.inputs[0].dims;
-  int64_t reduced = 1;
-  int64_t inner = 1;
+  ReduceShape shape{.op = kind_of(problem)};
   bool seen = false;
   for (size_t i = axes.size(); i-- > 0;) {
     if (axes[i]) {
-      reduced *= dims[i];
+      shape.reduced *= dims[i];
       seen |= dims[i] != 1;
     } else if (!seen) {
-      inner *= dims[i];
+      shape.inner *= dims[i];
     }
   }
   // Nothing but sizes of 1 goes: each element is its own.
-  if (!seen) inner = std::max<int64_t>(1, inner);
-  return std::unique_ptr<Kernel>(std::make_unique<ReduceKernel>(
-      kind_of(problem), problem.outputs[0].dims.count(), reduced, inner));
+  if (!seen) shape.inner = std::max<int64_t>(1, shape.inner);
+  return shape;
 }
 
-}  // namespace
+int64_t reduce_grain(const ReduceShape& shape) {
+  int64_t grain = std::max<int64_t>(1, 16384 / std::max<int64_t>(1, shape.reduced));
+  return shape.inner > 1 ? (grain + 63) / 64 * 64 : grain;
+}
 
 void register_tactic_reduce(TacticRegistry& registry) {
   std::vector<std::string> ops;
@@ -133,7 +138,7 @@ void register_tactic_reduce(TacticRegistry& registry) {
   registry.add({.name = "cpu.reduce",
                 .device = "cpu",
                 .ops = std::move(ops),
-                .supports = supports,
+                .supports = supports_reduce,
                 .prepare = prepare,
                 .preference = 10});
 }
