@@ -2,10 +2,14 @@
 // The oneDNN module against plain loops.
 #include <gtest/gtest.h>
 
+#include <sys/wait.h>
+#include <unistd.h>
 #include <cmath>
 #include <functional>
 #include <memory>
 #include <random>
+
+#include <atomic>
 #include <thread>
 #include <vector>
 
@@ -799,6 +803,40 @@ TEST(Onednn, parallel_runs_each_index_once) {
       2, [](void* context, int32_t i, int32_t) { ++static_cast<int*>(context)[i]; }, seen);
   EXPECT_EQ(seen[0], 1);
   EXPECT_LE(seen[1], 1);
+}
+
+// Counts the threads that ran at once.
+int32_t threads_of_a_region() {
+  std::atomic<int32_t> count = 0;
+  api().parallel(
+      3, [](void* context, int32_t, int32_t) { ++*static_cast<std::atomic<int32_t>*>(context); },
+      &count);
+  return count;
+}
+
+TEST(Onednn, a_forked_process_has_threads_of_its_own) {
+  EXPECT_EQ(threads_of_a_region(), 3);
+  const pid_t child = fork();
+  if (child == 0) {
+    alarm(60);
+    _exit(threads_of_a_region() == 3 ? 0 : 1);
+  }
+  int status = -1;
+  waitpid(child, &status, 0);
+  EXPECT_EQ(status, 0);
+}
+
+// Each would like threads of its own.
+TEST(Onednn, more_callers_than_teams) {
+  std::atomic<int> wrong = 0;
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 80; ++i) {
+    threads.emplace_back([&wrong] {
+      for (int times = 0; times < 20; ++times) wrong += threads_of_a_region() != 3;
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(wrong, 0);
 }
 
 }  // namespace

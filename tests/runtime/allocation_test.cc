@@ -3,51 +3,18 @@
 // process is counted, on whatever thread.
 #include <gtest/gtest.h>
 
-#include <atomic>
-#include <cstdlib>
-
 #include "build/build.h"
+#include "count_mallocs.h"
 #include "runtime/executor.h"
-
-namespace {
-std::atomic<long> g_allocations{0};
-}  // namespace
-
-#ifndef __SANITIZE_ADDRESS__
-extern "C" {
-void* __libc_malloc(size_t bytes);
-void* __libc_calloc(size_t count, size_t bytes);
-void* __libc_realloc(void* p, size_t bytes);
-void* __libc_memalign(size_t align, size_t bytes);
-void* malloc(size_t bytes) {
-  ++g_allocations;
-  return __libc_malloc(bytes);
-}
-void* calloc(size_t count, size_t bytes) {
-  ++g_allocations;
-  return __libc_calloc(count, bytes);
-}
-void* realloc(void* p, size_t bytes) {
-  ++g_allocations;
-  return __libc_realloc(p, bytes);
-}
-void* aligned_alloc(size_t align, size_t bytes) {
-  ++g_allocations;
-  return __libc_memalign(align, bytes);
-}
-}
-#endif
 
 namespace redline {
 namespace {
 
 TEST(Allocation, TheHookCounts) {
-#ifdef __SANITIZE_ADDRESS__
-  GTEST_SKIP() << "the sanitizer has its own malloc";
-#endif
-  long before = g_allocations;
+  if (!kCountsMallocs) GTEST_SKIP() << "the sanitizer has its own malloc";
+  long before = malloc_count();
   Tensor tensor = Tensor::create(DType::kFloat32, {10}).value();
-  EXPECT_GE(g_allocations - before, 1);
+  EXPECT_GE(malloc_count() - before, 1);
 }
 
 TEST(Allocation, NoneFromTheSecondRunOn) {
@@ -74,12 +41,12 @@ TEST(Allocation, NoneFromTheSecondRunOn) {
     ASSERT_TRUE(executor->run(large).ok());
     ASSERT_TRUE(executor->run(small).ok());
   }
-  long before = g_allocations;
+  long before = malloc_count();
   for (int i = 0; i < 20; ++i) {
     bool good = executor->run(large).ok() && executor->run(small).ok() && executor->run(small).ok();
     ASSERT_TRUE(good);
   }
-  EXPECT_EQ(g_allocations - before, 0);
+  EXPECT_EQ(malloc_count() - before, 0);
 }
 
 }  // namespace

@@ -281,15 +281,13 @@ struct Api {
   void (*destroy)(Primitive* primitive);
 
   // `pointers` holds arg_count pointers in the order of `arg`. Inputs are not written. Nothing is
-  // allocated here after as many executions at once as ever; libdnnl itself makes a few small nodes
-  // and frees them.
+  // allocated after as many executions at once as ever (where recycle.h applies).
   Code (*execute)(const Primitive& primitive, void* const* pointers, void* scratchpad,
                   Error* error);
 
-  // Runs body(context, i, n) for i in [0, n), n <= threads, on the threads that the primitives run
-  // on. They spin after a step, so other kernels belong on them too:
-  // ThreadPool::use_team(parallel). Always pass the same count: a team that shrinks ends threads
-  // and starts them again.
+  // Runs body(context, i, n) for i in [0, n) at once, n <= threads, on the threads that the
+  // primitives run on. They spin for a while after a step, so other kernels belong on them too:
+  // ThreadPool::use_team(parallel).
   void (*parallel)(int32_t threads, void (*body)(void* context, int32_t i, int32_t n),
                    void* context);
 };

@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // The exported table, and the functions on descriptors.
-#include <omp.h>
-
 #include <algorithm>
 #include <cstdio>
 #include <new>
@@ -9,6 +7,7 @@
 
 #include "kernels/cpu/onednn/module/convert.h"
 #include "kernels/cpu/onednn/module/primitive.h"
+#include "kernels/cpu/onednn/module/recycle.h"
 
 namespace redline::kernels::onednn {
 namespace {
@@ -166,15 +165,6 @@ bool desc_strides(const MemoryDesc& desc, int64_t* strides) {
   return true;
 }
 
-void parallel(int32_t threads, void (*body)(void* context, int32_t i, int32_t n), void* context) {
-  if (threads <= 1) {
-    body(context, 0, 1);
-    return;
-  }
-#pragma omp parallel num_threads(threads)
-  body(context, omp_get_thread_num(), omp_get_num_threads());
-}
-
 const char* isa_name() {
   switch (dnnl_get_effective_cpu_isa()) {
     case dnnl_cpu_isa_sse41:
@@ -260,7 +250,7 @@ const Api* table() {
       .arg = primitive_arg,
       .destroy = primitive_destroy,
       .execute = guarded_execute,
-      .parallel = parallel,
+      .parallel = run_team,
   };
   return &api;
 }
@@ -271,5 +261,7 @@ const Api* table() {
 extern "C" __attribute__((visibility("default"))) const redline::kernels::onednn::Api*
 redline_onednn_api(int32_t api_version) {
   using namespace redline::kernels::onednn;  // NOLINT
+  static const bool ready = (use_own_teams(), recycle_allocations(), true);
+  (void)ready;
   return api_version == kApiVersion ? table() : nullptr;
 }

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/cpu/onednn/module/convert.h"
 
-#include <omp.h>
-
 #include <cstdarg>
 #include <cstdio>
 
@@ -124,8 +122,5 @@ dnnl_alg_kind_t to_dnnl(Binary binary) {
   }
   return dnnl_alg_kind_undef;
 }
-
-TeamSize::TeamSize(int threads) : before_(omp_get_max_threads()) { omp_set_num_threads(threads); }
-TeamSize::~TeamSize() { omp_set_num_threads(before_); }
 
 }  // namespace redline::kernels::onednn

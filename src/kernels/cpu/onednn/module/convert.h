@@ -8,6 +8,7 @@
 #include <cstring>
 #include <vector>
 
+#include "kernels/cpu/onednn/module/team.h"
 #include "kernels/cpu/onednn/onednn_api.h"
 
 namespace redline::kernels::onednn {
@@ -40,19 +41,6 @@ Code check_desc(const dnnl_memory_desc_t& desc, int rank, const char* name, Erro
 
 dnnl_alg_kind_t to_dnnl(Eltwise eltwise);
 dnnl_alg_kind_t to_dnnl(Binary binary);
-
-// Sets the team size of the calling thread for its lifetime: oneDNN plans and runs on
-// omp_get_max_threads() threads.
-class TeamSize {
- public:
-  explicit TeamSize(int threads);
-  ~TeamSize();
-  TeamSize(const TeamSize&) = delete;
-  TeamSize& operator=(const TeamSize&) = delete;
-
- private:
-  int before_;
-};
 
 struct SlotSpec {
   Role role;

@@ -6,6 +6,7 @@
 
 #include "kernels/cpu/onednn/module/convert.h"
 #include "kernels/cpu/onednn/module/primitive.h"
+#include "kernels/cpu/onednn/module/recycle.h"
 
 namespace redline::kernels::onednn {
 namespace {
@@ -105,6 +106,7 @@ Code run_stages(Execution& execution, void* const* pointers, void* scratchpad, E
                 pointers[primitive.tile.slot], static_cast<size_t>(primitive.tile.bytes));
   }
   TeamSize team(primitive.threads);
+  ExecutionScope scope;
   for (size_t s = 0; s < primitive.stages.size(); ++s) {
     const Stage& stage = primitive.stages[s];
     const auto& args = execution.args[s];
