@@ -826,8 +826,7 @@ TEST(Onednn, a_forked_process_has_threads_of_its_own) {
   EXPECT_EQ(status, 0);
 }
 
-// Each would like threads of its own.
-TEST(Onednn, more_callers_than_teams) {
+TEST(Onednn, many_callers_have_threads_of_their_own) {
   std::atomic<int> wrong = 0;
   std::vector<std::thread> threads;
   for (int i = 0; i < 80; ++i) {

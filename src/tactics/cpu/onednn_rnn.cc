@@ -14,6 +14,9 @@ namespace dnnl = kernels::onednn;
 using dnnl::RnnKind;
 using Floats = std::vector<float>;
 
+// Products of one step and direction that take some 10 us.
+constexpr int64_t kWorkWorthATeam = 1 << 19;
+
 enum Input : size_t { kX, kW, kR, kBias, kLengths, kH, kC, kPeepholes };
 
 bool is_lstm(const Problem& problem) { return problem.is("lstm"); }
@@ -310,7 +313,9 @@ Result<std::unique_ptr<Kernel>> prepare(const Problem& problem, const Config&,
   REDLINE_ASSIGN(const Api* api, onednn_api(args));
   REDLINE_ASSIGN(dnnl::Rnn rnn, describe(*api, problem, s));
   dnnl::Options options;
-  options.threads = args.num_threads();
+  // The team meets several times in each step, and waits there on a busy machine.
+  int64_t step_work = s.batch * s.gates * s.hidden * s.hidden;
+  options.threads = step_work < kWorkWorthATeam ? 1 : args.num_threads();
   // Its name for all kernels of these; the products in them are fast ones.
   options.allow_reference = true;
   dnnl::Primitive* primitive = nullptr;

@@ -7,10 +7,10 @@
 #include <pthread.h>
 
 #include <algorithm>
-#include <array>
 #include <atomic>
 #include <iterator>
 #include <memory>
+#include <mutex>
 #include <new>
 #include <thread>
 #include <utility>
@@ -55,6 +55,8 @@ void wait_while(const std::atomic<T>& value, T old) {
 // The caller of `run` and as many threads as it ever asked for.
 class Team {
  public:
+  Team* next = nullptr;  // while nobody has it
+
   // False when a thread could not be started.
   bool grow(int threads) {
     try {
@@ -131,44 +133,49 @@ class Team {
   std::atomic<int> barrier_phase_{0};
 };
 
-// Teams that nobody uses. A caller takes one by an exchange and puts it back after. There are never
-// more teams than places.
-constexpr int kMaxTeams = 64;
-std::array<std::atomic<Team*>, kMaxTeams> g_idle = {};
-std::atomic<int> g_team_count = 0;
+// A thread takes a team at its first region and leaves it to others when it ends, so that the
+// regions in between neither lock nor allocate.
+std::mutex g_idle_mutex;
+Team* g_idle = nullptr;  // a list by Team::next
 
-// Null without memory.
-Team* take_team() {
-  while (true) {
-    for (auto& slot : g_idle) {
-      if (slot.load(std::memory_order_relaxed) == nullptr) continue;
-      if (Team* team = slot.exchange(nullptr, std::memory_order_acquire)) return team;
-    }
-    if (g_team_count.fetch_add(1) < kMaxTeams) break;
-    g_team_count.fetch_sub(1);
-    std::this_thread::yield();
+// Trivial, so that it may be read until the thread's very end.
+struct OwnTeam {
+  Team* team;
+  bool ended;
+};
+thread_local constinit OwnTeam t_own = {};
+
+struct LeaveAtThreadEnd {
+  ~LeaveAtThreadEnd() {
+    t_own.ended = true;
+    Team* team = std::exchange(t_own.team, nullptr);
+    if (team == nullptr) return;
+    std::lock_guard lock(g_idle_mutex);
+    team->next = std::exchange(g_idle, team);
   }
-  auto* team = new (std::nothrow) Team();
-  if (team == nullptr) g_team_count.fetch_sub(1);
-  return team;
+};
+
+// Null without memory, or when the thread is about to end.
+Team* own_team() {
+  if (t_own.team != nullptr || t_own.ended) return t_own.team;
+  static thread_local LeaveAtThreadEnd leave;
+  (void)leave;
+  std::lock_guard lock(g_idle_mutex);
+  if (g_idle != nullptr) {
+    t_own.team = std::exchange(g_idle, g_idle->next);
+  } else {
+    t_own.team = new (std::nothrow) Team();
+  }
+  return t_own.team;
 }
 
-void put_team(Team* team) {
-  while (true) {
-    for (auto& slot : g_idle) {
-      Team* empty = nullptr;
-      if (slot.compare_exchange_strong(empty, team, std::memory_order_release,
-                                       std::memory_order_relaxed)) {
-        return;
-      }
-    }
-  }
-}
-
-// A child process has none of its parent's threads.
+// A child process has none of its parent's threads but the one that forks.
+void lock_teams() { g_idle_mutex.lock(); }
+void unlock_teams() { g_idle_mutex.unlock(); }
 void forget_teams() {
-  for (auto& slot : g_idle) slot.store(nullptr);
-  g_team_count.store(0);
+  g_idle = nullptr;
+  t_own.team = nullptr;
+  g_idle_mutex.unlock();
 }
 
 using Parallel = void (*)(Body, void*, unsigned, unsigned);
@@ -189,12 +196,10 @@ bool run_region(Body body, void* data, int threads) {
     run_alone(body, data);
     return true;
   }
-  Team* team = take_team();
-  if (team == nullptr) return false;
-  const bool complete = team->grow(threads);
-  if (complete) team->run(body, data, threads);
-  put_team(team);
-  return complete;
+  Team* team = own_team();
+  if (team == nullptr || !team->grow(threads)) return false;
+  team->run(body, data, threads);
+  return true;
 }
 
 bool is_ours() { return t_place.max_threads > 0 || t_place.count > 0; }
@@ -233,7 +238,7 @@ void use_own_teams() {
   g_parallel = reinterpret_cast<Parallel>(dlsym(RTLD_DEFAULT, "GOMP_parallel"));
   g_barrier = reinterpret_cast<void (*)()>(dlsym(RTLD_DEFAULT, "GOMP_barrier"));
   if (g_parallel == nullptr || g_barrier == nullptr) return;
-  if (pthread_atfork(nullptr, nullptr, forget_teams) != 0) return;
+  if (pthread_atfork(lock_teams, unlock_teams, forget_teams) != 0) return;
   g_own_teams = redirect_imports(libdnnl, libgomp, all);
 }
 

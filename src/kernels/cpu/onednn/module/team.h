@@ -6,9 +6,9 @@
 namespace redline::kernels::onednn {
 
 // libdnnl's parallel regions, run on threads of ours instead of libgomp's. Theirs spin for
-// milliseconds when a region ends, which takes the cores from whatever else could run there, and
-// each thread that calls libdnnl gets threads of its own that stay. Ours spin for some 100 us, then
-// sleep, and are lent to one caller at a time.
+// milliseconds when a region ends, which takes the cores from whatever else could run there. Ours
+// spin for some 100 us, then sleep. A thread that calls libdnnl has threads of its own; when it
+// ends the next such thread gets them.
 
 // Once, before the first primitive is made: what libdnnl imports from libgomp leads here from now
 // on, for calls made below a TeamSize; all others still reach libgomp. Without it (another platform
