@@ -9,10 +9,11 @@
 #include <thread>
 #include <vector>
 
-#include "api/engine_impl.h"
+#include "api/build_graph.h"
 #include "count_mallocs.h"
 #include "ir/text.h"
 #include "ops/random_tensor.h"
+#include "redline/redline.h"
 
 namespace redline {
 namespace {
