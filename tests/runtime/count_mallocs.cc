@@ -15,7 +15,7 @@ namespace redline {
 long malloc_count() { return g_allocations; }
 }  // namespace redline
 
-#ifndef __SANITIZE_ADDRESS__
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 #pragma GCC visibility push(default)
 extern "C" {
 void* __libc_malloc(size_t bytes);

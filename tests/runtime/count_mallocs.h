@@ -5,7 +5,7 @@
 // ends there too. Under a sanitizer nothing is counted.
 namespace redline {
 
-#ifdef __SANITIZE_ADDRESS__
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 inline constexpr bool kCountsMallocs = false;
 #else
 inline constexpr bool kCountsMallocs = true;
