@@ -1,15 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ops/conv.h"
 
+#include <functional>
+
 #include "ops/channels_last.h"
-#include "tactics/cuda/element.h"
+#include "tactics/cuda/rule_code.h"
 #include "tactics/cuda/window_code.h"
 
 namespace redline {
 namespace {
 
-// One output after another over all its products: right for every size and type.
-Result<std::string> conv(ElementContext& c, const ElementIndex& stored) {
+// Calls `body` with each pair of an input element and the weight it meets for output `stored`.
+Status over_products(ElementContext& c, const ElementIndex& stored,
+                     const std::function<void(const std::string&, const std::string&)>& body) {
   const auto& attrs = c.attrs<ConvAttrs>();
   const ElementOperand& w = c.input(1);
   ElementOperand x = image_operand(c.input(0), attrs.channels_last);
@@ -18,12 +21,6 @@ Result<std::string> conv(ElementContext& c, const ElementIndex& stored) {
   std::vector<std::string> kernel(w.dims.begin() + 2, w.dims.end());
   std::vector<AxisCode> axes =
       window_code({attrs.strides, attrs.dilations, attrs.pads, attrs.auto_pad}, kernel, x, y);
-  std::string type(compute_type(c.output().dtype));
-  std::string start = type + "(0)";
-  if (c.has_input(2)) {
-    REDLINE_ASSIGN(start, c.read(2, {at[1]}));
-  }
-  std::string acc = c.variable(type, start);
   std::string first = "0";
   if (attrs.group > 1) {
     first = c.let("idx", str_cat("(", at[1], ") / ((", w.dims[0], ") / ", attrs.group, ") * (",
@@ -44,9 +41,53 @@ Result<std::string> conv(ElementContext& c, const ElementIndex& stored) {
   if (attrs.channels_last) from = channels_to_back(from);
   REDLINE_ASSIGN(std::string value, c.read(0, from));
   REDLINE_ASSIGN(std::string weight, c.read(1, tap));
-  c.line(str_cat(acc, " += ", value, " * ", weight, ";"));
+  body(value, weight);
   while (blocks-- > 0) c.close();
+  return {};
+}
+
+const std::string& channel_of(const ElementContext& c, const ElementIndex& stored) {
+  return c.attrs<ConvAttrs>().channels_last ? stored.back() : stored[1];
+}
+
+// One output after another over all its products: right for every size and type.
+Result<std::string> conv(ElementContext& c, const ElementIndex& stored) {
+  std::string type(compute_type(c.output().dtype));
+  std::string start = type + "(0)";
+  if (c.has_input(2)) {
+    REDLINE_ASSIGN(start, c.read(2, {channel_of(c, stored)}));
+  }
+  std::string acc = c.variable(type, start);
+  REDLINE_TRY(over_products(c, stored, [&](const std::string& value, const std::string& weight) {
+    c.line(str_cat(acc, " += ", value, " * ", weight, ";"));
+  }));
   return acc;
+}
+
+// 32 bits wrap as the sum of the result's low bits does.
+Result<std::string> conv_integer(ElementContext& c, const ElementIndex& stored) {
+  std::string zero[2] = {"0", "0"};
+  for (size_t i : {0, 1}) {
+    if (!c.has_input(i + 2)) continue;
+    const ElementOperand& operand = c.input(i + 2);
+    std::string at = i == 0 ? "0" : channel_of(c, stored);
+    ElementIndex where;
+    if (operand.rank() > 0) where.push_back(broadcast_index(operand.dims[0], at));
+    REDLINE_ASSIGN(zero[i], c.read(i + 2, where));
+  }
+  std::string acc = c.variable("u32", "0");
+  REDLINE_TRY(over_products(c, stored, [&](const std::string& value, const std::string& weight) {
+    c.line(str_cat(acc, " += (u32)((int)", value, " - (int)", zero[0], ") * (u32)((int)", weight,
+                   " - (int)", zero[1], ");"));
+  }));
+  return str_cat("(i64)(i32)", acc);
+}
+
+Status conv_integer_supports(const BodyNode&, const std::vector<ElementOperand>& inputs) {
+  for (size_t i = 2; i < inputs.size(); ++i) {
+    if (inputs[i].present && inputs[i].rank() > 1) return unsupported("zero points of rank 2");
+  }
+  return {};
 }
 
 Result<std::string> conv_transpose(ElementContext& c, const ElementIndex& stored) {
@@ -109,6 +150,10 @@ Status conv_transpose_supports(const BodyNode& node, const std::vector<ElementOp
 
 void register_element_conv(ElementRegistry& registry) {
   registry.add({.ops = {"conv"}, .element = conv, .loops = true});
+  registry.add({.ops = {"conv_integer"},
+                .supports = conv_integer_supports,
+                .element = conv_integer,
+                .loops = true});
   registry.add({.ops = {"conv_transpose"},
                 .supports = conv_transpose_supports,
                 .element = conv_transpose,

@@ -1,37 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ops/gemm.h"
-#include "tactics/cuda/element.h"
+
+#include <algorithm>
+
+#include "tactics/cuda/rule_code.h"
 
 namespace redline {
 namespace {
 
-// One after another over k: right for every size and type, and what is left when nothing faster
-// takes a problem.
-Result<std::string> dot(ElementContext& c, const ElementIndex& a_at, const ElementIndex& b_at,
-                        size_t a_axis, size_t b_axis, const std::string& k) {
-  std::string type(compute_type(c.output().dtype));
-  std::string acc = c.variable(type, type + "(0)");
-  std::string i = c.loop(k);
-  ElementIndex a = a_at;
-  ElementIndex b = b_at;
-  a[a_axis] = i;
-  b[b_axis] = i;
-  REDLINE_ASSIGN(std::string x, c.read(0, a));
-  REDLINE_ASSIGN(std::string y, c.read(1, b));
-  c.line(type == "i64" ? str_cat(acc, " = (i64)((u64)", acc, " + (u64)", x, " * (u64)", y, ");")
-                       : str_cat(acc, " += ", x, " * ", y, ";"));
-  c.close();
-  return acc;
-}
-
 // The index of a batch axis that may be broadcast.
 std::string batch_index(const std::string& size, const std::string& to, const std::string& at) {
-  if (size == "1") return "0";
-  bool known = size[0] >= '0' && size[0] <= '9';
-  return known || size == to ? at : str_cat("(", size, " == 1 ? idx(0) : ", at, ")");
+  return size == to ? at : broadcast_index(size, at);
 }
 
-Result<std::string> matmul(ElementContext& c, const ElementIndex& at) {
+// Where the elements of a row of a and a column of b are, for step `k` of their product.
+struct MatrixIndex {
+  ElementIndex a, b;
+};
+MatrixIndex matrix_index(const ElementContext& c, const ElementIndex& at, const std::string& k) {
   const ElementOperand& a = c.input(0);
   const ElementOperand& b = c.input(1);
   bool a_vector = a.rank() == 1;
@@ -46,29 +32,75 @@ Result<std::string> matmul(ElementContext& c, const ElementIndex& at) {
     }
     return index;
   };
-  ElementIndex a_at = a_vector ? ElementIndex{"0"} : leading(a);
+  MatrixIndex index;
   if (!a_vector) {
-    a_at.push_back(at[batch]);
-    a_at.push_back("0");
+    index.a = leading(a);
+    index.a.push_back(at[batch]);
   }
-  ElementIndex b_at = b_vector ? ElementIndex{"0"} : leading(b);
-  if (!b_vector) {
-    b_at.push_back("0");
-    b_at.push_back(at.back());
+  index.a.push_back(k);
+  if (!b_vector) index.b = leading(b);
+  index.b.push_back(k);
+  if (!b_vector) index.b.push_back(at.back());
+  return index;
+}
+
+// One after another over k: right for every size and type, and what is left when nothing faster
+// takes a problem.
+Result<std::string> matmul(ElementContext& c, const ElementIndex& at) {
+  std::string type(compute_type(c.output().dtype));
+  std::string acc = c.variable(type, type + "(0)");
+  MatrixIndex index = matrix_index(c, at, c.loop(c.input(0).dims.back()));
+  REDLINE_ASSIGN(std::string x, c.read(0, index.a));
+  REDLINE_ASSIGN(std::string y, c.read(1, index.b));
+  c.line(add_product(type, acc, x, y));
+  c.close();
+  return acc;
+}
+
+// The zero point of the element at `own` of operand i: one number, or one for each row of a or
+// column of b, or of sizes that broadcast.
+Result<std::string> zero_point(ElementContext& c, size_t i, ElementIndex own) {
+  const ElementOperand& zero = c.input(i + 2);
+  if (own.size() == 1) own.insert(i == 0 ? own.begin() : own.end(), "0");
+  if (zero.rank() == 1) {
+    return c.read(i + 2, {broadcast_index(zero.dims[0], own[own.size() - (i == 0 ? 2 : 1)])});
   }
-  size_t a_axis = a_at.size() - 1;
-  size_t b_axis = b_vector ? 0 : b_at.size() - 2;
-  return dot(c, a_at, b_at, a_axis, b_axis, a.dims.back());
+  ElementIndex at(zero.dims.size(), "0");
+  for (size_t d = 1; d <= std::min(at.size(), own.size()); ++d) {
+    at[at.size() - d] = broadcast_index(zero.dims[at.size() - d], own[own.size() - d]);
+  }
+  return c.read(i + 2, at);
+}
+
+// 32 bits wrap as the sum of the result's low bits does.
+Result<std::string> matmul_integer(ElementContext& c, const ElementIndex& at) {
+  std::string acc = c.variable("u32", "0");
+  MatrixIndex index = matrix_index(c, at, c.loop(c.input(0).dims.back()));
+  std::string factor[2];
+  for (size_t i : {0, 1}) {
+    const ElementIndex& own = i == 0 ? index.a : index.b;
+    REDLINE_ASSIGN(std::string value, c.read(i, own));
+    factor[i] = "(int)" + value;
+    if (!c.has_input(i + 2)) continue;
+    REDLINE_ASSIGN(std::string zero, zero_point(c, i, own));
+    factor[i] += " - (int)" + zero;
+  }
+  c.line(str_cat(acc, " += (u32)(", factor[0], ") * (u32)(", factor[1], ");"));
+  c.close();
+  return str_cat("(i64)(i32)", acc);
 }
 
 Result<std::string> gemm(ElementContext& c, const ElementIndex& at) {
   const auto& attrs = c.attrs<GemmAttrs>();
-  ElementIndex a = {at[0], at[0]};
-  ElementIndex b = {at[1], at[1]};
-  size_t a_axis = attrs.trans_a ? 0 : 1;
-  size_t b_axis = attrs.trans_b ? 1 : 0;
-  REDLINE_ASSIGN(std::string acc, dot(c, a, b, a_axis, b_axis, c.input(0).dims[a_axis]));
   std::string type(compute_type(c.output().dtype));
+  std::string acc = c.variable(type, type + "(0)");
+  std::string k = c.loop(c.input(0).dims[attrs.trans_a ? 0 : 1]);
+  REDLINE_ASSIGN(std::string x,
+                 c.read(0, attrs.trans_a ? ElementIndex{k, at[0]} : ElementIndex{at[0], k}));
+  REDLINE_ASSIGN(std::string y,
+                 c.read(1, attrs.trans_b ? ElementIndex{at[1], k} : ElementIndex{k, at[1]}));
+  c.line(add_product(type, acc, x, y));
+  c.close();
   auto scaled = [&](float by, const std::string& v) {
     if (by == 1) return v;
     return str_cat("(", type, ")(", float_literal(by, "double"), " * (double)", v, ")");
@@ -89,6 +121,7 @@ Result<std::string> gemm(ElementContext& c, const ElementIndex& at) {
 
 void register_element_product(ElementRegistry& registry) {
   registry.add({.ops = {"matmul"}, .element = matmul, .loops = true});
+  registry.add({.ops = {"matmul_integer"}, .element = matmul_integer, .loops = true});
   registry.add({.ops = {"gemm"}, .element = gemm, .loops = true});
 }
 

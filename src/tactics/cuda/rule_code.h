@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "tactics/cuda/element.h"
+
+// What element rules of several families write.
+namespace redline {
+
+inline size_t at_axis(int64_t axis, int rank) {
+  return static_cast<size_t>(axis < 0 ? axis + rank : axis);
+}
+
+inline std::string int_literal(int64_t value) {
+  return value == INT64_MIN ? "(-9223372036854775807LL - 1)" : str_cat("(", value, "LL)");
+}
+
+inline std::string zero_of(DType dtype) { return str_cat(compute_type(dtype), "(0)"); }
+
+// The first element of an operand that has one.
+inline Result<std::string> read_scalar(ElementContext& c, size_t i) {
+  return c.read(i, ElementIndex(c.input(i).dims.size(), "0"));
+}
+
+// Entry k of a small integer operand, as an i64: a number where the builder knows it, else read on
+// the way.
+inline Result<std::string> int_entry(ElementContext& c, size_t i, size_t k) {
+  if (c.input(i).constant != nullptr) {
+    REDLINE_ASSIGN(std::vector<int64_t> values, c.constant_ints(i));
+    if (k >= values.size()) return invalid_argument("operand ", i, " has no element ", k);
+    return int_literal(values[k]);
+  }
+  ElementIndex at(c.input(i).dims.size(), std::to_string(k));
+  REDLINE_ASSIGN(std::string value, c.read(i, at));
+  return c.let("i64", str_cat("(i64)", value));
+}
+
+// x along an axis of this size, or 0 where the axis is broadcast.
+inline std::string broadcast_index(const std::string& size, const std::string& x) {
+  if (size == "1") return "0";
+  bool known = !size.empty() && size[0] >= '0' && size[0] <= '9';
+  return known ? x : str_cat("(", size, " == 1 ? idx(0) : (idx)(", x, "))");
+}
+
+// `at` for an operand that is broadcast to it from the right.
+inline ElementIndex broadcast_index(const ElementOperand& operand, const ElementIndex& at) {
+  ElementIndex index;
+  for (size_t i = 0; i < operand.dims.size(); ++i) {
+    index.push_back(broadcast_index(operand.dims[i], at[at.size() - operand.dims.size() + i]));
+  }
+  return index;
+}
+
+// An index from data, counted from the end when negative and kept inside, so that a wrong one reads
+// no foreign memory.
+inline std::string index_inside(ElementContext& c, const std::string& given,
+                                const std::string& size) {
+  c.function(
+      "__device__ inline idx index_inside(i64 i, i64 size) {\n"
+      "  if (i < 0) i += size;\n  return (idx)(i < 0 ? 0 : i >= size ? size - 1 : i);\n}");
+  return c.let("idx", str_cat("index_inside((i64)", given, ", (i64)(", size, "))"));
+}
+
+// a + b * c as the type sums: integers wrap.
+inline std::string add_product(std::string_view type, const std::string& sum, const std::string& a,
+                               const std::string& b) {
+  return type == "i64" ? str_cat(sum, " = (i64)((u64)", sum, " + (u64)", a, " * (u64)", b, ");")
+                       : str_cat(sum, " += ", a, " * ", b, ";");
+}
+
+}  // namespace redline
