@@ -60,7 +60,10 @@ inline std::string index_inside(ElementContext& c, const std::string& given,
   return c.let("idx", str_cat("index_inside((i64)", given, ", (i64)(", size, "))"));
 }
 
-// a + b * c as the type sums: integers wrap.
+// Before a loop: keeps nvcc from unrolling it, where nested copies would not fit the registers.
+inline void keep_rolled(ElementContext& c) { c.line("#pragma unroll 1"); }
+
+// "sum += a * b"; integers wrap.
 inline std::string add_product(std::string_view type, const std::string& sum, const std::string& a,
                                const std::string& b) {
   return type == "i64" ? str_cat(sum, " = (i64)((u64)", sum, " + (u64)", a, " * (u64)", b, ");")

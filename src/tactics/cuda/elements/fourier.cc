@@ -18,13 +18,23 @@ std::string angle(ElementContext& c, const std::string& a, const std::string& b,
                                  ") / (double)", length));
 }
 
+// The cosine and sine of an angle, by one call.
+struct TurnCode {
+  std::string cosine, sine;
+};
+TurnCode turn_code(ElementContext& c, const std::string& angle) {
+  TurnCode turn{c.variable("double", "0"), c.variable("double", "0")};
+  c.line(str_cat("sincos(", angle, ", &", turn.sine, ", &", turn.cosine, ");"));
+  return turn;
+}
+
 // Adds value * (cos + sign i sin), its real or (part 1) imaginary half.
 void add_turned(ElementContext& c, const std::string& sum, const std::string& part,
-                const std::string& angle, int sign, const std::string& re, const std::string& im) {
+                const TurnCode& turn, int sign, const std::string& re, const std::string& im) {
   const char* plus = sign > 0 ? " + " : " - ";
   const char* minus = sign > 0 ? " - " : " + ";
-  c.line(str_cat(sum, " += ", part, " == 0 ? ", re, " * cos(", angle, ")", minus, im, " * sin(",
-                 angle, ") : ", im, " * cos(", angle, ")", plus, re, " * sin(", angle, ");"));
+  c.line(str_cat(sum, " += ", part, " == 0 ? ", re, " * ", turn.cosine, minus, im, " * ", turn.sine,
+                 " : ", im, " * ", turn.cosine, plus, re, " * ", turn.sine, ";"));
 }
 
 struct Complex {
@@ -67,13 +77,14 @@ Result<std::string> dft(ElementContext& c, const ElementIndex& at) {
   terms = c.let("idx", str_cat("(idx)(", terms, " < ", size, " ? ", terms, " : ", size, ")"));
   std::string sum = c.variable("double", "0");
   ElementIndex from = at;
+  keep_rolled(c);
   from[axis] = c.loop(terms);
   REDLINE_ASSIGN(Complex x, read_complex(c, from));
-  std::string turn = angle(c, from[axis], at[axis], length);
+  TurnCode turn = turn_code(c, angle(c, from[axis], at[axis], length));
   if (real_result) {
     std::string edge = c.let("bool", str_cat("2 * (i64)", from[axis], " % ", length, " == 0"));
-    c.line(str_cat(sum, " += ", edge, " ? ", x.re, " * cos(", turn, ") : 2 * (", x.re, " * cos(",
-                   turn, ") - ", x.im, " * sin(", turn, "));"));
+    c.line(str_cat(sum, " += ", edge, " ? ", x.re, " * ", turn.cosine, " : 2 * (", x.re, " * ",
+                   turn.cosine, " - ", x.im, " * ", turn.sine, ");"));
   } else {
     add_turned(c, sum, at.back(), turn, attrs.inverse ? 1 : -1, x.re, x.im);
   }
@@ -106,6 +117,7 @@ Result<std::string> stft(ElementContext& c, const ElementIndex& at) {
   }
   std::string terms = c.let("idx", str_cat("(idx)", most));
   std::string sum = c.variable("double", "0");
+  keep_rolled(c);
   std::string k = c.loop(terms);
   std::string place = c.let("i64", str_cat(start, " + ", k));
   c.open(str_cat("if (", place, " >= 0 && ", place, " < ", total, ")"));
@@ -115,7 +127,7 @@ Result<std::string> stft(ElementContext& c, const ElementIndex& at) {
     REDLINE_ASSIGN(std::string w, c.read(2, {k}));
     weight = "(double)" + w;
   }
-  std::string turn = angle(c, k, at[2], length);
+  TurnCode turn = turn_code(c, angle(c, k, at[2], length));
   std::string re = c.let("double", str_cat(x.re, " * ", weight));
   std::string im = c.let("double", str_cat(x.im, " * ", weight));
   add_turned(c, sum, at[3], turn, -1, re, im);

@@ -149,6 +149,7 @@ Result<std::string> col2im(ElementContext& c, const ElementIndex& at) {
     std::string count =
         c.let("i64", str_cat("((i64)(", c.output().dims[d + 2], ") + ", pads, " - (", dilation,
                              " * (", block[d], " - 1) + 1)) / ", stride, " + 1"));
+    keep_rolled(c);
     std::string k = c.loop(block[d]);
     std::string reach =
         c.let("i64", str_cat("(i64)(", at[d + 2], ") + ", pad, " - ", dilation, "LL * ", k));
