@@ -1,23 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ops/gather.h"
 
-#include "tactics/cuda/element.h"
+#include "tactics/cuda/rule_code.h"
 
 namespace redline {
 namespace {
-
-size_t at_axis(int64_t axis, int rank) {
-  return static_cast<size_t>(axis < 0 ? axis + rank : axis);
-}
-
-// An index as the model gives it, made safe: counted from the end when negative, and kept inside,
-// so that a wrong one reads no foreign memory.
-std::string inside(ElementContext& c, const std::string& given, const std::string& size) {
-  c.function(
-      "__device__ inline idx index_inside(i64 i, i64 size) {\n"
-      "  if (i < 0) i += size;\n  return (idx)(i < 0 ? 0 : i >= size ? size - 1 : i);\n}");
-  return c.let("idx", str_cat("index_inside((i64)", given, ", (i64)(", size, "))"));
-}
 
 Result<std::string> gather(ElementContext& c, const ElementIndex& at) {
   const ElementOperand& data = c.input(0);
@@ -27,7 +14,7 @@ Result<std::string> gather(ElementContext& c, const ElementIndex& at) {
   ElementIndex where(begin, begin + static_cast<ptrdiff_t>(count));
   REDLINE_ASSIGN(std::string index, c.read(1, where));
   ElementIndex from(at.begin(), begin);
-  from.push_back(inside(c, index, data.dims[axis]));
+  from.push_back(index_inside(c, index, data.dims[axis]));
   from.insert(from.end(), begin + static_cast<ptrdiff_t>(count), at.end());
   return c.read(0, from);
 }
@@ -36,7 +23,7 @@ Result<std::string> gather_elements(ElementContext& c, const ElementIndex& at) {
   size_t axis = at_axis(c.attrs<GatherAttrs>().axis, c.input(0).rank());
   REDLINE_ASSIGN(std::string index, c.read(1, at));
   ElementIndex from = at;
-  from[axis] = inside(c, index, c.input(0).dims[axis]);
+  from[axis] = index_inside(c, index, c.input(0).dims[axis]);
   return c.read(0, from);
 }
 
@@ -51,7 +38,7 @@ Result<std::string> gather_nd(ElementContext& c, const ElementIndex& at) {
     ElementIndex where(at.begin(), at.begin() + static_cast<ptrdiff_t>(rows));
     where.push_back(std::to_string(k));
     REDLINE_ASSIGN(std::string index, c.read(1, where));
-    from.push_back(inside(c, index, c.input(0).dims[batch + static_cast<size_t>(k)]));
+    from.push_back(index_inside(c, index, c.input(0).dims[batch + static_cast<size_t>(k)]));
   }
   from.insert(from.end(), at.begin() + static_cast<ptrdiff_t>(rows), at.end());
   return c.read(0, from);

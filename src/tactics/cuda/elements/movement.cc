@@ -10,29 +10,10 @@
 #include "ops/split.h"
 #include "ops/transpose.h"
 #include "ops/trilu.h"
-#include "tactics/cuda/element.h"
+#include "tactics/cuda/rule_code.h"
 
 namespace redline {
 namespace {
-
-size_t at_axis(int64_t axis, int rank) {
-  return static_cast<size_t>(axis < 0 ? axis + rank : axis);
-}
-
-std::string zero(DType dtype) { return str_cat(compute_type(dtype), "(0)"); }
-
-// The entry of a small integer operand: a number where the builder knows it, else read on the way.
-Result<std::string> entry(ElementContext& c, size_t i, size_t k) {
-  const Tensor* constant = c.input(i).constant;
-  if (constant != nullptr) {
-    REDLINE_ASSIGN(std::vector<int64_t> values, c.constant_ints(i));
-    if (k >= values.size()) return invalid_argument("operand ", i, " has no element ", k);
-    return values[k] == INT64_MIN ? "(-9223372036854775807LL - 1)" : str_cat("(", values[k], "LL)");
-  }
-  ElementIndex at(static_cast<size_t>(c.input(i).rank()), std::to_string(k));
-  REDLINE_ASSIGN(std::string value, c.read(i, at));
-  return c.let("i64", value);
-}
 
 // The number of entries of a vector operand.
 Result<size_t> length(const ElementContext& c, size_t i) {
@@ -102,10 +83,10 @@ Result<std::string> slice(ElementContext& c, const ElementIndex& at) {
   ElementIndex from = at;
   for (size_t i = 0; i < count; ++i) {
     size_t axis = axes[i];
-    REDLINE_ASSIGN(std::string start, entry(c, 1, i));
+    REDLINE_ASSIGN(std::string start, int_entry(c, 1, i));
     std::string step = "1LL";
     if (c.has_input(4)) {
-      REDLINE_ASSIGN(step, entry(c, 4, i));
+      REDLINE_ASSIGN(step, int_entry(c, 4, i));
     }
     std::string size = str_cat("(i64)(", in.dims[axis], ")");
     std::string first = c.variable("i64", start);
@@ -153,7 +134,7 @@ Result<std::string> split(ElementContext& c, const ElementIndex& at) {
   std::string start = "idx(0)";
   if (c.has_input(1)) {
     for (size_t i = 0; i < c.output_number(); ++i) {
-      REDLINE_ASSIGN(std::string size, entry(c, 1, i));
+      REDLINE_ASSIGN(std::string size, int_entry(c, 1, i));
       start += str_cat(" + (idx)", size);
     }
   } else {
@@ -215,10 +196,10 @@ Result<std::string> pad(ElementContext& c, const ElementIndex& at) {
   std::vector<std::string> begins(at.size(), "0");
   std::vector<std::string> ends(at.size(), "0");
   for (size_t i = 0; i < axes.size(); ++i) {
-    REDLINE_ASSIGN(begins[axes[i]], entry(c, 1, i));
-    REDLINE_ASSIGN(ends[axes[i]], entry(c, 1, i + axes.size()));
+    REDLINE_ASSIGN(begins[axes[i]], int_entry(c, 1, i));
+    REDLINE_ASSIGN(ends[axes[i]], int_entry(c, 1, i + axes.size()));
   }
-  std::string fill = zero(in.dtype);
+  std::string fill = zero_of(in.dtype);
   if (c.has_input(2)) {
     REDLINE_ASSIGN(fill, c.read(2, ElementIndex(c.input(2).dims.size(), "0")));
   }
@@ -236,7 +217,7 @@ Result<std::string> center_crop_pad(ElementContext& c, const ElementIndex& at) {
                                           ") / 2) : (", target, " - ", size, ") / 2")));
     ends.push_back(c.let("i64", str_cat(target, " - ", size, " - ", begins.back())));
   }
-  return pad_from(c, at, PadMode::kConstant, begins, ends, zero(in.dtype));
+  return pad_from(c, at, PadMode::kConstant, begins, ends, zero_of(in.dtype));
 }
 
 Result<std::string> space_to_depth(ElementContext& c, const ElementIndex& at) {
@@ -282,7 +263,7 @@ Result<std::string> reverse_sequence(ElementContext& c, const ElementIndex& at) 
 Result<std::string> trilu(ElementContext& c, const ElementIndex& at) {
   std::string k = "0LL";
   if (c.has_input(1)) {
-    REDLINE_ASSIGN(k, entry(c, 1, 0));
+    REDLINE_ASSIGN(k, int_entry(c, 1, 0));
   }
   size_t rank = at.size();
   // In 64 bits, with k brought into the matrix first: row + k must not overflow.

@@ -7,14 +7,10 @@
 #include "ops/layer_norm.h"
 #include "ops/lp_norm.h"
 #include "ops/softmax.h"
-#include "tactics/cuda/element.h"
+#include "tactics/cuda/rule_code.h"
 
 namespace redline {
 namespace {
-
-size_t at_axis(int64_t axis, int rank) {
-  return static_cast<size_t>(axis < 0 ? axis + rank : axis);
-}
 
 std::string float_type(DType dtype) { return dtype == DType::kFloat64 ? "double" : "float"; }
 

@@ -6,14 +6,10 @@
 #include "ops/arg_max.h"
 #include "ops/cum_sum.h"
 #include "ops/numeric.h"
-#include "tactics/cuda/element.h"
+#include "tactics/cuda/rule_code.h"
 
 namespace redline {
 namespace {
-
-size_t at_axis(int64_t axis, int rank) {
-  return static_cast<size_t>(axis < 0 ? axis + rank : axis);
-}
 
 bool is_real(std::string_view op) {
   return op == "reduce_l2" || op == "reduce_log_sum" || op == "reduce_log_sum_exp";
