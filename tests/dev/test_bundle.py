@@ -94,6 +94,20 @@ def test_libraries_come_from_the_bundle_or_glibc(bundle):
     assert any("libdnnl" in p.name for p in found) == (variant == "")
 
 
+def test_a_program_outside_uses_the_bundle(bundle, tmp_path):
+    """As any CMake project would: find_package, build, and run with nothing in the environment."""
+    _, top = bundle
+    model_and_inputs(tmp_path)
+    out = tmp_path / "out"
+    for command in (["cmake", "-S", ROOT / "examples" / "embed", "-B", out, f"-DCMAKE_PREFIX_PATH={top}"],
+                    ["cmake", "--build", out]):
+        done = subprocess.run([*map(str, command)], capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+    run(out / "make_engine", tmp_path / "model.onnx", tmp_path / "model.engine")
+    assert run(out / "run_engine", tmp_path / "model.engine").startswith("y [1, 8, 10, 10]: 0 0")
+    assert (top / "lib" / "libredline_runtime.so").resolve().stat().st_size < 10e6
+
+
 def test_licences_are_there(bundle):
     _, top = bundle
     names = {p.name for p in (top / "licenses").iterdir()}
