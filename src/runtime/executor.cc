@@ -490,7 +490,12 @@ Result<std::unique_ptr<Kernel>> Executor::prepare_or_refuse(size_t index,
                                                             std::span<const TensorView> outputs) {
   const PlanStep& step = plan_.steps[index];
   Result<std::unique_ptr<Kernel>> kernel = prepare(step, inputs, outputs);
-  if (kernel.ok() || kernel.status().code() != StatusCode::kUnsupported) return kernel;
+  if (kernel.ok()) {
+    std::string why = (*kernel)->slow_because();
+    if (!why.empty()) refusals_.push_back(str_cat("step '", step.name, "' is slow: ", why));
+    return kernel;
+  }
+  if (kernel.status().code() != StatusCode::kUnsupported) return kernel;
   for (int input : step.inputs) {
     if (input < 0 || plan_.values[static_cast<size_t>(input)].storage != Storage::kConstant)
       continue;

@@ -44,8 +44,8 @@ class Executor {
   // Bytes of the arena for the sizes of the last run, and the least any plan could need.
   size_t arena_bytes() const;
   size_t arena_lower_bound() const;
-  // Steps whose tactic refused some sizes and that ran on the reference for them, with the reasons;
-  // emptied by the call.
+  // Steps that run slower than they should for some sizes, with the reasons: on the reference,
+  // where their tactic refused them, or by a kernel that says so. Emptied by the call.
   std::vector<std::string> take_refusals() { return std::exchange(refusals_, {}); }
   void set_observer(StepObserver* observer) { observer_ = observer; }
 

@@ -61,6 +61,9 @@ class Kernel {
  public:
   virtual ~Kernel() = default;
   virtual size_t workspace_bytes() const { return 0; }
+  // Why it is far slower than it should be, in words ("oneDNN has only reference code for it");
+  // empty when it is not. Said to the user, for a slow right answer must not pass unseen.
+  virtual std::string slow_because() const { return {}; }
   virtual Status run(const KernelArgs& args) const = 0;
 };
 

@@ -47,6 +47,38 @@ TEST_F(ExecutorTest, SizesMayChangeFromRunToRun) {
   }
 }
 
+class SlowKernel final : public Kernel {
+ public:
+  std::string slow_because() const override { return "it sleeps"; }
+  Status run(const KernelArgs&) const override { return {}; }
+};
+
+TEST_F(ExecutorTest, ASlowKernelIsSaidOnceForItsSizes) {
+  Tactic slow;
+  slow.name = "test.slow";
+  slow.device = "cpu";
+  slow.ops = {"neg"};
+  slow.supports = [](const Problem&) { return Status(); };
+  slow.prepare = [](const Problem&, const Config&,
+                    const PrepareArgs&) -> Result<std::unique_ptr<Kernel>> {
+    return std::unique_ptr<Kernel>(std::make_unique<SlowKernel>());
+  };
+  tactics_->add(slow);
+  Graph graph(*ops_);
+  Value* x = graph.add_input(Type::tensor(DType::kFloat32, SymDims{2}), "x");
+  graph.add_output(graph.add_node("neg", {x}).value()->output(), "y");
+  Plan plan = build(graph, 0);
+  plan.steps[0].tactic = "test.slow";
+  auto executor = Executor::create(plan, *tactics_, *pool_).value();
+  for (size_t times : {1, 0}) {
+    ASSERT_TRUE(run(*executor, {HostValue::of(ramp({2}))}).ok());
+    std::vector<std::string> said = executor->take_refusals();
+    ASSERT_EQ(said.size(), times);
+    if (times == 0) continue;
+    EXPECT_NE(said[0].find("is slow: it sleeps"), std::string::npos) << said[0];
+  }
+}
+
 TEST_F(ExecutorTest, ViewsShareTheElements) {
   Graph graph(*ops_);
   Dim n = Dim::symbol("n");

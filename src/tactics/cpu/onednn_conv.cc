@@ -399,6 +399,7 @@ class ConvKernel final : public Kernel {
   }
 
   size_t workspace_bytes() const override { return scratchpad_ + (reorder_ ? weights_bytes_ : 0); }
+  std::string slow_because() const override { return primitive_.slow_because(); }
 
   Status run(const KernelArgs& args) const override {
     void* pointers[kMaxConvArgs];

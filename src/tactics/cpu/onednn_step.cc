@@ -26,6 +26,7 @@ class PrimitiveKernel final : public Kernel {
         scratchpad_(primitive_.scratchpad_bytes()) {}
 
   size_t workspace_bytes() const override { return scratchpad_; }
+  std::string slow_because() const override { return primitive_.slow_because(); }
 
   Status run(const KernelArgs& args) const override {
     void* pointers[kMaxArgs];
@@ -340,6 +341,14 @@ size_t Primitive::scratchpad_bytes() const {
   dnnl::PrimitiveInfo info;
   api_->info(*primitive_, &info);
   return static_cast<size_t>(info.scratchpad_bytes);
+}
+
+std::string Primitive::slow_because() const {
+  dnnl::PrimitiveInfo info;
+  api_->info(*primitive_, &info);
+  std::string_view name = info.implementation;
+  if (!name.starts_with("ref")) return {};
+  return str_cat("oneDNN has only reference code for it (", name, ")");
 }
 
 Result<std::unique_ptr<Kernel>> make_primitive_kernel(Primitive primitive,

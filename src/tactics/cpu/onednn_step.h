@@ -65,6 +65,8 @@ class Primitive {
   const Api& api() const { return *api_; }
   std::vector<kernels::onednn::Arg> args() const;
   size_t scratchpad_bytes() const;
+  // For Kernel::slow_because: says so when no generated code takes the problem.
+  std::string slow_because() const;
 
  private:
   const Api* api_;
