@@ -15,11 +15,17 @@
 #endif
 
 #ifdef REDLINE_COUNTS_ALLOCATIONS
-#include <sanitizer/allocator_interface.h>
 #include <unistd.h>
 
 #include <atomic>
 #include <cstdlib>
+
+// Of the sanitizers' common interface, whose header comes with clang only.
+extern "C" {
+size_t __sanitizer_get_allocated_size(const volatile void* memory);
+int __sanitizer_install_malloc_and_free_hooks(void (*note_malloc)(const volatile void*, size_t),
+                                              void (*note_free)(const volatile void*));
+}
 
 namespace redline {
 
