@@ -33,6 +33,23 @@ bool is_sized(const Problem& problem) {
   return all_static(problem.inputs) && all_static(problem.outputs);
 }
 
+// Sizes to optimise for that nobody named may multiply to more than a machine has.
+constexpr double kMaxTrialBytes = 1 << 30;
+
+// What the operands take that a trial has to make.
+double trial_bytes(const Problem& problem) {
+  double bytes = 0;
+  for (const auto* operands : {&problem.inputs, &problem.outputs}) {
+    for (const OperandDesc& operand : *operands) {
+      if (!operand.present || operand.constant != nullptr) continue;
+      double count = static_cast<double>(dtype_bytes(operand.dtype));
+      for (int64_t dim : operand.dims) count *= static_cast<double>(dim);
+      bytes += count;
+    }
+  }
+  return bytes;
+}
+
 // Adds the seconds of a scope to a total.
 class Stopwatch {
  public:
@@ -57,7 +74,12 @@ class Tuner::Decision {
 
   Choice run() {
     collect();
-    if (!is_sized(sized_)) return choose_unsized();
+    if (!is_sized(sized_)) return choose_untried("its sizes are known only when it runs");
+    double bytes = trial_bytes(sized_);
+    if (bytes > kMaxTrialBytes) {
+      return choose_untried(str_cat("a trial would take ", static_cast<int64_t>(bytes / (1 << 20)),
+                                    " MB; name smaller sizes to optimise for"));
+    }
     look_up();
     if (wants_timing()) time();
     Choice choice = choose_right();
@@ -106,8 +128,8 @@ class Tuner::Decision {
     }
   }
 
-  // Nothing can be run, so the first that packs is taken.
-  Choice choose_unsized() {
+  // Nothing is run, so the first that packs is taken.
+  Choice choose_untried(const std::string& why) {
     for (Candidate& c : candidates_) {
       CandidateReport& report = report_of(c);
       Config config = c.config;
@@ -120,9 +142,9 @@ class Tuner::Decision {
         }
       }
       report.verdict = Verdict::kNotCheckable;
-      report.reason = "sizes are known only when it runs";
+      report.reason = why;
       report_.chosen = static_cast<int>(c.report);
-      report_.reason = "preferred; its sizes are known only when it runs";
+      report_.reason = "preferred; " + why;
       return {c.tactic, c.config};
     }
     report_.reason = "no tactic takes it";

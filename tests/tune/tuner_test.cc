@@ -92,10 +92,10 @@ class TunerTest : public testing::Test {
                   .prepare = prepare,
                   .preference = preference});
   }
-  Plan build() {
-    auto graph = parse_graph(*ops_,
-                             "graph g(%x: f32[8,512], %y: f32[8,512]) {\n"
-                             "  %s = add(%x, %y)\n  %z = relu(%s)\n  return %z\n}\n");
+  Plan build(const std::string& type = "f32[8,512]") {
+    auto graph =
+        parse_graph(*ops_, "graph g(%x: " + type + ", %y: " + type +
+                               ") {\n  %s = add(%x, %y)\n  %z = relu(%s)\n  return %z\n}\n");
     return build_plan(**graph, tactics_, *pool_, options_, &report_).value();
   }
   std::string tactic() {
@@ -168,6 +168,15 @@ TEST_F(TunerTest, WhenAllAreWrongTheReferenceIsLast) {
   EXPECT_EQ(tactic(), "");
   EXPECT_EQ(report_.problems[0].chosen, -1);
   EXPECT_EQ(warnings_.size(), 3u);
+}
+
+TEST_F(TunerTest, WhatTakesTooMuchMemoryIsNotTried) {
+  Plan plan = build("f32[65536,8192]");
+  EXPECT_EQ(plan.steps[0].tactic, "first");
+  EXPECT_EQ(candidate("first").verdict, Verdict::kNotCheckable);
+  EXPECT_EQ(candidate("first").us, 0);
+  EXPECT_NE(candidate("first").reason.find("a trial would take 6144 MB"), std::string::npos)
+      << candidate("first").reason;
 }
 
 TEST_F(TunerTest, ARefusalAtPrepareHasItsReason) {
