@@ -356,4 +356,10 @@ Result<bool> rewrite_nodes(Graph& graph, const std::function<Result<bool>(Node*)
   return any;
 }
 
+Result<bool> rewrite_and_sweep(Graph& graph, const std::function<Result<bool>(Node*)>& fn) {
+  REDLINE_ASSIGN(bool changed, rewrite_nodes(graph, fn));
+  if (changed) graph.erase_dead();
+  return changed;
+}
+
 }  // namespace redline

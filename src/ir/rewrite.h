@@ -119,5 +119,7 @@ Result<bool> for_each_graph(Graph& graph, const std::function<Result<bool>(Graph
 // Calls fn for each node that is there when its turn comes, in all graphs; fn may erase the node it
 // is given and nodes before it, and add nodes. True if any call was.
 Result<bool> rewrite_nodes(Graph& graph, const std::function<Result<bool>(Node*)>& fn);
+// The same; when any call was true, what nothing reads any more is erased at the end.
+Result<bool> rewrite_and_sweep(Graph& graph, const std::function<Result<bool>(Node*)>& fn);
 
 }  // namespace redline

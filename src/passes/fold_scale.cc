@@ -166,14 +166,12 @@ Result<bool> fold_before_conv(Node* conv) {
 }
 
 Result<bool> run(Graph& graph, PassContext&) {
-  REDLINE_ASSIGN(bool changed, rewrite_nodes(graph, [](Node* node) -> Result<bool> {
-                   if (node->num_outputs() != 1 || node->output()->uses.empty()) return false;
-                   if (node->is("matmul")) return fold_before_matmul(node);
-                   if (node->is("conv")) return fold_before_conv(node);
-                   return fold_behind_matmul(node);
-                 }));
-  if (changed) graph.erase_dead();
-  return changed;
+  return rewrite_and_sweep(graph, [](Node* node) -> Result<bool> {
+    if (node->num_outputs() != 1 || node->output()->uses.empty()) return false;
+    if (node->is("matmul")) return fold_before_matmul(node);
+    if (node->is("conv")) return fold_before_conv(node);
+    return fold_behind_matmul(node);
+  });
 }
 
 }  // namespace

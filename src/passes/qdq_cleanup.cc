@@ -100,13 +100,11 @@ Result<bool> cancel_concat(Node* quantize) {
 }
 
 Result<bool> run(Graph& graph, PassContext&) {
-  REDLINE_ASSIGN(bool changed, rewrite_nodes(graph, [](Node* node) -> Result<bool> {
-                   if (!node->is("quantize_linear") || node->output()->uses.empty()) return false;
-                   REDLINE_ASSIGN(bool cancelled, cancel(node));
-                   return cancelled ? Result<bool>(true) : cancel_concat(node);
-                 }));
-  if (changed) graph.erase_dead();
-  return changed;
+  return rewrite_and_sweep(graph, [](Node* node) -> Result<bool> {
+    if (!node->is("quantize_linear") || node->output()->uses.empty()) return false;
+    REDLINE_ASSIGN(bool cancelled, cancel(node));
+    return cancelled ? Result<bool>(true) : cancel_concat(node);
+  });
 }
 
 }  // namespace

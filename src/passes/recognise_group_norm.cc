@@ -119,11 +119,7 @@ Result<bool> rewrite(Node* node) {
   return true;
 }
 
-Result<bool> run(Graph& graph, PassContext&) {
-  REDLINE_ASSIGN(bool changed, rewrite_nodes(graph, rewrite));
-  if (changed) graph.erase_dead();
-  return changed;
-}
+Result<bool> run(Graph& graph, PassContext&) { return rewrite_and_sweep(graph, rewrite); }
 
 }  // namespace
 

@@ -127,14 +127,12 @@ Result<bool> sink(Node* node) {
 }
 
 Result<bool> run(Graph& graph, PassContext&) {
-  REDLINE_ASSIGN(bool changed, rewrite_nodes(graph, [](Node* node) -> Result<bool> {
-                   if (node->num_outputs() == 0 || node->output()->uses.empty()) return false;
-                   if (node->is("transpose")) return join_transposes(node);
-                   if (node->is("reshape")) return skip_view(node);
-                   return sink(node);
-                 }));
-  if (changed) graph.erase_dead();
-  return changed;
+  return rewrite_and_sweep(graph, [](Node* node) -> Result<bool> {
+    if (node->num_outputs() == 0 || node->output()->uses.empty()) return false;
+    if (node->is("transpose")) return join_transposes(node);
+    if (node->is("reshape")) return skip_view(node);
+    return sink(node);
+  });
 }
 
 }  // namespace
