@@ -9,6 +9,8 @@
 #include <memory>
 #include <string_view>
 
+#include "base/own_path.h"
+
 namespace redline::cuda {
 namespace {
 
@@ -17,29 +19,24 @@ using Program = struct NvrtcProgram*;
 constexpr const char* kNames[] = {"libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so"};
 
 std::string own_directory() {
-  Dl_info info;
-  if (dladdr(reinterpret_cast<const void*>(&own_directory), &info) == 0 || !info.dli_fname) {
-    return ".";
-  }
   std::error_code error;
-  std::filesystem::path path = std::filesystem::canonical(info.dli_fname, error);
-  if (error) path = std::filesystem::canonical("/proc/self/exe", error);
-  return path.parent_path().string();
+  std::filesystem::path path = std::filesystem::canonical(own_path(), error);
+  return error ? "." : path.parent_path().string();
 }
 
 std::vector<std::string> candidates() {
   if (const char* file = std::getenv("REDLINE_NVRTC"); file && *file) return {file};
-  std::vector<std::string> folders = {own_directory(), own_directory() + "/../lib"};
+  const std::string own = own_directory();
   std::vector<std::string> files;
   auto add = [&](const std::string& folder) {
     for (const char* name : kNames) files.push_back(folder + "/" + name);
   };
-  for (const std::string& folder : folders) add(folder);
+  for (const std::string& folder : {own, own + "/../lib"}) add(folder);
   for (const char* name : kNames) files.emplace_back(name);  // the loader's own search
   if (const char* home = std::getenv("CUDA_HOME"); home && *home) add(std::string(home) + "/lib64");
   add("/usr/local/cuda/lib64");
   for (const char* wheel : {"/../nvidia/cu13/lib", "/../nvidia/cuda_nvrtc/lib"}) {
-    add(own_directory() + wheel);
+    add(own + wheel);
   }
   return files;
 }

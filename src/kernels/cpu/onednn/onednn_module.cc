@@ -7,26 +7,12 @@
 #include <map>
 #include <mutex>
 
+#include "base/own_path.h"
+
 namespace redline::kernels::onednn {
 namespace {
 
 constexpr const char* kFileName = "libredline_onednn.so";
-
-std::string own_directory() {
-  Dl_info info;
-  if (dladdr(reinterpret_cast<const void*>(&load), &info) == 0 || info.dli_fname == nullptr) {
-    return ".";
-  }
-  std::string path = info.dli_fname;
-  // An executable's dli_fname is its argv[0], which need not be a path.
-  if (path.find('/') == std::string::npos || ::access(path.c_str(), R_OK) != 0) {
-    char target[4096];
-    ssize_t length = ::readlink("/proc/self/exe", target, sizeof target);
-    if (length <= 0 || length == sizeof target) return ".";
-    path.assign(target, static_cast<size_t>(length));
-  }
-  return path.substr(0, path.rfind('/'));
-}
 
 bool readable(const std::string& path) { return ::access(path.c_str(), R_OK) == 0; }
 
@@ -36,7 +22,8 @@ Result<std::string> find_module(const std::string& directory) {
     if (readable(path)) return path;
     return not_found("no oneDNN module at ", path);
   }
-  const std::string own = own_directory();
+  const std::string file = own_path();
+  const std::string own = file.empty() ? "." : file.substr(0, file.rfind('/'));
   for (const char* place : {"/", "/../lib/"}) {
     std::string path = own + place + kFileName;
     if (readable(path)) return path;
