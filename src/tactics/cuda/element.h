@@ -116,6 +116,9 @@ Body body_of(const Problem& problem);
 // OK when every op of the problem has a rule that takes it.
 Status element_supports(const Problem& problem);
 
+// Threads of a block; each makes one element.
+inline constexpr int kElementThreads = 256;
+
 // The kernel of output `output`: parameters are the inputs' addresses, the output's address and the
 // sizes that are not known, in the order of element_parameters().
 std::string element_entry(const Problem& problem, size_t output);

@@ -200,7 +200,9 @@ Result<std::string> ElementWriter::element(int value, const ElementIndex& at) {
   return name;
 }
 
-std::string ElementWriter::signature(const std::string& name) const {
+// The first line of a kernel: the inputs, then the `rest` of the parameters.
+std::string ElementWriter::signature(const std::string& name, int threads,
+                                     const std::vector<std::string>& rest) const {
   std::string text;
   auto add = [&](const std::string& parameter) { text += (text.empty() ? "" : ", ") + parameter; };
   for (size_t i = 0; i < problem_.inputs.size(); ++i) {
@@ -208,9 +210,9 @@ std::string ElementWriter::signature(const std::string& name) const {
     std::string_view type = input.present ? storage_type(input.dtype) : "void";
     add(str_cat("const ", type, "* __restrict__ in", i));
   }
-  add("void* __restrict__ out_raw");
-  for (const std::string& parameter : parameters_) add("const i64 p_" + parameter);
-  return str_cat("extern \"C\" __global__ void __launch_bounds__(256) ", name, "(", text, ")");
+  for (const std::string& parameter : rest) add(parameter);
+  return str_cat("extern \"C\" __global__ void __launch_bounds__(", threads, ") ", name, "(", text,
+                 ")");
 }
 
 Result<ElementKernel> ElementWriter::kernel(size_t output) {
@@ -230,7 +232,7 @@ Result<ElementKernel> ElementWriter::kernel(size_t output) {
   std::string_view storage = storage_type(target.dtype);
   line(str_cat(storage, "* out = (", storage, "*)out_raw;"));
   line(str_cat("const idx total = ", target.count(), ";"));
-  line("const idx linear = (idx)blockIdx.x * 256 + threadIdx.x;");
+  line(str_cat("const idx linear = (idx)blockIdx.x * ", kElementThreads, " + threadIdx.x;"));
   line("if (linear >= total) return;");
   if (target.rank() > 0) line("idx rest = linear;");
   for (int axis = target.rank(); axis-- > 0;) {
@@ -246,7 +248,9 @@ Result<ElementKernel> ElementWriter::kernel(size_t output) {
   REDLINE_ASSIGN(std::string result, element(value, output_index_));
   line(str_cat("narrow(&out[linear], ", result, ");"));
   std::string name = element_entry(problem_, output);
-  return ElementKernel{name, source_text(signature(name))};
+  std::vector<std::string> rest = {"void* __restrict__ out_raw"};
+  for (const std::string& parameter : parameters_) rest.push_back("const i64 p_" + parameter);
+  return ElementKernel{name, source_text(signature(name, kElementThreads, rest))};
 }
 
 std::string ElementWriter::source_text(const std::string& signature) const {
@@ -299,7 +303,6 @@ Result<ElementKernel> ElementWriter::vector_kernel(const std::string& entry, con
     }
   }
   function(std::string(kernels::cuda::source("lanes.cuh")));
-  std::string pointers;
   for (size_t i = 0; i < problem_.outputs.size(); ++i) {
     std::string_view type = storage_type(problem_.outputs[i].dtype);
     line(str_cat(type, "* out", i, " = (", type, "*)out_raw", i, ";"));
@@ -346,17 +349,11 @@ Result<ElementKernel> ElementWriter::vector_kernel(const std::string& entry, con
     }
     close();
   }
-  std::string head;
-  for (size_t i = 0; i < problem_.inputs.size(); ++i) {
-    const OperandDesc& input = problem_.inputs[i];
-    head += str_cat("const ", input.present ? storage_type(input.dtype) : "void",
-                    "* __restrict__ in", i, ", ");
-  }
+  std::vector<std::string> rest;
   for (size_t i = 0; i < problem_.outputs.size(); ++i) {
-    head += str_cat(i ? ", " : "", "void* __restrict__ out_raw", i);
+    rest.push_back(str_cat("void* __restrict__ out_raw", i));
   }
-  return ElementKernel{entry, source_text(str_cat("extern \"C\" __global__ void __launch_bounds__(",
-                                                  threads, ") ", entry, "(", head, ")"))};
+  return ElementKernel{entry, source_text(signature(entry, threads, rest))};
 }
 
 }  // namespace redline

@@ -43,7 +43,8 @@ class ElementWriter {
   void load_lanes(int input, const ElementIndex& at, int lanes);
   std::string source_text(const std::string& signature) const;
   ElementContext context_of(const BodyNode& node, size_t output);
-  std::string signature(const std::string& name) const;
+  std::string signature(const std::string& name, int threads,
+                        const std::vector<std::string>& rest) const;
   Status describe_values();
 
   const Problem& problem_;

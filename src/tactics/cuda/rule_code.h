@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include "ops/numeric.h"
 #include "tactics/cuda/element.h"
 
 // What element rules of several families write.
@@ -12,6 +13,16 @@ inline size_t at_axis(int64_t axis, int rank) {
 
 inline std::string int_literal(int64_t value) {
   return value == INT64_MIN ? "(-9223372036854775807LL - 1)" : str_cat("(", value, "LL)");
+}
+
+// The greatest or the least value of an element type, in its compute type.
+inline std::string extreme(DType dtype, const std::string& type, bool largest) {
+  if (is_float(dtype)) return str_cat(type, largest ? "(INFINITY)" : "(-INFINITY)");
+  if (dtype == DType::kBool) return largest ? "true" : "false";
+  if (is_unsigned_int(dtype))
+    return largest ? str_cat("(~u64(0) >> ", 64 - dtype_bits(dtype), ")") : "u64(0)";
+  int64_t value = largest ? int_max(dtype) : int_min(dtype);
+  return value == INT64_MIN ? "(-9223372036854775807LL - 1)" : str_cat("i64(", value, "LL)");
 }
 
 inline std::string zero_of(DType dtype) { return str_cat(compute_type(dtype), "(0)"); }

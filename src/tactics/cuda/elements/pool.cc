@@ -3,8 +3,7 @@
 
 #include <functional>
 
-#include "ops/numeric.h"
-#include "tactics/cuda/element.h"
+#include "tactics/cuda/rule_code.h"
 #include "tactics/cuda/window_code.h"
 
 namespace redline {
@@ -34,19 +33,12 @@ Status over_window(ElementContext& c, const A& attrs, bool last, const ElementIn
   return {};
 }
 
-std::string lowest_of(DType dtype, const std::string& type) {
-  if (is_float(dtype)) return type + "(-INFINITY)";
-  if (is_unsigned_int(dtype)) return "u64(0)";
-  int64_t low = int_min(dtype);
-  return low == INT64_MIN ? "(-9223372036854775807LL - 1)" : str_cat("i64(", low, "LL)");
-}
-
 Result<std::string> max_pool(ElementContext& c, const ElementIndex& stored) {
   const auto& attrs = c.attrs<MaxPoolAttrs>();
   const ElementOperand& in = c.input(0);
   ElementIndex at = attrs.channels_last ? channels_to_front(stored) : stored;
   std::string type(compute_type(in.dtype));
-  std::string best = c.variable(type, lowest_of(in.dtype, type));
+  std::string best = c.variable(type, extreme(in.dtype, type, false));
   std::string place = c.variable("i64", "-1");
   std::string first = c.variable("i64", "0");
   REDLINE_TRY(over_window(

@@ -5,7 +5,6 @@
 
 #include "ops/arg_max.h"
 #include "ops/cum_sum.h"
-#include "ops/numeric.h"
 #include "tactics/cuda/rule_code.h"
 
 namespace redline {
@@ -13,15 +12,6 @@ namespace {
 
 bool is_real(std::string_view op) {
   return op == "reduce_l2" || op == "reduce_log_sum" || op == "reduce_log_sum_exp";
-}
-
-std::string extreme(DType dtype, const std::string& type, bool largest) {
-  if (is_float(dtype)) return str_cat(type, largest ? "(INFINITY)" : "(-INFINITY)");
-  if (dtype == DType::kBool) return largest ? "true" : "false";
-  if (is_unsigned_int(dtype))
-    return largest ? str_cat("(~u64(0) >> ", 64 - dtype_bits(dtype), ")") : "u64(0)";
-  int64_t value = largest ? int_max(dtype) : int_min(dtype);
-  return value == INT64_MIN ? "(-9223372036854775807LL - 1)" : str_cat("i64(", value, "LL)");
 }
 
 struct Reduction {
