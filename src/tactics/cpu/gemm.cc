@@ -4,6 +4,7 @@
 #include <string>
 
 #include "tactics/cpu/loop_kernel.h"
+#include "tactics/knob.h"
 
 namespace redline {
 namespace {
@@ -63,13 +64,6 @@ Product product_of(const Problem& problem) {
 std::string packing_name(bool rows) {
   if (rows) return "rows";
   return str_cat("panels ", kernels::isa_name(kernels::detect_isa()));
-}
-
-const std::string* packing_of(const Config& config) {
-  for (const NamedAttr& attr : config) {
-    if (attr.name == "weights") return std::get_if<std::string>(&attr.value);
-  }
-  return nullptr;
 }
 
 // For one to four rows the weights are transposed and read once, at the speed of memory.
@@ -223,7 +217,7 @@ Result<std::unique_ptr<Kernel>> prepare(const Problem& problem, const Config& co
   if (packed == nullptr) {
     return std::unique_ptr<Kernel>(std::make_unique<BatchKernel>(std::move(p), args.num_threads()));
   }
-  const std::string* name = packing_of(config);
+  const auto* name = find_knob<std::string>(config, "weights");
   bool rows = name != nullptr && *name == packing_name(true);
   if (name == nullptr || (!rows && *name != packing_name(false))) {
     return incompatible("weights were packed as ", name ? *name : "nothing known",

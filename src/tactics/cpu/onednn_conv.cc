@@ -4,6 +4,7 @@
 #include "ops/channels_last.h"
 #include "ops/conv.h"
 #include "tactics/cpu/onednn_step.h"
+#include "tactics/knob.h"
 
 namespace redline {
 namespace {
@@ -259,19 +260,11 @@ Result<Created> create(const Api& api, const Problem& problem, const Region& reg
   return created;
 }
 
-template <class T>
-const T* knob(const Config& config, std::string_view name) {
-  for (const NamedAttr& attr : config) {
-    if (attr.name == name) return std::get_if<T>(&attr.value);
-  }
-  return nullptr;
-}
-
 constexpr std::string_view kAlgorithm = "algorithm";
 constexpr std::string_view kWinograd = "winograd";
 
 bool wants_winograd(const Config& config) {
-  const auto* algorithm = knob<std::string>(config, kAlgorithm);
+  const auto* algorithm = find_knob<std::string>(config, kAlgorithm);
   return algorithm != nullptr && *algorithm == kWinograd;
 }
 
@@ -337,7 +330,7 @@ Result<std::vector<PackedOperand>> pack(const Problem& problem, Config& config,
 
 // The problem that the weights were packed for.
 std::optional<Problem> packing_problem(const Problem& problem, const Config& config) {
-  const auto* sizes = knob<std::vector<int64_t>>(config, "sizes");
+  const auto* sizes = find_knob<std::vector<int64_t>>(config, "sizes");
   if (sizes == nullptr) return std::nullopt;
   Problem result = problem;
   size_t at = 0;
@@ -359,8 +352,8 @@ std::optional<Problem> packing_problem(const Problem& problem, const Config& con
 
 Result<MemoryDesc> packed_desc(const Api& api, const Problem& problem, const Region& region,
                                const Config& config, const Created& created, const Tensor& packed) {
-  const auto* name = knob<std::string>(config, "weights");
-  const auto* threads = knob<int64_t>(config, "threads");
+  const auto* name = find_knob<std::string>(config, "weights");
+  const auto* threads = find_knob<int64_t>(config, "threads");
   if (name == nullptr || threads == nullptr || *threads < 1 || *threads > 4096) {
     return invalid_argument("the engine does not tell how weights were packed");
   }

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tactics/cuda/element.h"
+#include "tactics/knob.h"
 
 namespace redline {
 namespace {
-
-constexpr unsigned int kThreads = 256;
 
 bool has_unknown_sizes(const Problem& problem) { return !element_parameters(problem).empty(); }
 
@@ -71,25 +70,29 @@ class ElementLaunch final : public Kernel {
   std::vector<int64_t> sizes_;
 };
 
-int64_t size_of(const Problem& problem, const ElementParameter& p) {
-  const auto& operands = p.output ? problem.outputs : problem.inputs;
-  return operands[p.operand].dims[static_cast<size_t>(p.axis)];
+// A parameter as the config holds it: operand, axis, and whether it is an output.
+int64_t encode(const ElementParameter& p) {
+  return static_cast<int64_t>(p.operand) << 32 | p.axis << 1 | (p.output ? 1 : 0);
+}
+
+Result<int64_t> size_of(const Problem& problem, int64_t code) {
+  const auto& operands = (code & 1) != 0 ? problem.outputs : problem.inputs;
+  auto operand = static_cast<size_t>(code >> 32);
+  auto axis = static_cast<int>(code >> 1 & 0x7fff);
+  if (operand >= operands.size() || axis >= operands[operand].dims.rank()) {
+    return incompatible("a kernel's parameters do not fit its step");
+  }
+  return operands[operand].dims[static_cast<size_t>(axis)];
 }
 
 Result<std::unique_ptr<Kernel>> prepare(const Problem& problem, const Config& config,
                                         const PrepareArgs& args) {
   // The sizes that were not known when the kernels were written, and are now.
   std::vector<int64_t> sizes;
-  for (const NamedAttr& knob : config) {
-    if (knob.name == "sizes") {
-      for (int64_t code : std::get<std::vector<int64_t>>(knob.value)) {
-        ElementParameter p{(code & 1) != 0, static_cast<size_t>(code >> 32),
-                           static_cast<int>(code >> 1 & 0x7fff)};
-        if (p.operand >= (p.output ? problem.outputs : problem.inputs).size()) {
-          return incompatible("a kernel's parameters do not fit its step");
-        }
-        sizes.push_back(size_of(problem, p));
-      }
+  if (const auto* codes = find_knob<std::vector<int64_t>>(config, "sizes")) {
+    for (int64_t code : *codes) {
+      REDLINE_ASSIGN(int64_t size, size_of(problem, code));
+      sizes.push_back(size);
     }
   }
   bool unknown = !sizes.empty();
@@ -107,10 +110,10 @@ Result<std::unique_ptr<Kernel>> prepare(const Problem& problem, const Config& co
     ElementLaunch::Output output;
     REDLINE_ASSIGN(output.function,
                    cuda::Function::create(args.modules[which], element_entry(problem, i)));
-    int64_t blocks = (problem.outputs[i].dims.count() + kThreads - 1) / kThreads;
+    int64_t blocks = (problem.outputs[i].dims.count() + kElementThreads - 1) / kElementThreads;
     if (blocks > INT32_MAX) return unsupported("more than ", INT32_MAX, " blocks of a kernel");
     output.shape.grid.x = static_cast<unsigned int>(blocks);
-    output.shape.block.x = kThreads;
+    output.shape.block.x = kElementThreads;
     outputs.push_back(std::move(output));
   }
   return std::unique_ptr<Kernel>(std::make_unique<ElementLaunch>(
@@ -120,7 +123,7 @@ Result<std::unique_ptr<Kernel>> prepare(const Problem& problem, const Config& co
 std::vector<Config> configs(const Problem& problem) {
   std::vector<int64_t> sizes;
   for (const ElementParameter& p : element_parameters(problem)) {
-    sizes.push_back(static_cast<int64_t>(p.operand) << 32 | p.axis << 1 | (p.output ? 1 : 0));
+    sizes.push_back(encode(p));
   }
   Config config;
   if (!sizes.empty()) config.push_back({"sizes", sizes});

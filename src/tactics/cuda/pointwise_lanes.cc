@@ -4,6 +4,7 @@
 #include "ops/pointwise.h"
 #include "tactics/cuda/element.h"
 #include "tactics/cuda/element_writer.h"
+#include "tactics/knob.h"
 
 namespace redline {
 namespace {
@@ -75,11 +76,21 @@ Status supports(const Problem& problem) {
   return {};
 }
 
-int64_t knob(const Config& config, std::string_view name, int64_t otherwise) {
-  for (const NamedAttr& attr : config) {
-    if (attr.name == name) return std::get<int64_t>(attr.value);
+struct Knobs {
+  int64_t lanes = 1, unroll = 1, threads = 1;
+};
+
+Result<Knobs> knobs_of(const Config& config) {
+  Knobs knobs;
+  for (auto [name, value] :
+       {std::pair{"lanes", &knobs.lanes}, {"unroll", &knobs.unroll}, {"threads", &knobs.threads}}) {
+    const auto* given = find_knob<int64_t>(config, name);
+    if (given == nullptr || *given < 1 || *given > 1024) {
+      return incompatible("a pointwise step whose knob ", name, " is missing or not in [1, 1024]");
+    }
+    *value = *given;
   }
-  return otherwise;
+  return knobs;
 }
 
 // As many as make 16 bytes of the widest operand, and divide the last axis.
@@ -109,13 +120,13 @@ std::vector<Config> configs(const Problem& problem) {
 
 Result<std::vector<cuda::KernelSource>> kernels(const Problem& problem, const Config& config,
                                                 const cuda::DeviceInfo& device) {
+  REDLINE_ASSIGN(Knobs knobs, knobs_of(config));
   Joined joined = join_axes(problem);
   ElementWriter writer(problem);
   REDLINE_ASSIGN(ElementKernel kernel,
                  writer.vector_kernel(std::string(kEntry), joined.rows, joined.inputs,
-                                      static_cast<int>(knob(config, "lanes", 1)),
-                                      static_cast<int>(knob(config, "unroll", 1)),
-                                      static_cast<int>(knob(config, "threads", 256))));
+                                      static_cast<int>(knobs.lanes), static_cast<int>(knobs.unroll),
+                                      static_cast<int>(knobs.threads)));
   return std::vector<cuda::KernelSource>{
       {kernel.entry, kernel.text, device.arch(), {"-DREDLINE_INDEX=int"}}};
 }
@@ -147,17 +158,14 @@ Result<std::unique_ptr<Kernel>> prepare(const Problem& problem, const Config& co
   if (problem.inputs.size() + problem.outputs.size() > LanesLaunch::kMaxParameters) {
     return unsupported("more than ", LanesLaunch::kMaxParameters, " operands");
   }
+  REDLINE_ASSIGN(Knobs knobs, knobs_of(config));
   REDLINE_ASSIGN(cuda::Function function,
                  cuda::Function::create(args.modules[0], std::string(kEntry)));
-  int64_t lanes = knob(config, "lanes", 1);
-  int64_t unroll = knob(config, "unroll", 1);
-  int64_t threads = knob(config, "threads", 256);
-  if (lanes < 1 || unroll < 1 || threads < 1) return incompatible("a pointwise step's knobs");
-  int64_t per_block = lanes * unroll * threads;
+  int64_t per_block = knobs.lanes * knobs.unroll * knobs.threads;
   cuda::LaunchShape shape;
   shape.grid.x =
       static_cast<unsigned int>((problem.outputs[0].dims.count() + per_block - 1) / per_block);
-  shape.block.x = static_cast<unsigned int>(threads);
+  shape.block.x = static_cast<unsigned int>(knobs.threads);
   return std::unique_ptr<Kernel>(std::make_unique<LanesLaunch>(std::move(function), shape));
 }
 
