@@ -15,7 +15,7 @@
 #include "redline/redline.h"
 
 namespace nb = nanobind;
-using namespace nb::literals;
+using namespace nb::literals;  // NOLINT(google-build-using-namespace): "name"_a
 
 namespace redline {
 namespace {
@@ -374,7 +374,7 @@ class PyGraphBuilder {
     for (auto [key, value] : attributes) {
       list.emplace_back(nb::cast<std::string>(key), to_attribute(numpy_, value));
     }
-    auto results = take(builder_.op_with_outputs(op, std::move(operands), num_outputs, list, name));
+    auto results = take(builder_.op_with_outputs(op, operands, num_outputs, list, name));
     if (num_outputs == 1) return nb::int_(results[0].id);
     nb::list ids;
     for (GraphBuilder::Value value : results) ids.append(value.id);
@@ -408,7 +408,7 @@ Engine build_without_gil(Build&& build) {
 }  // namespace redline
 
 NB_MODULE(_redline, m) {
-  using namespace redline;
+  using namespace redline;  // NOLINT(google-build-using-namespace)
   m.doc() = "The compiled part of the package redline.";
   nb::set_leak_warnings(false);  // sessions held by globals outlive the module
   m.attr("__version__") = std::string(version());

@@ -13,7 +13,6 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 
 import sources
 
@@ -41,22 +40,10 @@ def digest(path):
     return hasher.hexdigest()
 
 
-def newest_first(paths):
-    """In the order of the last commits that touched them: what changed lately is looked at first."""
-    log = subprocess.run(["git", "log", "-n", "200", "--format=", "--name-only"], cwd=sources.ROOT,
-                         capture_output=True, text=True).stdout
-    changed = subprocess.run(["git", "diff", "HEAD", "--name-only"], cwd=sources.ROOT,
-                             capture_output=True, text=True).stdout
-    age = {name: i for i, name in enumerate(reversed((changed + log).splitlines()))}
-    return sorted(paths, key=lambda p: -age.get(p.relative_to(sources.ROOT).as_posix(), -1))
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--build", type=pathlib.Path, required=True)
     parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--seconds", type=float, default=float("inf"),
-                        help="look at no further file after this time; the next run goes on")
     parser.add_argument("--fix", action="store_true", help="apply clang-tidy's own corrections")
     parser.add_argument("files", nargs="*", type=pathlib.Path)
     args = parser.parse_args()
@@ -67,21 +54,15 @@ def main():
     database = json.loads((args.build / "compile_commands.json").read_text())
     compiled = {pathlib.Path(entry["file"]) for entry in database}
     wanted = [path.resolve() for path in args.files] or sources.files(".cc", folders=FOLDERS)
-    paths = newest_first(path for path in wanted if path in compiled)
+    paths = [path for path in wanted if path in compiled]
     # With the compiler's cache, so that what keeps that keeps this.
     cache = os.environ.get("CCACHE_DIR") or pathlib.Path.home() / ".cache" / "ccache"
     clean = pathlib.Path(cache) / "redline-lint"
     clean.mkdir(parents=True, exist_ok=True)
 
-    end = time.monotonic() + args.seconds
-    put_off = []
-
     def run(path):
         stamp = clean / digest(path)
         if stamp.exists():
-            return []
-        if time.monotonic() > end:
-            put_off.append(path)
             return []
         fix = ["--fix"] if args.fix else []
         command = [tool, "-p", str(args.build), "--quiet", *fix, str(path)]
@@ -93,9 +74,7 @@ def main():
 
     with concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
         problems = [text for texts in pool.map(run, paths) for text in texts]
-    done = len(paths) - len(put_off)
-    rest = f" (time is up; {len(put_off)} are left to the next run)" if put_off else ""
-    return sources.report(problems, f"lint of {done} files{rest}")
+    return sources.report(problems, f"lint of {len(paths)} files")
 
 
 if __name__ == "__main__":

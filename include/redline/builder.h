@@ -50,9 +50,9 @@ class REDLINE_API GraphBuilder {
   Result<Value> input(std::string name, DType dtype, std::span<const std::string> dims);
   Result<Value> constant(Tensor tensor, std::string name = "");
   // Adds an op with one output, or with several. An error names the op, the node and the position.
-  Result<Value> op(std::string_view op, std::vector<Value> inputs,
+  Result<Value> op(std::string_view op, const std::vector<Value>& inputs,
                    const Attributes& attributes = {}, std::string name = "");
-  Result<std::vector<Value>> op_with_outputs(std::string_view op, std::vector<Value> inputs,
+  Result<std::vector<Value>> op_with_outputs(std::string_view op, const std::vector<Value>& inputs,
                                              size_t num_outputs, const Attributes& attributes = {},
                                              std::string name = "");
   Status output(Value value, std::string name);

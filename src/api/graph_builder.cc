@@ -67,11 +67,9 @@ Result<GraphBuilder::Value> GraphBuilder::constant(Tensor tensor, std::string na
   return impl_->add(impl_->graph->add_constant(std::move(tensor), std::move(name)));
 }
 
-Result<std::vector<GraphBuilder::Value>> GraphBuilder::op_with_outputs(std::string_view op,
-                                                                       std::vector<Value> inputs,
-                                                                       size_t num_outputs,
-                                                                       const Attributes& attributes,
-                                                                       std::string name) {
+Result<std::vector<GraphBuilder::Value>> GraphBuilder::op_with_outputs(
+    std::string_view op, const std::vector<Value>& inputs, size_t num_outputs,
+    const Attributes& attributes, std::string name) {
   REDLINE_TRY(impl_->usable());
   const OpDef* def = impl_->ops->find(op);
   if (def == nullptr) return impl_->here(not_found("no op is called '", op, "'"));
@@ -95,10 +93,10 @@ Result<std::vector<GraphBuilder::Value>> GraphBuilder::op_with_outputs(std::stri
   return results;
 }
 
-Result<GraphBuilder::Value> GraphBuilder::op(std::string_view op, std::vector<Value> inputs,
+Result<GraphBuilder::Value> GraphBuilder::op(std::string_view op, const std::vector<Value>& inputs,
                                              const Attributes& attributes, std::string name) {
   REDLINE_ASSIGN(std::vector<Value> results,
-                 op_with_outputs(op, std::move(inputs), 1, attributes, std::move(name)));
+                 op_with_outputs(op, inputs, 1, attributes, std::move(name)));
   return results[0];
 }
 

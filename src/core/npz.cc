@@ -186,7 +186,8 @@ class ZipReader {
 
 }  // namespace
 
-Result<NamedTensors> read_npz(std::span<const std::byte> bytes, std::shared_ptr<const void> owner) {
+Result<NamedTensors> read_npz(std::span<const std::byte> bytes,
+                              const std::shared_ptr<const void>& owner) {
   const ZipReader zip(bytes);
   REDLINE_ASSIGN(const std::vector<Entry> entries, zip.entries());
   NamedTensors tensors;

@@ -18,7 +18,7 @@ namespace redline {
 // inflate. Checksums are verified. Elements are shared with `owner` as in read_npy.
 using NamedTensors = std::vector<std::pair<std::string, Tensor>>;
 Result<NamedTensors> read_npz(std::span<const std::byte> bytes,
-                              std::shared_ptr<const void> owner = nullptr);
+                              const std::shared_ptr<const void>& owner = nullptr);
 // Maps the file. Errors name it.
 Result<NamedTensors> read_npz_file(const std::string& path);
 

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <fcntl.h>
-#include <limits.h>
 #include <unistd.h>
 
 #include <array>
 #include <cerrno>
+#include <climits>
 #include <cstdlib>
 #include <memory>
 #include <utility>

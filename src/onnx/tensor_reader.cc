@@ -362,7 +362,7 @@ Result<Tensor> scatter(const Tensor& values, const Tensor& indices, const Dims& 
   return dense;
 }
 
-Result<Tensor> read_sparse(const SparseTensorProto& proto, std::shared_ptr<const void> owner,
+Result<Tensor> read_sparse(const SparseTensorProto& proto, const std::shared_ptr<const void>& owner,
                            OnnxExternalData& external, size_t max_bytes) {
   if (proto.values == nullptr || proto.indices == nullptr) {
     return invalid_argument("it lacks its ", proto.values == nullptr ? "values" : "indices");
@@ -425,11 +425,11 @@ Result<Tensor> read_onnx_tensor(const TensorProto& proto, std::shared_ptr<const 
 }
 
 Result<Tensor> read_onnx_sparse_tensor(const SparseTensorProto& proto,
-                                       std::shared_ptr<const void> owner,
+                                       const std::shared_ptr<const void>& owner,
                                        OnnxExternalData& external, size_t max_bytes) {
   const std::string_view name = proto.values == nullptr ? "" : proto.values->name;
   try {
-    auto tensor = read_sparse(proto, std::move(owner), external, max_bytes);
+    auto tensor = read_sparse(proto, owner, external, max_bytes);
     if (!tensor.ok()) return tensor.status().with_context(context_of("sparse tensor", name));
     return tensor;
   } catch (const std::bad_alloc&) {

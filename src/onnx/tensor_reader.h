@@ -47,7 +47,7 @@ Result<Tensor> read_onnx_tensor(const TensorProto& proto, std::shared_ptr<const 
 // Makes the dense tensor of a SparseTensorProto; over `max_bytes` it is refused, as its size is
 // not bound by the file's.
 Result<Tensor> read_onnx_sparse_tensor(const SparseTensorProto& proto,
-                                       std::shared_ptr<const void> owner,
+                                       const std::shared_ptr<const void>& owner,
                                        OnnxExternalData& external,
                                        size_t max_bytes = size_t{2} << 30);
 

@@ -317,8 +317,8 @@ Cost cost_recurrent(std::span<const Type> inputs, std::span<const Type>, const A
 }
 
 template <Kind kKind>
-OpDef recurrent_op(std::string name) {
-  OpDef def{.name = std::move(name),
+OpDef recurrent_op(const char* name) {
+  OpDef def{.name = name,
             .inputs = {{"x"},
                        {"w"},
                        {"r"},

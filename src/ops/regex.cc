@@ -54,7 +54,7 @@ Set complement(const Set& set) {
   return result;
 }
 
-Set fold_ascii_case(Set set) {
+Set fold_ascii_case(const Set& set) {
   Set folded = set;
   for (const auto& [low, high] : set) {
     for (char32_t c = std::max<char32_t>(low, 'A'); c <= std::min<char32_t>(high, 'z'); ++c) {
@@ -271,7 +271,7 @@ class Parser {
       set.emplace_back(low, high);
     }
     set = sorted(std::move(set));
-    if (flags_.ignore_case) set = fold_ascii_case(std::move(set));
+    if (flags_.ignore_case) set = fold_ascii_case(set);
     return Expression{.kind = Expression::Kind::kSet, .set = negated ? complement(set) : set};
   }
 
@@ -388,7 +388,7 @@ class Parser {
 
   Expression literal(char32_t code) const { return set_of({{code, code}}); }
   Expression set_of(Set set) const {
-    if (flags_.ignore_case) set = fold_ascii_case(std::move(set));
+    if (flags_.ignore_case) set = fold_ascii_case(set);
     return {.kind = Expression::Kind::kSet, .set = std::move(set)};
   }
   static Expression assertion(Assert a) {

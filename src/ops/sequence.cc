@@ -312,7 +312,7 @@ Status infer_optional(InferContext& c) {
   const auto& attrs = c.attrs<OptionalAttrs>();
   Type element = Type::tensor(attrs.dtype);
   if (attrs.sequence) element = Type::sequence(std::move(element));
-  c.set_output(0, Type::optional(c.has_input(0) ? c.type(0) : std::move(element)));
+  c.set_output(0, Type::optional(c.has_input(0) ? c.type(0) : element));
   return {};
 }
 

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ops/string_normalizer.h"
 
-#include <locale.h>
-#include <wctype.h>
-
+#include <clocale>
+#include <cwctype>
 #include <memory>
 #include <unordered_set>
 

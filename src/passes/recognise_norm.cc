@@ -35,10 +35,10 @@ int64_t first_axis(const Node& node) {
   return first;
 }
 
-Pattern mean(Pattern of, std::string name) {
+Pattern mean(Pattern of, const std::string& name) {
   return made_by("reduce_mean", {std::move(of), constant_value(name + "_axes")})
       .where(is_mean_of_last_axes)
-      .named(std::move(name));
+      .named(name);
 }
 
 // v * v in its forms.

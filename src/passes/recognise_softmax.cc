@@ -20,10 +20,10 @@ std::optional<int64_t> single_axis(const Node& node) {
   return axes->front() < 0 ? axes->front() + shape.rank() : axes->front();
 }
 
-Pattern reduced(std::string op, Pattern of, std::string name) {
+Pattern reduced(std::string op, Pattern of, const std::string& name) {
   return made_by(std::move(op), {std::move(of), constant_value(name + "_axes")})
       .where([](const Node& node) { return single_axis(node).has_value(); })
-      .named(std::move(name));
+      .named(name);
 }
 
 struct Form {

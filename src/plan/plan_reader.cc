@@ -415,7 +415,7 @@ class Reader {
         return damaged("absent operand");
     }
     if (step.tactic == "view") {
-      bool sound = step.inputs.size() >= 1 && step.inputs[0] >= 0 && step.outputs.size() == 1 &&
+      bool sound = !step.inputs.empty() && step.inputs[0] >= 0 && step.outputs.size() == 1 &&
                    plan.values[static_cast<size_t>(step.outputs[0])].alias_of == step.inputs[0] &&
                    plan.values[static_cast<size_t>(step.outputs[0])].type.is_tensor() &&
                    plan.values[static_cast<size_t>(step.inputs[0])].type.is_tensor() &&

@@ -4,10 +4,11 @@
 
 #include "verb.h"
 
+namespace redline::cli {
+namespace {
+
 // Exit codes: 0 done, 1 an error, 2 wrong usage, 130 interrupted.
-int main(int argc, char** argv) {
-  using namespace redline;
-  using namespace redline::cli;
+int run_verb(int argc, char** argv) {
   CLI::App app{"Redline: trained models, as fast as the hardware allows", "redline"};
   app.require_subcommand(1);
   app.failure_message(CLI::FailureMessage::simple);
@@ -37,3 +38,8 @@ int main(int argc, char** argv) {
   }
   return 2;
 }
+
+}  // namespace
+}  // namespace redline::cli
+
+int main(int argc, char** argv) { return redline::cli::run_verb(argc, argv); }

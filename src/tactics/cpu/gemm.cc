@@ -150,7 +150,7 @@ std::unique_ptr<Kernel> make_rows_kernel(const Product& p) {
 class BatchKernel final : public Kernel {
  public:
   BatchKernel(Product p, int threads)
-      : p_(std::move(p)),
+      : p_(p),
         table_(gemm_table()),
         packed_elems_((table_.packed_elems(p_.k, p_.n) + 15) / 16 * 16),
         buffers_(p_.batches > 1 ? threads : 1) {}
@@ -215,7 +215,7 @@ Result<std::unique_ptr<Kernel>> prepare(const Problem& problem, const Config& co
   }
   const Tensor* packed = problem.inputs[1].packed;
   if (packed == nullptr) {
-    return std::unique_ptr<Kernel>(std::make_unique<BatchKernel>(std::move(p), args.num_threads()));
+    return std::unique_ptr<Kernel>(std::make_unique<BatchKernel>(p, args.num_threads()));
   }
   const auto* name = find_knob<std::string>(config, "weights");
   bool rows = name != nullptr && *name == packing_name(true);

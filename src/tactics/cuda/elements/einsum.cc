@@ -56,8 +56,9 @@ Result<std::string> einsum(ElementContext& c, const ElementIndex& at) {
       from.push_back(whole ? place.at(label) : broadcast_index(inputs[i].dims[d], place.at(label)));
     }
     REDLINE_ASSIGN(std::string value, c.read(i, from));
-    if (!is_float(c.output().dtype)) value = "(u64)" + value;
-    product += product.empty() ? value : " * " + value;
+    if (!is_float(c.output().dtype)) value.insert(0, "(u64)");
+    if (!product.empty()) product += " * ";
+    product += value;
   }
   c.line(type == "i64" ? str_cat(sum, " = (i64)((u64)", sum, " + ", product, ");")
                        : str_cat(sum, " += ", product, ";"));

@@ -137,7 +137,7 @@ void put_idle(const Primitive& primitive, std::unique_ptr<Execution> execution) 
     Execution* empty = nullptr;
     if (slot.compare_exchange_strong(empty, execution.get(), std::memory_order_release,
                                      std::memory_order_relaxed)) {
-      execution.release();
+      static_cast<void>(execution.release());  // the slot owns it
       return;
     }
   }
