@@ -4,54 +4,22 @@
 #include <dlfcn.h>
 #include <unistd.h>
 
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <functional>
+#include <map>
+#include <memory>
 #include <mutex>
+
+#include "shim.h"
 
 namespace redline::emulator {
 namespace {
 
 using namespace cuda;  // NOLINT: the types of the table
-
-constexpr const char* kShim = R"(
-#include <cmath>
-#include <cstring>
-#include <utility>
-using namespace std;
-#define __align__(n) alignas(n)
-#define __global__ static
-#define __device__
-#define __launch_bounds__(...)
-#define __restrict__
-#define __shared__ static
-struct EmulatedExtent { unsigned int x, y, z; };
-static EmulatedExtent blockIdx, threadIdx, blockDim, gridDim;
-static float bits_to_float(unsigned int b) { float v; memcpy(&v, &b, 4); return v; }
-static unsigned int float_to_bits(float v) { unsigned int b; memcpy(&b, &v, 4); return b; }
-static unsigned long long double_to_bits(double v) { unsigned long long b; memcpy(&b, &v, 8); return b; }
-static double bits_to_double(unsigned long long b) { double v; memcpy(&v, &b, 8); return v; }
-static float widen_f16(unsigned short h) { _Float16 v; memcpy(&v, &h, 2); return (float)v; }
-static unsigned short narrow_f16(float f) { _Float16 v = (_Float16)f; unsigned short h; memcpy(&h, &v, 2); return h; }
-static unsigned short narrow_f16(double f) { _Float16 v = (_Float16)f; unsigned short h; memcpy(&h, &v, 2); return h; }
-#define atomicAdd(p, v) emulated_add(p, v)
-template <class T> static T emulated_add(T* p, T v) { T old = *p; *p = old + v; return old; }
-template <class... A, size_t... I>
-static void emulated_call(void (*f)(A...), void** p, index_sequence<I...>) { f(*(A*)p[I]...); }
-template <class... A>
-static void emulated_grid(void (*f)(A...), void** p, EmulatedExtent grid, EmulatedExtent block) {
-  gridDim = grid; blockDim = block;
-  for (blockIdx.z = 0; blockIdx.z < grid.z; ++blockIdx.z)
-  for (blockIdx.y = 0; blockIdx.y < grid.y; ++blockIdx.y)
-  for (blockIdx.x = 0; blockIdx.x < grid.x; ++blockIdx.x)
-  for (threadIdx.z = 0; threadIdx.z < block.z; ++threadIdx.z)
-  for (threadIdx.y = 0; threadIdx.y < block.y; ++threadIdx.y)
-  for (threadIdx.x = 0; threadIdx.x < block.x; ++threadIdx.x)
-    emulated_call(f, p, index_sequence_for<A...>());
-}
-)";
 
 struct Folder {
   Folder() {
@@ -74,14 +42,7 @@ std::string new_path() {
   return str_cat(folder.path, "/k", next++);
 }
 
-std::string replaced(std::string text, std::string_view from, std::string_view to) {
-  for (size_t at = text.find(from); at != std::string::npos; at = text.find(from, at + to.size())) {
-    text.replace(at, from.size(), to);
-  }
-  return text;
-}
-
-using Launch = std::function<void()>;
+using Launch = std::function<CuResult()>;
 
 struct FakeStream {
   bool capturing = false;
@@ -89,23 +50,21 @@ struct FakeStream {
 };
 struct FakeModule {
   void* library = nullptr;
+  std::map<std::string, std::unique_ptr<KernelTable>> kernels;
 };
-struct FakeFunction {
-  void (*run)(void**, const unsigned int*, const unsigned int*, int*) = nullptr;
-};
-
-struct Faults {
+struct Settings {
   std::mutex mutex;
   int calls = 0;
   int fail_at = 0;
+  ThreadOrder order = ThreadOrder::kForward;
 };
-Faults& faults() {
-  static Faults state;
+Settings& settings() {
+  static Settings state;
   return state;
 }
 
 bool fails() {
-  Faults& state = faults();
+  Settings& state = settings();
   std::lock_guard lock(state.mutex);
   return ++state.calls == state.fail_at;
 }
@@ -114,10 +73,26 @@ CuResult do_or_record(StreamHandle stream, Launch launch) {
   auto* fake = reinterpret_cast<FakeStream*>(stream);
   if (fake != nullptr && fake->capturing) {
     fake->recorded.push_back(std::move(launch));
-  } else {
-    launch();
+    return kSuccess;
   }
-  return kSuccess;
+  return launch();
+}
+
+ThreadOrder thread_order() {
+  std::lock_guard lock(settings().mutex);
+  return settings().order;
+}
+
+CuResult run_kernel(const KernelTable& kernel, void** parameters, Extent3 grid, Extent3 block,
+                    unsigned int shared_bytes) {
+  std::string wrong = run_grid(kernel, parameters, grid, block, shared_bytes, thread_order());
+  if (wrong.empty()) return kSuccess;
+  std::fprintf(stderr, "emulated kernel: %s\n", wrong.c_str());
+  return kErrorLaunchFailed;
+}
+
+CuResult copy_memory(StreamHandle stream, void* dst, const void* src, size_t bytes) {
+  return do_or_record(stream, [=] { return std::memmove(dst, src, bytes), +kSuccess; });
 }
 
 DriverApi make_driver() {
@@ -189,26 +164,26 @@ DriverApi make_driver() {
   api.cuMemFreeHost = [](void* ptr) { return std::free(ptr), +kSuccess; };
   api.cuMemcpyHtoDAsync_v2 = [](DevicePtr dst, const void* src, size_t bytes, StreamHandle stream) {
     if (fails()) return +kErrorInvalidValue;
-    return do_or_record(stream, [=] { std::memcpy(reinterpret_cast<void*>(dst), src, bytes); });
+    return copy_memory(stream, reinterpret_cast<void*>(dst), src, bytes);
   };
   api.cuMemcpyDtoHAsync_v2 = [](void* dst, DevicePtr src, size_t bytes, StreamHandle stream) {
     if (fails()) return +kErrorInvalidValue;
-    return do_or_record(stream,
-                        [=] { std::memcpy(dst, reinterpret_cast<const void*>(src), bytes); });
+    return copy_memory(stream, dst, reinterpret_cast<const void*>(src), bytes);
   };
   api.cuMemcpyDtoDAsync_v2 = [](DevicePtr dst, DevicePtr src, size_t bytes, StreamHandle stream) {
     if (fails()) return +kErrorInvalidValue;
-    return do_or_record(stream, [=] {
-      std::memmove(reinterpret_cast<void*>(dst), reinterpret_cast<const void*>(src), bytes);
-    });
+    return copy_memory(stream, reinterpret_cast<void*>(dst), reinterpret_cast<const void*>(src),
+                       bytes);
   };
   api.cuMemsetD8Async = [](DevicePtr dst, unsigned char value, size_t count, StreamHandle stream) {
     if (fails()) return +kErrorInvalidValue;
-    return do_or_record(stream, [=] { std::memset(reinterpret_cast<void*>(dst), value, count); });
+    return do_or_record(
+        stream, [=] { return std::memset(reinterpret_cast<void*>(dst), value, count), +kSuccess; });
   };
   api.cuMemsetD32Async = [](DevicePtr dst, unsigned int value, size_t count, StreamHandle stream) {
     return do_or_record(stream, [=] {
       for (size_t i = 0; i < count; ++i) reinterpret_cast<unsigned int*>(dst)[i] = value;
+      return +kSuccess;
     });
   };
   api.cuStreamCreateWithPriority = [](StreamHandle* stream, unsigned int, int) -> CuResult {
@@ -249,7 +224,7 @@ DriverApi make_driver() {
     if (fails()) return kErrorOutOfMemory;
     void* library = dlopen(static_cast<const char*>(image), RTLD_NOW | RTLD_LOCAL);
     if (library == nullptr) return kErrorInvalidImage;
-    *module = reinterpret_cast<ModuleHandle>(new FakeModule{library});
+    *module = reinterpret_cast<ModuleHandle>(new FakeModule{library, {}});
     return kSuccess;
   };
   api.cuModuleUnload = [](ModuleHandle module) {
@@ -261,10 +236,16 @@ DriverApi make_driver() {
   api.cuModuleGetFunction = [](FunctionHandle* function, ModuleHandle module,
                                const char* name) -> CuResult {
     if (fails()) return kErrorInvalidValue;
-    void* found =
-        dlsym(reinterpret_cast<FakeModule*>(module)->library, str_cat("emulated_", name).c_str());
-    *function = reinterpret_cast<FunctionHandle>(found);
-    return found ? kSuccess : kErrorInvalidValue;
+    auto* fake = reinterpret_cast<FakeModule*>(module);
+    void* found = dlsym(fake->library, str_cat("emulated_", name).c_str());
+    if (found == nullptr) return kErrorInvalidValue;
+    std::unique_ptr<KernelTable>& table = fake->kernels[name];
+    if (table == nullptr) {
+      table = std::make_unique<KernelTable>();
+      reinterpret_cast<void (*)(KernelTable*)>(found)(table.get());
+    }
+    *function = reinterpret_cast<FunctionHandle>(table.get());
+    return kSuccess;
   };
   api.cuFuncGetAttribute = [](int* value, FunctionAttribute, FunctionHandle) {
     return *value = 0, +kSuccess;
@@ -276,16 +257,15 @@ DriverApi make_driver() {
   api.cuLaunchKernelEx = [](const LaunchConfig* config, FunctionHandle function, void** parameters,
                             void**) -> CuResult {
     if (fails()) return kErrorLaunchFailed;
-    using Run = void (*)(void**, const unsigned int*, const unsigned int*, void***);
-    auto run = reinterpret_cast<Run>(function);
+    const auto& kernel = *reinterpret_cast<const KernelTable*>(function);
     // A graph keeps the parameters' values, so they are copied when the launch is recorded.
-    void** copy = nullptr;
-    run(parameters, nullptr, nullptr, &copy);
-    std::shared_ptr<void*> owned(copy, [](void** p) { std::free(p); });
-    std::vector<unsigned int> grid = {config->grid_x, config->grid_y, config->grid_z};
-    std::vector<unsigned int> block = {config->block_x, config->block_y, config->block_z};
-    return do_or_record(config->stream,
-                        [=] { run(owned.get(), grid.data(), block.data(), nullptr); });
+    std::shared_ptr<void*> owned(kernel.copy(parameters), [](void** p) { std::free(p); });
+    Extent3 grid = {config->grid_x, config->grid_y, config->grid_z};
+    Extent3 block = {config->block_x, config->block_y, config->block_z};
+    unsigned int shared_bytes = config->shared_bytes;
+    return do_or_record(config->stream, [=, &kernel] {
+      return run_kernel(kernel, owned.get(), grid, block, shared_bytes);
+    });
   };
   api.cuGraphInstantiateWithFlags = [](GraphExecHandle* exec, GraphHandle graph,
                                        unsigned long long) -> CuResult {
@@ -300,7 +280,9 @@ DriverApi make_driver() {
   };
   api.cuGraphLaunch = [](GraphExecHandle exec, StreamHandle) -> CuResult {
     if (fails()) return kErrorLaunchFailed;
-    for (const Launch& launch : *reinterpret_cast<std::vector<Launch>*>(exec)) launch();
+    for (const Launch& launch : *reinterpret_cast<std::vector<Launch>*>(exec)) {
+      if (CuResult result = launch(); result != kSuccess) return result;
+    }
     return kSuccess;
   };
   api.cuGraphUpload = [](GraphExecHandle, StreamHandle) { return +kSuccess; };
@@ -315,30 +297,6 @@ DriverApi make_driver() {
   return api;
 }
 
-// Copies the parameters' values behind their addresses, or runs the grid on them.
-std::string entry_point(const std::string& name) {
-  return str_cat(R"(
-template <class... A>
-static void** emulated_copy(void (*)(A...), void** p) {
-  constexpr size_t n = sizeof...(A);
-  char* block = (char*)malloc(n * 8 + (0 + ... + (sizeof(A) + 31)));
-  void** copy = (void**)block;
-  char* at = block + n * 8;
-  size_t i = 0;
-  ((copy[i] = at, memcpy(at, p[i], sizeof(A)), at += (sizeof(A) + 15) / 16 * 16, ++i), ...);
-  return copy;
-}
-extern "C" void emulated_)",
-                 name,
-                 R"((void** p, const unsigned int* grid, const unsigned int* block, void*** copy) {
-  if (copy) { *copy = emulated_copy()",
-                 name, R"(, p); return; }
-  emulated_grid()",
-                 name, R"(, p, {grid[0], grid[1], grid[2]}, {block[0], block[1], block[2]});
-}
-)");
-}
-
 }  // namespace
 
 const DriverApi& driver() {
@@ -348,9 +306,7 @@ const DriverApi& driver() {
 
 Result<CompiledKernel> compile(const KernelSource& source) {
   std::string base = new_path();
-  std::string text = replaced(source.text, "extern \"C\" __global__", "__global__");
-  std::ofstream(base + ".cc") << kShim << "#include <cstdlib>\n"
-                              << text << entry_point(source.entry);
+  std::ofstream(base + ".cc") << host_text(source.text, source.entry);
   std::string command =
       str_cat("g++ -x c++ -std=c++17 -O1 -fwrapv -w -msse4.1 -shared -fPIC -DREDLINE_EMULATED");
   for (const std::string& option : source.options) command += " '" + option + "'";
@@ -367,8 +323,13 @@ Result<CompiledKernel> compile(const KernelSource& source) {
   return kernel;
 }
 
+void set_thread_order(ThreadOrder order) {
+  std::lock_guard lock(settings().mutex);
+  settings().order = order;
+}
+
 int fail_call(int n) {
-  Faults& state = faults();
+  Settings& state = settings();
   std::lock_guard lock(state.mutex);
   int calls = std::exchange(state.calls, 0);
   state.fail_at = n;

@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include "block.h"
 #include "device/context.h"
 #include "device/nvrtc.h"
 
 // A GPU for tests on machines without one: the driver's functions over host memory, and kernels
-// compiled by the host's compiler and run one thread after another. It finds wrong indices, wrong
-// values and writes out of bounds in kernels whose threads do not talk to each other; it says
-// nothing of speed, and it runs neither barriers nor PTX.
+// compiled by the host's compiler, whose threads take turns at barriers, shuffles and exchanges of
+// their warp. It finds wrong indices, wrong values and writes out of bounds; it says nothing of
+// speed. PTX wants an emulated body (#ifdef REDLINE_EMULATED), written with emulated_exchange(),
+// emulated_barrier() and emulated_yield() of shim.cc. Blocks run one after another: one that waits
+// for a later block never ends.
 namespace redline::emulator {
 
 // One GPU of this architecture. The table lives for ever.
@@ -15,6 +18,9 @@ const cuda::DriverApi& driver();
 
 // What NVRTC would do. The "cubin" names a shared library in a folder that is removed at exit.
 Result<cuda::CompiledKernel> compile(const cuda::KernelSource& source);
+
+// For the launches from now on.
+void set_thread_order(ThreadOrder order);
 
 // Fails the n-th driver call from now on that could fail, once; 0: none. Returns how many such
 // calls there were since the last call of this function.

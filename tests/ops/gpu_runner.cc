@@ -2,6 +2,7 @@
 #include "gpu_runner.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "device/cubin_cache.h"
 #include "emulator.h"
@@ -34,6 +35,7 @@ Result<std::unique_ptr<GpuRunner>> GpuRunner::create_emulated() {
   auto runner = std::make_unique<GpuRunner>();
   REDLINE_ASSIGN(runner->context_, cuda::Context::create(emulator::driver(), 0));
   runner->compile_ = emulator::compile;
+  runner->emulated_ = true;
   runner->device_ = runner->context_->info();
   REDLINE_ASSIGN(runner->stream_, cuda::Stream::create(runner->context_));
   return runner;
@@ -64,7 +66,31 @@ Status GpuRunner::run(const Tactic& tactic, const Problem& written, const Proble
   if (compile_only()) return {};
   REDLINE_ASSIGN(std::unique_ptr<Kernel> kernel,
                  tactic.prepare(problem, config, {&pool, context_, modules}));
-  return launch(*kernel, inputs, outputs);
+  REDLINE_TRY(launch(*kernel, inputs, outputs));
+  return emulated_ ? check_thread_order(*kernel, inputs, outputs) : Status();
+}
+
+// Once more with the threads in the other order: a missing barrier shows.
+Status GpuRunner::check_thread_order(const Kernel& kernel, std::span<const TensorView> inputs,
+                                     std::span<const TensorView> outputs) {
+  std::vector<Tensor> made;
+  std::vector<TensorView> again;
+  for (const TensorView& output : outputs) {
+    REDLINE_ASSIGN(Tensor tensor, Tensor::create(output.dtype, output.dims));
+    again.push_back(tensor.view());
+    made.push_back(std::move(tensor));
+  }
+  emulator::set_thread_order(emulator::ThreadOrder::kBackward);
+  Status status = launch(kernel, inputs, again);
+  emulator::set_thread_order(emulator::ThreadOrder::kForward);
+  REDLINE_TRY(status);
+  for (size_t i = 0; i < outputs.size(); ++i) {
+    if (std::memcmp(outputs[i].data, again[i].data, outputs[i].bytes()) != 0) {
+      return internal_error("output ", i,
+                            " depends on the order in which the threads of a block run");
+    }
+  }
+  return {};
 }
 
 Status GpuRunner::launch(const Kernel& kernel, std::span<const TensorView> inputs,

@@ -37,7 +37,10 @@ class GpuRunner {
  private:
   Status launch(const Kernel& kernel, std::span<const TensorView> inputs,
                 std::span<const TensorView> outputs);
+  Status check_thread_order(const Kernel& kernel, std::span<const TensorView> inputs,
+                            std::span<const TensorView> outputs);
   cuda::DeviceInfo device_;
+  bool emulated_ = false;
   cuda::ContextPtr context_;
   cuda::Stream stream_;
   Compile compile_;

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <string>
+
+// Runs the blocks of an emulated kernel, one after another. A thread runs until it ends or waits
+// for others, on a stack of its own; then the next one does. Threads that never wait share one
+// stack.
+namespace redline::emulator {
+
+struct Extent3 {
+  unsigned int x, y, z;
+};
+
+// What a kernel calls while it runs.
+struct HostFunctions {
+  // Gives `bytes` to the lanes of `mask` and returns when all of them have given theirs: lane i's
+  // are at the result + i * kExchangeBytes, until the caller's next exchange.
+  const char* (*exchange)(unsigned int mask, const void* given, unsigned int bytes);
+  // Returns when `threads` of the block (0: all that have not ended) are at this barrier.
+  void (*barrier)(unsigned int id, unsigned int threads);
+  // Lets all others run: for loops that wait for memory to change.
+  void (*yield)();
+};
+
+// Declared in the same way in the text in front of each kernel (shim.cc).
+inline constexpr unsigned int kExchangeBytes = 256;
+inline constexpr unsigned int kDynamicSharedBytes = 232448;
+inline constexpr unsigned int kSharedGuardBytes = 256;
+
+// What a kernel's library tells of itself.
+struct KernelTable {
+  void (*run)(void** parameters);     // one thread, from its start to its end
+  void** (*copy)(void** parameters);  // their values too; freed by free()
+  Extent3 *block_idx, *thread_idx, *block_dim, *grid_dim;
+  char *shared_begin, *shared_end;  // of __shared__ variables; may be null
+  char* dynamic_shared;             // of kDynamicSharedBytes + kSharedGuardBytes
+  HostFunctions* host;
+};
+
+// In which order threads run between barriers. A kernel whose result depends on it lacks a barrier.
+enum class ThreadOrder { kForward, kBackward };
+
+// Empty, or what was wrong: threads that wait for ever, a write behind the shared memory.
+std::string run_grid(const KernelTable& kernel, void** parameters, Extent3 grid, Extent3 block,
+                     unsigned int shared_bytes, ThreadOrder order);
+
+}  // namespace redline::emulator

@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: Apache-2.0
+// Threads of an emulated block that talk to each other.
+#include "emulator.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <numeric>
+
+#include "device/module.h"
+
+namespace redline::cuda {
+namespace {
+
+using emulator::ThreadOrder;
+
+constexpr size_t kCount = 256;
+
+// Runs "k(const float* x, float* y)" on 0, 1, 2, ... with one block an element of `threads`.
+Result<std::vector<float>> run(const std::string& text, LaunchShape shape, ThreadOrder order) {
+  emulator::set_thread_order(order);
+  REDLINE_ASSIGN(CompiledKernel compiled, emulator::compile({"k", text, "sm_90a", {}}));
+  REDLINE_ASSIGN(ContextPtr context, Context::create(emulator::driver(), 0));
+  REDLINE_ASSIGN(auto module, Module::create(context, compiled.cubin));
+  REDLINE_ASSIGN(Function function, Function::create(module, "k"));
+  REDLINE_ASSIGN(Stream stream, Stream::create(context));
+  REDLINE_ASSIGN(DeviceBuffer x, DeviceBuffer::create(context, kCount * 4));
+  REDLINE_ASSIGN(DeviceBuffer y, DeviceBuffer::create(context, kCount * 4));
+  std::vector<float> values(kCount);
+  std::iota(values.begin(), values.end(), 0.0f);
+  REDLINE_TRY(stream.copy_to_device(x.ptr(), values.data(), kCount * 4));
+  REDLINE_TRY(stream.fill(y.ptr(), 0, kCount * 4));
+  const void* pointers[] = {x.data(), y.data()};
+  void* parameters[] = {&pointers[0], &pointers[1]};
+  REDLINE_TRY(launch(stream, function, shape, parameters, "k"));
+  REDLINE_TRY(stream.copy_to_host(values.data(), y.ptr(), kCount * 4));
+  REDLINE_TRY(stream.synchronize());
+  return values;
+}
+
+class EmulatorTest : public testing::TestWithParam<ThreadOrder> {
+ protected:
+  ~EmulatorTest() override { emulator::set_thread_order(ThreadOrder::kForward); }
+  std::vector<float> values(const std::string& text, LaunchShape shape) {
+    Result<std::vector<float>> got = run(text, shape, GetParam());
+    EXPECT_TRUE(got.ok()) << got.status().to_string();
+    return got.ok() ? *got : std::vector<float>(kCount);
+  }
+};
+
+LaunchShape shape_of(unsigned int blocks, unsigned int threads, unsigned int shared_bytes = 0) {
+  LaunchShape shape;
+  shape.grid.x = blocks;
+  shape.block.x = threads;
+  shape.shared_bytes = shared_bytes;
+  return shape;
+}
+
+TEST_P(EmulatorTest, BarrierAndSharedArray) {
+  std::vector<float> y = values(R"(
+extern "C" __global__ void k(const float* x, float* y) {
+  __shared__ float tile[64];
+  __shared__ __align__(16) float other[64];
+  int t = threadIdx.x, first = blockIdx.x * 64;
+  tile[t] = x[first + t];
+  __syncthreads();
+  other[63 - t] = tile[(t + 1) % 64];
+  __syncthreads();
+  y[first + t] = other[t];
+})",
+                                shape_of(4, 64));
+  for (size_t i = 0; i < kCount; ++i) {
+    size_t block = i / 64;
+    size_t want = block * 64 + (64 - i % 64) % 64;
+    EXPECT_EQ(y[i], static_cast<float>(want)) << i;
+  }
+}
+
+TEST_P(EmulatorTest, ShufflesAndVotes) {
+  std::vector<float> y = values(R"(
+template <class T> __device__ inline T warp_sum(T v) {
+  for (int by = 16; by > 0; by /= 2) v += __shfl_xor_sync(0xffffffffu, v, by);
+  return v;
+}
+extern "C" __global__ void k(const float* x, float* y) {
+  int t = threadIdx.x;
+  float sum = warp_sum(x[t]);
+  float next = __shfl_down_sync(0xffffffffu, x[t], 1);
+  float before = __shfl_up_sync(0xffffffffu, x[t], 1, 8);
+  unsigned odd = __ballot_sync(0xffffffffu, t & 1);
+  bool any = __any_sync(0xffffffffu, t == 40), all = __all_sync(0xffffffffu, t < 32);
+  y[t] = t % 4 == 0 ? sum : t % 4 == 1 ? next : t % 4 == 2 ? before : (odd >> 28) + any * 100 + all * 1000;
+})",
+                                shape_of(1, 64));
+  EXPECT_EQ(y[0], 496);
+  EXPECT_EQ(y[32], 496 + 32 * 32);
+  EXPECT_EQ(y[29], 30);
+  EXPECT_EQ(y[6], 5);
+  EXPECT_EQ(y[3], 1010);
+  EXPECT_EQ(y[35], 110);
+}
+
+TEST_P(EmulatorTest, ExchangeShowsAllLanesToEach) {
+  std::vector<float> y = values(R"(
+struct Pair { float a, b; };
+extern "C" __global__ void k(const float* x, float* y) {
+  Pair mine = {x[threadIdx.x], 2 * x[threadIdx.x]};
+  float sum = 0;
+  for (int turn = 0; turn < 3; ++turn) {
+    auto lanes = emulated_exchange(mine);
+    for (int i = 0; i < 32; ++i) sum += lanes[i].a + lanes[i].b;
+    mine.a = turn;
+  }
+  unsigned half = threadIdx.x % 32 < 16 ? 0xffffu : 0xffff0000u;
+  if (half == 0xffffu) sum += emulated_exchange(threadIdx.x, half)[3];
+  y[threadIdx.x] = sum;
+})",
+                                shape_of(1, 32));
+  EXPECT_EQ(y[0], 3 * 2 * 496 + 496 + 32 + 3);
+  EXPECT_EQ(y[31], 3 * 2 * 496 + 496 + 32);
+}
+
+TEST_P(EmulatorTest, DynamicSharedMemoryAndAtomics) {
+  std::vector<float> y = values(R"(
+extern "C" __global__ void k(const float* x, float* y) {
+  extern __shared__ __align__(16) unsigned int counts[];
+  if (threadIdx.x < 9) counts[threadIdx.x] = 0;
+  __syncthreads();
+  atomicAdd(&counts[threadIdx.x % 8], 1u);
+  atomicMax(&counts[8], threadIdx.x);
+  __syncthreads();
+  if (threadIdx.x < 9) y[threadIdx.x] = counts[threadIdx.x];
+})",
+                                shape_of(1, 100, 36));
+  EXPECT_EQ(y[2], 13);
+  EXPECT_EQ(y[7], 12);
+  EXPECT_EQ(y[8], 99);
+}
+
+INSTANTIATE_TEST_SUITE_P(Orders, EmulatorTest,
+                         testing::Values(ThreadOrder::kForward, ThreadOrder::kBackward));
+
+TEST(EmulatorFaults, WriteBehindSharedMemory) {
+  std::string text = R"(
+extern "C" __global__ void k(const float* x, float* y) {
+  extern __shared__ float tile[];
+  tile[threadIdx.x] = x[threadIdx.x];
+})";
+  EXPECT_TRUE(run(text, shape_of(1, 32, 128), ThreadOrder::kForward).ok());
+  EXPECT_FALSE(run(text, shape_of(1, 33, 128), ThreadOrder::kForward).ok());
+}
+
+TEST(EmulatorFaults, ThreadsThatWaitForEver) {
+  std::string text = R"(
+extern "C" __global__ void k(const float* x, float* y) {
+  if (threadIdx.x < 32) __syncthreads(); else if (threadIdx.x == 32) emulated_barrier(1, 2);
+})";
+  EXPECT_FALSE(run(text, shape_of(1, 64), ThreadOrder::kForward).ok());
+}
+
+TEST(EmulatorFaults, OrderShowsAMissingBarrier) {
+  std::string text = R"(
+extern "C" __global__ void k(const float* x, float* y) {
+  __shared__ float tile[64];
+  tile[threadIdx.x] = x[threadIdx.x];
+  y[threadIdx.x] = tile[threadIdx.x / 2];
+})";
+  auto forward = run(text, shape_of(1, 64), ThreadOrder::kForward).value();
+  auto backward = run(text, shape_of(1, 64), ThreadOrder::kBackward).value();
+  EXPECT_FALSE(std::equal(forward.begin(), forward.end(), backward.begin()));
+  emulator::set_thread_order(ThreadOrder::kForward);
+}
+
+}  // namespace
+}  // namespace redline::cuda
