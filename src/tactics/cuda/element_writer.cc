@@ -93,9 +93,12 @@ Status ElementWriter::describe_values() {
   return {};
 }
 
-Status ElementWriter::check() const {
+Status ElementWriter::check() const { return check_around(-1); }
+
+Status ElementWriter::check_around(int anchor) const {
   REDLINE_TRY(described_);
   for (const BodyNode& node : body_.nodes) {
+    if (anchor >= 0 && &node == &body_.nodes[static_cast<size_t>(anchor)]) continue;
     if (is_constant_node(node)) {
       const Tensor& value = node.attrs.as<ConstantAttrs>().value;
       if (!value.defined() || value.count() != 1)
@@ -143,11 +146,64 @@ void ElementWriter::function(std::string_view text) {
 }
 
 Result<std::string> ElementWriter::load(int input, const ElementIndex& at) {
-  if (lane_ >= 0) return lanes_of_input_.at(input)[static_cast<size_t>(lane_)];
+  if (auto lanes = lanes_of_input_.find(input); lane_ >= 0 && lanes != lanes_of_input_.end()) {
+    return lanes->second[static_cast<size_t>(lane_)];
+  }
   const ElementOperand& operand = values_[static_cast<size_t>(input)];
   bool whole = at == output_index_ && operand.dims == output_dims_;
   std::string offset = whole ? "linear" : operand.offset(at);
   return str_cat("widen(in", input, "[", offset, "])");
+}
+
+void ElementWriter::begin() {
+  body_text_.clear();
+  scopes_.assign(1, {});
+  bound_.clear();
+  output_index_.clear();
+  output_dims_.clear();
+  lanes_of_input_.clear();
+  lane_ = -1;
+}
+
+void ElementWriter::set_dims(int v, std::vector<std::string> dims) {
+  values_[static_cast<size_t>(v)].dims = std::move(dims);
+}
+
+std::vector<int> ElementWriter::inputs_of(int v) const {
+  std::vector<int> inputs;
+  std::vector<int> open = {v};
+  std::set<int> seen;
+  while (!open.empty()) {
+    int at = open.back();
+    open.pop_back();
+    if (at < 0 || bound_.contains(at) || !seen.insert(at).second) continue;
+    int node = made_[static_cast<size_t>(at)].node;
+    if (node < 0) {
+      inputs.push_back(at);
+    } else {
+      const std::vector<int>& from = body_.nodes[static_cast<size_t>(node)].inputs;
+      open.insert(open.end(), from.begin(), from.end());
+    }
+  }
+  std::sort(inputs.begin(), inputs.end());
+  return inputs;
+}
+
+ElementKernel ElementWriter::whole(const std::string& entry, int threads,
+                                   const std::vector<std::string>& files,
+                                   const std::string& statements) const {
+  std::vector<std::string> rest;
+  std::string named;
+  for (size_t i = 0; i < problem_.outputs.size(); ++i) {
+    std::string_view type = storage_type(problem_.outputs[i].dtype);
+    rest.push_back(str_cat("void* __restrict__ out_raw", i));
+    named += str_cat(type, "* const out", i, " = (", type, "*)out_raw", i, ";\n");
+  }
+  for (const std::string& parameter : parameters_) {
+    rest.push_back("const i64 p_" + parameter);
+    named += str_cat("const idx ", parameter, " = (idx)p_", parameter, ";\n");
+  }
+  return {entry, source_text(signature(entry, threads, rest), files, named + statements)};
 }
 
 ElementContext ElementWriter::context_of(const BodyNode& node, size_t output) {
@@ -168,6 +224,7 @@ Result<std::string> ElementWriter::element(int value, const ElementIndex& at) {
   for (const auto& scope : scopes_) {
     if (auto found = scope.find(key); found != scope.end()) return found->second;
   }
+  if (auto found = bound_.find(value); found != bound_.end()) return found->second;
   const ElementOperand& operand = values_[static_cast<size_t>(value)];
   Made made = made_[static_cast<size_t>(value)];
   std::string text;
@@ -250,16 +307,19 @@ Result<ElementKernel> ElementWriter::kernel(size_t output) {
   std::string name = element_entry(problem_, output);
   std::vector<std::string> rest = {"void* __restrict__ out_raw"};
   for (const std::string& parameter : parameters_) rest.push_back("const i64 p_" + parameter);
-  return ElementKernel{name, source_text(signature(name, kElementThreads, rest))};
+  return ElementKernel{name, source_text(signature(name, kElementThreads, rest), {}, body_text_)};
 }
 
-std::string ElementWriter::source_text(const std::string& signature) const {
+std::string ElementWriter::source_text(const std::string& signature,
+                                       const std::vector<std::string>& files,
+                                       const std::string& statements) const {
   std::string text;
   for (const char* file : {"types.cuh", "math.cuh", "index.cuh"}) {
     text += kernels::cuda::source(file);
   }
+  for (const std::string& file : files) text += kernels::cuda::source(file);
   for (const std::string& f : functions_) text += f + "\n";
-  return text + signature + " {\n" + body_text_ + "}\n";
+  return text + signature + " {\n" + statements + "}\n";
 }
 
 // Names the lanes of an input at the first lane's index: one wide load, or one element for all.
@@ -302,7 +362,6 @@ Result<ElementKernel> ElementWriter::vector_kernel(const std::string& entry, con
       values_[v].dims[axis] = std::to_string(inputs[v][axis]);
     }
   }
-  function(std::string(kernels::cuda::source("lanes.cuh")));
   for (size_t i = 0; i < problem_.outputs.size(); ++i) {
     std::string_view type = storage_type(problem_.outputs[i].dtype);
     line(str_cat(type, "* out", i, " = (", type, "*)out_raw", i, ";"));
@@ -353,7 +412,8 @@ Result<ElementKernel> ElementWriter::vector_kernel(const std::string& entry, con
   for (size_t i = 0; i < problem_.outputs.size(); ++i) {
     rest.push_back(str_cat("void* __restrict__ out_raw", i));
   }
-  return ElementKernel{entry, source_text(signature(entry, threads, rest))};
+  return ElementKernel{entry,
+                       source_text(signature(entry, threads, rest), {"lanes.cuh"}, body_text_)};
 }
 
 }  // namespace redline

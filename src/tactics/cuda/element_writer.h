@@ -26,6 +26,36 @@ class ElementWriter {
                                       const std::vector<Dims>& inputs, int lanes, int unroll,
                                       int threads);
 
+  // The pieces of a kernel that is written elsewhere, around an anchor: what a loop of ours or a
+  // text of kernels/cuda makes, the ops before and behind it being rules. check_around() is check()
+  // for all ops but node `anchor` of the body. Inputs are in0, in1, ... of their storage types,
+  // unknown sizes what parameters() says, as idx.
+  Status check_around(int anchor) const;
+  const Body& body() const { return body_; }
+  const ElementOperand& value(int v) const { return values_[static_cast<size_t>(v)]; }
+  const std::vector<std::string>& parameters() const { return parameters_; }
+  // Starts a text: nothing is bound, no element has a name.
+  void begin();
+  // The element of value v is this expression of its compute type ("acc[3]"), at whatever index, in
+  // the rest of the text or until v is bound again. What was made of the former one keeps its name
+  // until its block is closed: open one for each.
+  void bind(int v, std::string expression) { bound_[v] = std::move(expression); }
+  // For values that are seen with other sizes than they have, e.g. with axes joined.
+  void set_dims(int v, std::vector<std::string> dims);
+  // The inputs of the problem that must be read to make value v from what is bound.
+  std::vector<int> inputs_of(int v) const;
+  // Reads `lanes` neighbours of an input along its last axis with wide accesses (or one element
+  // where that axis has size 1); until set_lane(-1), the input's element is the lane's set with
+  // set_lane(), at whatever index.
+  void load_lanes(int input, const ElementIndex& at, int lanes);
+  void set_lane(int lane) { lane_ = lane; }
+  // The statements since begin().
+  std::string take_statements() { return std::move(body_text_); }
+  // The whole text: types, the named files of kernels/cuda, functions of the rules, then the kernel
+  // with all inputs, all outputs (void* out_raw0, ...) and the unknown sizes (i64 p_NAME).
+  ElementKernel whole(const std::string& entry, int threads, const std::vector<std::string>& files,
+                      const std::string& statements) const;
+
   // For ElementContext.
   Result<std::string> element(int value, const ElementIndex& at);
   std::string fresh(std::string_view stem) { return str_cat(stem, next_name_++); }
@@ -40,8 +70,8 @@ class ElementWriter {
     size_t output = 0;
   };
   Result<std::string> load(int input, const ElementIndex& at);
-  void load_lanes(int input, const ElementIndex& at, int lanes);
-  std::string source_text(const std::string& signature) const;
+  std::string source_text(const std::string& signature, const std::vector<std::string>& files,
+                          const std::string& statements) const;
   ElementContext context_of(const BodyNode& node, size_t output);
   std::string signature(const std::string& name, int threads,
                         const std::vector<std::string>& rest) const;
@@ -58,6 +88,7 @@ class ElementWriter {
   std::vector<std::string> functions_;
   std::set<std::string, std::less<>> known_functions_;
   std::vector<std::map<std::string, std::string>> scopes_;  // elements that have a name already
+  std::map<int, std::string> bound_;
   ElementIndex output_index_;
   std::vector<std::string> output_dims_;
   int next_name_ = 0;
