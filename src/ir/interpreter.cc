@@ -24,7 +24,8 @@ void collect_reads(const Node& node, std::vector<const Value*>& reads) {
 // The values of one run of one graph; a subgraph looks into those around it.
 class Frame {
  public:
-  Frame(const Graph& graph, const Frame* outer) : graph_(graph), outer_(outer) {
+  Frame(const Graph& graph, const Frame* outer, const ValueObserver& observer)
+      : graph_(graph), outer_(outer), observer_(observer) {
     if (outer != nullptr) symbols_ = outer->symbols_;
   }
 
@@ -131,7 +132,7 @@ class Frame {
       inputs.push_back(input);
     }
     RunSubgraph run = [&](size_t index, std::span<const HostValue> arguments) {
-      return Frame(*node.subgraphs()[index], this).run(arguments);
+      return Frame(*node.subgraphs()[index], this, observer_).run(arguments);
     };
     REDLINE_ASSIGN(Attrs attrs, evaluated(node));
     // Stored types hold for every run.
@@ -149,6 +150,7 @@ class Frame {
       bool unset = results[i].kind == HostValue::Kind::kTensor && !results[i].tensor.defined();
       if (unset && output->uses.empty()) continue;
       if (unset) return internal_error(node.op().name, " did not set output ", i);
+      if (observer_) observer_(*output, results[i]);
       values_[output] = std::move(results[i]);
     }
     return {};
@@ -156,6 +158,7 @@ class Frame {
 
   const Graph& graph_;
   const Frame* outer_;
+  const ValueObserver& observer_;
   SymbolValues symbols_;
   std::unordered_map<const Value*, HostValue> values_;
   mutable std::unordered_map<const Value*, HostValue> constants_;  // of the node that runs
@@ -193,6 +196,11 @@ Result<HostValue> random_value(const Type& type, const Dim::Lookup& lookup, uint
 }  // namespace
 
 Result<std::vector<HostValue>> interpret(const Graph& graph, std::span<const HostValue> inputs) {
+  return interpret(graph, inputs, {});
+}
+
+Result<std::vector<HostValue>> interpret(const Graph& graph, std::span<const HostValue> inputs,
+                                         const ValueObserver& observer) {
   for (size_t i = 0; i < inputs.size() && i < graph.inputs().size(); ++i) {
     const Type& type = graph.inputs()[i]->type;
     Type given = type_of(inputs[i]);
@@ -201,7 +209,7 @@ Result<std::vector<HostValue>> interpret(const Graph& graph, std::span<const Hos
                               ", expected ", type.to_string());
     }
   }
-  return Frame(graph, nullptr).run(inputs);
+  return Frame(graph, nullptr, observer).run(inputs);
 }
 
 Result<std::vector<HostValue>> random_inputs(const Graph& graph, const SymbolValues& symbols,

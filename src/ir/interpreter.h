@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <functional>
 #include <map>
 #include <span>
 #include <string>
@@ -15,6 +16,10 @@ namespace redline {
 // of the inputs are checked against their types. Slow and exact: what everything else is compared
 // with.
 Result<std::vector<HostValue>> interpret(const Graph& graph, std::span<const HostValue> inputs);
+// The same, and tells what each node makes, those of nested graphs each time that they run.
+using ValueObserver = std::function<void(const Value& value, const HostValue& made)>;
+Result<std::vector<HostValue>> interpret(const Graph& graph, std::span<const HostValue> inputs,
+                                         const ValueObserver& observer);
 
 // Sizes of symbols by name.
 using SymbolValues = std::map<std::string, int64_t, std::less<>>;

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <functional>
 #include <string>
 
 #include "ops/elements.h"
@@ -149,22 +150,35 @@ Status compare_tensors(const Tensor& expected, const Tensor& actual, const Toler
   });
 }
 
-Status compare_values(const HostValue& expected, const HostValue& actual,
-                      int64_t reduction_length) {
+namespace {
+
+Status compare_all(const HostValue& expected, const HostValue& actual,
+                   const std::function<Tolerance(DType)>& tolerance) {
   if (expected.kind != actual.kind) return invalid_argument("is of another kind than expected");
   if (expected.kind == HostValue::Kind::kTensor) {
-    return compare_tensors(expected.tensor, actual.tensor,
-                           rounding_tolerance(expected.tensor.dtype(), reduction_length));
+    return compare_tensors(expected.tensor, actual.tensor, tolerance(expected.tensor.dtype()));
   }
   if (expected.elements.size() != actual.elements.size()) {
     return invalid_argument("has ", actual.elements.size(), " elements, expected ",
                             expected.elements.size());
   }
   for (size_t i = 0; i < expected.elements.size(); ++i) {
-    REDLINE_TRY(compare_values(expected.elements[i], actual.elements[i], reduction_length)
+    REDLINE_TRY(compare_all(expected.elements[i], actual.elements[i], tolerance)
                     .with_context(str_cat("element ", i)));
   }
   return {};
+}
+
+}  // namespace
+
+Status compare_values(const HostValue& expected, const HostValue& actual,
+                      int64_t reduction_length) {
+  return compare_all(expected, actual,
+                     [&](DType dtype) { return rounding_tolerance(dtype, reduction_length); });
+}
+
+Status compare_values(const HostValue& expected, const HostValue& actual, const Tolerance& floats) {
+  return compare_all(expected, actual, [&](DType) { return floats; });
 }
 
 }  // namespace redline

@@ -32,5 +32,7 @@ Status compare_tensors(const Tensor& expected, const Tensor& actual, const Toler
 // Tensors inside are compared to rounding_tolerance of their own type.
 Status compare_values(const HostValue& expected, const HostValue& actual,
                       int64_t reduction_length = 1);
+// Float tensors inside are compared to `floats`, others exactly.
+Status compare_values(const HostValue& expected, const HostValue& actual, const Tolerance& floats);
 
 }  // namespace redline

@@ -19,6 +19,19 @@
 
 namespace redline {
 
+// What lower_precision did, for people.
+struct PrecisionReport {
+  struct Kept {
+    std::string op;
+    std::string reason;
+    std::vector<std::string> nodes;  // by name
+  };
+  DType dtype = DType::kFloat32;  // what f32 became
+  size_t lowered = 0;             // nodes
+  std::vector<Kept> kept;         // nodes whose f32 results stay, by op and reason
+  std::string range_check;        // what was run, or why nothing was
+};
+
 struct PassOptions {
   std::vector<std::string> disabled;
   // Checks the graph after each pass that changed it, and not only at the end.
@@ -29,6 +42,12 @@ struct PassOptions {
   SymbolValues symbol_values;
   // A folder, made if need be, for the graph after each pass that changed it; empty: none.
   std::string dump_folder;
+  // f16 or bf16: what lower_precision makes of f32 where that is safe. f32: it does nothing.
+  DType compute_dtype = DType::kFloat32;
+  // Looks for values that overflow f16 on random inputs however long that takes; else only where
+  // it is cheap.
+  bool check_range = false;
+  PrecisionReport* precision_report = nullptr;  // filled by lower_precision, if given
   // True when a kernel of the target takes the region as it is. Unset: any region goes.
   std::function<bool(const RegionDraft&)> has_kernel;
   Logger logger;
@@ -39,6 +58,8 @@ struct PassContext {
   const PassOptions& options;
   // Folding makes no constant larger than this unless its operands already were.
   int64_t max_folded_bytes = 16 << 20;
+  // f32 became compute_dtype: from here on results agree with the model's to that precision.
+  bool lowered = false;
 };
 
 // One rewriting of the graph that keeps what it computes. A new pass is one file that exports

@@ -55,6 +55,15 @@ const std::vector<PipelineGroup>& pipeline() {
                {"fold_affine", "before the layout changes, and while its parts are ops"},
                {"fold_scale", "likewise"},
            }},
+      {.name = "precision",
+       .max_rounds = 1,
+       .steps =
+           {
+               {"lower_precision",
+                "norms and attention are ops by now, and weights are rounded once, when folded"},
+               {"cast_cleanup", "the model may have cast to the type itself"},
+               {"dce", "f32 forms that nobody reads"},
+           }},
       {.name = "layout",
        .max_rounds = 1,
        .steps =

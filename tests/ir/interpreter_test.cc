@@ -28,6 +28,23 @@ class InterpreterTest : public testing::Test {
   std::unique_ptr<OpRegistry> registry_ = make_test_registry();
 };
 
+TEST_F(InterpreterTest, TellsAnObserverWhatEachNodeMakes) {
+  constexpr std::string_view kText = R"(graph g(%x: f32[2]) {
+    %a = add(%x, %x)
+    %b = mul(%a, %x)
+    return %b
+  })";
+  auto graph = parse_graph(*registry_, kText);
+  ASSERT_TRUE(graph.ok()) << graph.status().message();
+  std::vector<std::pair<std::string, float>> seen;
+  std::vector<HostValue> inputs = {HostValue::of(floats({3, 4}))};
+  auto results = interpret(**graph, inputs, [&](const Value& value, const HostValue& made) {
+    seen.emplace_back(value.name, made.tensor.data<float>()[1]);
+  });
+  ASSERT_TRUE(results.ok()) << results.status().message();
+  EXPECT_EQ(seen, (std::vector<std::pair<std::string, float>>{{"a", 8}, {"b", 32}}));
+}
+
 TEST_F(InterpreterTest, RunsNodesConstantsAndSubgraphs) {
   constexpr std::string_view kText = R"(graph g(%c: bool[], %x: f32[n]) {
     %k: f32[1] = const [10]

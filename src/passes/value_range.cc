@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "passes/value_range.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <cstring>
+
+#include "ops/elements.h"
+
+namespace redline {
+namespace {
+
+constexpr uint64_t kSeed = 20240229;
+// Sizes of symbols without a value, tried in this order: networks that shrink images need some
+// room, and small sizes take less time.
+constexpr int64_t kDefaultSizes[] = {8, 64, 320};
+
+double smallest_normal(DType half) { return half == DType::kFloat16 ? 0x1p-14 : 0x1p-126; }
+double rounds_to_zero(DType half) { return half == DType::kFloat16 ? 0x1p-25 : 0x1p-134; }
+
+Type with_numbers(const Type& type, const Dim::Lookup& lookup) {
+  if (!type.is_tensor() || !type.shape.has_rank()) return type;
+  SymDims dims = type.shape.dims();
+  for (Dim& dim : dims) {
+    Result<int64_t> size = dim.evaluate(lookup);
+    if (size.ok()) dim = *size;
+  }
+  return Type::tensor(type.dtype, Shape(std::move(dims)));
+}
+
+// Elementary operations of one run, nested graphs taken once.
+double estimated_work(const Graph& graph, const SymbolValues& symbols, int64_t default_size) {
+  auto lookup = [&](std::string_view name) -> std::optional<int64_t> {
+    auto it = symbols.find(name);
+    return it == symbols.end() ? default_size : it->second;
+  };
+  double work = 0;
+  graph.for_each_node([&](const Node* node) {
+    std::vector<Type> inputs;
+    std::vector<Type> outputs;
+    for (const Value* value : node->inputs()) {
+      inputs.push_back(value == nullptr ? Type() : with_numbers(value->type, lookup));
+    }
+    for (const Value* value : node->outputs()) {
+      outputs.push_back(with_numbers(value->type, lookup));
+    }
+    if (node->op().cost != nullptr) work += node->op().cost(inputs, outputs, node->attrs()).flops;
+    for (const Type& type : outputs) {
+      std::optional<Dims> dims = type.is_tensor() ? type.shape.as_static() : std::nullopt;
+      if (dims) work += static_cast<double>(dims->count());
+    }
+  });
+  return work;
+}
+
+double largest_finite(const Tensor& tensor) {
+  double largest = 0;
+  for (double v : read_elements<double>(tensor.view())) {
+    if (std::isfinite(v)) largest = std::max(largest, std::abs(v));
+  }
+  return largest;
+}
+
+std::string count_text(double count) {
+  char buffer[32];
+  std::snprintf(buffer, sizeof buffer, "%.1e", count);
+  return buffer;
+}
+
+// The first axis, a batch as a rule, is 1 where nothing is given; others get `size`.
+SymbolValues with_defaults(const Graph& graph, SymbolValues symbols, int64_t size) {
+  for (const Value* input : graph.inputs()) {
+    if (!input->type.is_tensor() || !input->shape().has_rank()) continue;
+    for (int axis = 0; axis < input->shape().rank(); ++axis) {
+      for (const std::string& symbol : input->shape()[axis].symbols()) {
+        symbols.emplace(symbol, axis == 0 ? 1 : size);
+      }
+    }
+  }
+  return symbols;
+}
+
+Status observe(const Graph& graph, const SymbolValues& symbols, MeasuredRange& range) {
+  REDLINE_ASSIGN(std::vector<HostValue> inputs, random_inputs(graph, symbols, kSeed));
+  return interpret(graph, inputs,
+                   [&](const Value& value, const HostValue& made) {
+                     if (made.kind != HostValue::Kind::kTensor) return;
+                     if (made.tensor.dtype() != DType::kFloat32) return;
+                     double& largest = range.largest[&value];
+                     largest = std::max(largest, largest_finite(made.tensor));
+                   })
+      .status();
+}
+
+}  // namespace
+
+double largest_half(DType half) { return half == DType::kFloat16 ? 65504 : 0x1.fep127; }
+
+ConstantFit fit_of_constant(const Tensor& constant, DType half) {
+  ConstantFit fit;
+  double squares = 0;
+  int64_t nonzero = 0;
+  const auto* bytes = static_cast<const char*>(constant.raw());
+  for (int64_t i = 0; i < constant.count(); ++i) {
+    float element = 0;
+    std::memcpy(&element, bytes + static_cast<size_t>(i) * sizeof element, sizeof element);
+    double magnitude = std::abs(static_cast<double>(element));
+    if (!std::isfinite(magnitude)) continue;
+    fit.largest = std::max(fit.largest, magnitude);
+    squares += magnitude * magnitude;
+    nonzero += magnitude > 0 ? 1 : 0;
+  }
+  fit.vanishes = nonzero > 0 && fit.largest <= rounds_to_zero(half);
+  // Below the normal numbers f16 has one step, 2^-24, for all: what is smaller than the others by
+  // much may be lost, unless most are small.
+  double mean_square = squares / static_cast<double>(std::max<int64_t>(nonzero, 1));
+  fit.is_coarse = nonzero > 0 && std::sqrt(mean_square) < smallest_normal(half) / 4;
+  return fit;
+}
+
+MeasuredRange measure_range(const Graph& graph, const SymbolValues& symbols, double most_work) {
+  MeasuredRange range;
+  for (int64_t size : kDefaultSizes) {
+    SymbolValues sizes = with_defaults(graph, symbols, size);
+    double work = estimated_work(graph, sizes, size);
+    if (work > most_work) {
+      range.outcome = str_cat("not run: about ", count_text(work), " operations, the limit is ",
+                              count_text(most_work));
+      return range;
+    }
+    Status status = observe(graph, sizes, range);
+    if (status.ok()) {
+      range.outcome = "run once on random inputs in [-1, 1)";
+      return range;
+    }
+    range.outcome = str_cat("did not run to its end: ", status.message());
+    if (sizes.size() == symbols.size()) return range;
+  }
+  return range;
+}
+
+}  // namespace redline
