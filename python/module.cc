@@ -205,13 +205,25 @@ std::shared_ptr<nb::object> shared(nb::object callback) {
           }};
 }
 
+Precision precision_from(const std::string& name) {
+  if (name == "fp32") return Precision::kFloat32;
+  if (name == "tf32") return Precision::kTf32;
+  if (name == "fp16") return Precision::kFloat16;
+  if (name == "bf16") return Precision::kBFloat16;
+  std::string message = "precision is '" + name + "', expected 'fp32', 'tf32', 'fp16' or 'bf16'";
+  throw nb::value_error(message.c_str());
+}
+
 BuildSettings settings_from(const std::string& device, int threads, nb::object progress,
                             nb::object log, std::vector<std::string> disabled_passes,
                             bool verify_passes, const std::string& dump_ir, int opt_level,
                             std::vector<std::pair<std::string, int64_t>> optimal_sizes,
                             std::optional<double> build_time,
-                            std::optional<std::string> tuning_database) {
+                            std::optional<std::string> tuning_database,
+                            const std::string& precision, bool check_range) {
   BuildSettings settings;
+  settings.precision = precision_from(precision);
+  settings.check_range = check_range;
   settings.device = device;
   settings.num_threads = threads;
   settings.disabled_passes = std::move(disabled_passes);
@@ -427,6 +439,7 @@ NB_MODULE(_redline, m) {
           "create_session", [](const Engine& e) { return new PySession(e); },
           nb::sig("def create_session(self) -> Session"))
       .def("inspect_json", &Engine::inspect)
+      .def("build_report_json", &Engine::build_report)
       .def_prop_ro(
           "inputs", [](const Engine& e) { return describe(e.inputs()); },
           nb::sig("def inputs(self) -> list[tuple[str, str]]"))
@@ -493,28 +506,30 @@ NB_MODULE(_redline, m) {
       [](const std::string& path, const std::string& device, int threads, nb::object progress,
          nb::object log, std::vector<std::string> disabled, bool verify, const std::string& dump_ir,
          int opt_level, std::vector<std::pair<std::string, int64_t>> sizes,
-         std::optional<double> build_time, std::optional<std::string> tuning_database) {
-        BuildSettings settings =
-            settings_from(device, threads, progress, log, std::move(disabled), verify, dump_ir,
-                          opt_level, std::move(sizes), build_time, std::move(tuning_database));
+         std::optional<double> build_time, std::optional<std::string> tuning_database,
+         const std::string& precision, bool check_range) {
+        BuildSettings settings = settings_from(
+            device, threads, progress, log, std::move(disabled), verify, dump_ir, opt_level,
+            std::move(sizes), build_time, std::move(tuning_database), precision, check_range);
         return build_without_gil([&] { return load(path, settings); });
       },
       "model"_a, "device"_a, "threads"_a, "progress"_a.none(), "log"_a.none(), "disable_passes"_a,
       "verify_passes"_a, "dump_ir"_a, "opt_level"_a, "sizes"_a, "build_time"_a.none(),
-      "tuning_database"_a.none());
+      "tuning_database"_a.none(), "precision"_a, "check_range"_a);
   m.def(
       "build_bytes",
       [](nb::bytes model, const std::string& device, int threads, nb::object progress,
          nb::object log, std::vector<std::string> disabled, bool verify, const std::string& dump_ir,
          int opt_level, std::vector<std::pair<std::string, int64_t>> sizes,
-         std::optional<double> build_time, std::optional<std::string> tuning_database) {
-        BuildSettings settings =
-            settings_from(device, threads, progress, log, std::move(disabled), verify, dump_ir,
-                          opt_level, std::move(sizes), build_time, std::move(tuning_database));
+         std::optional<double> build_time, std::optional<std::string> tuning_database,
+         const std::string& precision, bool check_range) {
+        BuildSettings settings = settings_from(
+            device, threads, progress, log, std::move(disabled), verify, dump_ir, opt_level,
+            std::move(sizes), build_time, std::move(tuning_database), precision, check_range);
         auto bytes = std::as_bytes(std::span(model.c_str(), model.size()));
         return build_without_gil([&] { return load(bytes, settings); });
       },
       "model"_a, "device"_a, "threads"_a, "progress"_a.none(), "log"_a.none(), "disable_passes"_a,
       "verify_passes"_a, "dump_ir"_a, "opt_level"_a, "sizes"_a, "build_time"_a.none(),
-      "tuning_database"_a.none());
+      "tuning_database"_a.none(), "precision"_a, "check_range"_a);
 }

@@ -20,12 +20,21 @@
 //   auto session = engine->create_session();
 namespace redline {
 
+// What f32 tensors of a model are computed in, wherever that is safe. Inputs and outputs keep their
+// types; what stays in f32 is in Engine::build_report(). kTf32 is not supported yet.
+enum class Precision : uint8_t { kFloat32, kTf32, kFloat16, kBFloat16 };
+
 struct BuildSettings : EngineOptions {
   // Sizes to optimise for, by the symbol's name; a symbol that is not listed is taken to be 1.
   std::vector<std::pair<std::string, int64_t>> optimal_sizes;
   std::vector<std::string> disabled_passes;
   bool verify_passes = false;  // run the reference before and after each pass
   std::string dump_ir;         // folder for the graph after each pass
+  // Others than kFloat32 need an opt_level of 1 or more.
+  Precision precision = Precision::kFloat32;
+  // With kFloat16: looks for values that overflow on random inputs however long that takes; else
+  // only where it is cheap.
+  bool check_range = false;
   // 0: references only, no passes. 1: passes and preferred kernels. 2: also what the tuning
   // database says. 3: time the best few kernels of each step. 4, 5: more of them, more often. From
   // 1 on every kernel is checked against the reference.

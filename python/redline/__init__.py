@@ -14,7 +14,8 @@ from typing import Any as _Any, Literal as _Literal
 from ._redline import Engine, Error, GraphBuilder, Session, __version__
 from . import _redline
 
-__all__ = ["Engine", "Error", "GraphBuilder", "Session", "build", "inspect", "load", "__version__"]
+__all__ = ["Engine", "Error", "GraphBuilder", "Session", "build", "build_report", "inspect", "load",
+           "__version__"]
 
 
 def build(
@@ -32,6 +33,8 @@ def build(
     sizes: _Mapping[str, int] | None = None,
     build_time: float | None = None,
     tuning_database: str | _os.PathLike[str] | _Literal[False] | None = None,
+    precision: _Literal["fp32", "tf32", "fp16", "bf16"] = "fp32",
+    check_range: bool = False,
 ) -> Engine:
     """Builds an engine from a path, bytes or an onnx.ModelProto; bytes and paths of engines load.
 
@@ -39,10 +42,12 @@ def build(
     log(severity, message) gets messages. sizes: {symbol: size} to optimise for.
     build_time: seconds to spend on timing kernels. tuning_database: file that keeps what was measured,
     False for none, by default tuning.jsonl in ~/.cache/redline.
+    precision: what f32 is computed in wherever that is safe ("tf32" is not supported yet).
+    check_range: with "fp16", look for values that overflow, however long that takes.
     Raises redline.Error with the reason; its `code`, `node` and `position` say what and where."""
     args = (device, threads, progress, log, list(disable_passes), verify_passes, dump_ir, opt_level,
             list((sizes or {}).items()), build_time,
-            "" if tuning_database is False else tuning_database and _os.fspath(tuning_database))
+            "" if tuning_database is False else tuning_database and _os.fspath(tuning_database), precision, check_range)
     if hasattr(model, "SerializeToString"):
         model = model.SerializeToString()
     if isinstance(model, (bytes, bytearray, memoryview)):
@@ -64,3 +69,10 @@ def load(model: _Any, device: str = "auto", **options: _Any) -> Session:
 def inspect(engine: Engine) -> dict[str, _Any]:
     """What an engine holds, as nested dicts and lists: steps, tactics, values, weights."""
     return _json.loads(engine.inspect_json())
+
+
+def build_report(engine: Engine) -> dict[str, _Any]:
+    """How a built engine came about: the kernels tried, what is computed in which type and why.
+
+    Empty for an engine that was loaded."""
+    return _json.loads(engine.build_report_json())

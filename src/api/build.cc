@@ -23,6 +23,22 @@ bool has_packed_constants(const Plan& plan) {
   });
 }
 
+Result<DType> compute_dtype(const BuildSettings& settings) {
+  if (settings.precision == Precision::kTf32) {
+    return unsupported("the precision tf32 is not supported yet; fp32, fp16 and bf16 are");
+  }
+  if (settings.precision == Precision::kFloat32) return DType::kFloat32;
+  if (settings.opt_level == 0) {
+    return invalid_argument("a lower precision needs an optimisation level of 1 or more, not 0");
+  }
+  return settings.precision == Precision::kFloat16 ? DType::kFloat16 : DType::kBFloat16;
+}
+
+Status check_built_precision(const BuildSettings& settings) {
+  if (settings.precision == Precision::kFloat32) return {};
+  return invalid_argument("is an engine already: its precision was chosen when it was built");
+}
+
 Result<Engine> build_from(const ModelBytes& model, const BuildSettings& settings) {
   if (settings.progress && !settings.progress("import", 0))
     return cancelled("stopped by the caller");
@@ -47,15 +63,17 @@ Result<Engine> build_graph(std::unique_ptr<OpRegistry> ops, Graph& graph, Engine
   options.disabled_passes = settings.disabled_passes;
   options.verify_passes = settings.verify_passes;
   options.dump_ir = settings.dump_ir;
+  REDLINE_ASSIGN(options.compute_dtype, compute_dtype(settings));
+  options.check_range = settings.check_range;
   options.opt_level = settings.opt_level;
   options.symbol_values = settings.optimal_sizes;
   options.logger = impl->logger;
   if (settings.progress) options.progress = Progress(settings.progress);
   if (settings.build_seconds) options.build_seconds = *settings.build_seconds;
   options.tuning_database = settings.tuning_database.value_or(default_tuning_database());
-  TuneReport tuning;
-  REDLINE_ASSIGN(impl->plan, build_plan(graph, *impl->tactics, *impl->pool, options, &tuning));
-  impl->build_report = describe_tuning(tuning);
+  BuildReport report;
+  REDLINE_ASSIGN(impl->plan, build_plan(graph, *impl->tactics, *impl->pool, options, &report));
+  impl->build_report = describe_build(report);
   if (has_packed_constants(impl->plan)) impl->info.libraries = packing_library();
   describe_plan(*impl);
   return Engine(std::move(impl));
@@ -81,12 +99,19 @@ Result<Engine> build(std::span<const std::byte> model, const BuildSettings& sett
 Result<Engine> load(const std::string& path, const BuildSettings& settings) {
   Result<std::shared_ptr<const MmapFile>> file = MmapFile::open(path);
   if (!file.ok()) return file.status().at_position(path);
-  if (looks_like_engine((*file)->bytes())) return Engine::load(path, settings);
+  if (looks_like_engine((*file)->bytes())) {
+    Status status = check_built_precision(settings);
+    if (!status.ok()) return status.with_context(path).at_position(path);
+    return Engine::load(path, settings);
+  }
   return build(path, settings);
 }
 
 Result<Engine> load(std::span<const std::byte> bytes, const BuildSettings& settings) {
-  if (looks_like_engine(bytes)) return Engine::load(bytes, settings);
+  if (looks_like_engine(bytes)) {
+    REDLINE_TRY(check_built_precision(settings));
+    return Engine::load(bytes, settings);
+  }
   return build(bytes, settings);
 }
 

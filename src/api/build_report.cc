@@ -7,7 +7,23 @@ namespace redline {
 
 using nlohmann::json;
 
-std::string describe_tuning(const TuneReport& report) {
+namespace {
+
+json describe_precision(const PrecisionReport& report) {
+  json kept = json::array();
+  for (const PrecisionReport::Kept& k : report.kept) {
+    kept.push_back({{"op", k.op}, {"reason", k.reason}, {"nodes", k.nodes}});
+  }
+  return {{"dtype", dtype_name(report.dtype)},
+          {"lowered", report.lowered},
+          {"range_check", report.range_check},
+          {"kept", std::move(kept)}};
+}
+
+}  // namespace
+
+std::string describe_build(const BuildReport& build) {
+  const TuneReport& report = build.tuning;
   json problems = json::array();
   for (const ProblemReport& problem : report.problems) {
     json candidates = json::array();
@@ -31,6 +47,7 @@ std::string describe_tuning(const TuneReport& report) {
   return json({{"machine", report.machine},
                {"timing_seconds", report.timing_seconds},
                {"check_seconds", report.check_seconds},
+               {"precision", describe_precision(build.precision)},
                {"problems", std::move(problems)}})
       .dump(2, ' ', false, json::error_handler_t::replace);
 }

@@ -3,11 +3,11 @@
 
 #include <string>
 
-#include "tune/tuner.h"
+#include "build/build.h"
 
 namespace redline {
 
 // What Engine::build_report() gives.
-std::string describe_tuning(const TuneReport& report);
+std::string describe_build(const BuildReport& report);
 
 }  // namespace redline

@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/thread_pool.h"
 #include "ir/graph.h"
+#include "passes/pass.h"
 #include "plan/plan.h"
 #include "tactics/tactic.h"
 #include "tune/tuner.h"
@@ -17,9 +18,11 @@ namespace redline {
 struct BuildOptions {
   std::string device = "cpu";
   std::vector<std::string> disabled_passes;
-  bool verify_passes = false;  // compare the reference before and after each pass
-  std::string dump_ir;         // folder for the graph after each pass; empty: none
-  int opt_level = 3;           // 0: references only, no passes; 1 and more: see TuneOptions::level
+  bool verify_passes = false;             // compare the reference before and after each pass
+  std::string dump_ir;                    // folder for the graph after each pass; empty: none
+  DType compute_dtype = DType::kFloat32;  // PassOptions has these
+  bool check_range = false;
+  int opt_level = 3;  // 0: references only, no passes; 1 and more: see TuneOptions::level
   double build_seconds = std::numeric_limits<double>::infinity();  // for timing candidates
   std::string tuning_database;  // file of times measured before; empty: none
   std::vector<std::pair<std::string, int64_t>> symbol_values;  // sizes to optimise for, by symbol
@@ -27,9 +30,15 @@ struct BuildOptions {
   Progress progress;
 };
 
+// How a plan came about, for people.
+struct BuildReport {
+  TuneReport tuning;
+  PrecisionReport precision;
+};
+
 // Optimises the graph in place, chooses a tactic for each step and packs its constants. `report`,
-// when given, receives how the tactics were chosen.
+// when given, receives how the tactics were chosen and what was computed in which type.
 Result<Plan> build_plan(Graph& graph, const TacticRegistry& tactics, ThreadPool& pool,
-                        const BuildOptions& options, TuneReport* report = nullptr);
+                        const BuildOptions& options, BuildReport* report = nullptr);
 
 }  // namespace redline

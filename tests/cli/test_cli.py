@@ -74,6 +74,29 @@ def test_report_and_tuning_database(folder):
     assert run("build", "m.onnx", "--no-tuning-db", "--tuning-db", "t.jsonl", cwd=folder).returncode == 2
 
 
+def test_precision(folder):
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["h"], name="p"), helper.make_node("Exp", ["h"], ["y"], name="e")]
+    weights = numpy_helper.from_array(np.full((3, 3), 0.5, np.float32), "w")
+    onnx.save(make_model(nodes, [("x", F, ["n", 3])], [("y", F, ["n", 3])], [weights]), folder / "p.onnx")
+    built = run("build", "p.onnx", "--fp16", "--no-tuning-db", "--report", cwd=folder)
+    assert "1 nodes compute in f16; range check: run once" in built.stdout
+    assert "1 exp stay in f32: its results spread too far" in built.stdout
+    done = run("run", "p.engine", "--input", "x=x.npy", "--output-dir", "out", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    y = np.load(folder / "out" / "y.npy")
+    assert y.dtype == np.float32
+    np.testing.assert_allclose(y, np.exp([[1.5] * 3, [-2.5] * 3]), rtol=1e-2)
+    compared = run("compare", "p.onnx", "--bf16", "--no-tuning-db", "--input", "x=x.npy", "--json", cwd=folder)
+    assert json.loads(compared.stdout)["tolerance"] == 1e-1
+    assert compared.returncode == 0
+    assert [v["op"] for v in json.loads(compared.stdout)["values"]] == ["matmul", "fused"]
+    assert "f16[n,3]" in run("opt", "--all", "--fp16", "p.onnx", cwd=folder).stdout
+    assert "tf32 is not supported" in run("build", "p.onnx", "--tf32", cwd=folder).stderr
+    assert "tf32 is not supported" in run("compare", "p.onnx", "--tf32", cwd=folder).stderr
+    assert "is an engine already" in run("run", "p.engine", "--fp16", cwd=folder).stderr
+    assert run("build", "p.onnx", "--fp16", "--bf16", cwd=folder).returncode == 2
+
+
 def test_tune(folder):
     run("build", "m.onnx", "--tuning-db", "a.jsonl", cwd=folder)
     run("build", "m.onnx", "--tuning-db", "b.jsonl", "--size", "n=9", cwd=folder)

@@ -104,18 +104,18 @@ class TunerTest : public testing::Test {
     return plan.steps[0].tactic;
   }
   const CandidateReport& candidate(const std::string& name) {
-    for (const CandidateReport& c : report_.problems.at(0).candidates) {
+    for (const CandidateReport& c : report_.tuning.problems.at(0).candidates) {
       if (c.tactic == name) return c;
     }
     ADD_FAILURE() << "no candidate " << name;
-    return report_.problems[0].candidates[0];
+    return report_.tuning.problems[0].candidates[0];
   }
 
   std::unique_ptr<OpRegistry> ops_ = make_op_registry();
   std::unique_ptr<ThreadPool> pool_ = ThreadPool::create(1).value();
   TacticRegistry tactics_;
   BuildOptions options_;
-  TuneReport report_;
+  BuildReport report_;
   std::vector<std::string> warnings_;
 };
 
@@ -166,7 +166,7 @@ TEST_F(TunerTest, WrongOnlyAtTheLastElementIsFound) {
 TEST_F(TunerTest, WhenAllAreWrongTheReferenceIsLast) {
   g_behaviour<0>.wrong_last = g_behaviour<1>.wrong_last = g_behaviour<2>.forgets_y = true;
   EXPECT_EQ(tactic(), "");
-  EXPECT_EQ(report_.problems[0].chosen, -1);
+  EXPECT_EQ(report_.tuning.problems[0].chosen, -1);
   EXPECT_EQ(warnings_.size(), 3u);
 }
 
@@ -200,7 +200,7 @@ TEST_F(TunerTest, TimingStopsWhenItsTimeIsOver) {
   options_.opt_level = 5;
   options_.build_seconds = 0.25;
   EXPECT_EQ(tactic(), "first");
-  EXPECT_LT(report_.timing_seconds, 0.25 + 0.2);
+  EXPECT_LT(report_.tuning.timing_seconds, 0.25 + 0.2);
   EXPECT_EQ(candidate("first").verdict, Verdict::kRight);
 }
 
@@ -227,15 +227,15 @@ TEST_F(TunerTest, TheDatabaseSparesTimingAndChecks) {
   g_behaviour<1>.us = 200;
   g_behaviour<2>.us = 1500;
   EXPECT_EQ(tactic(), "second");
-  EXPECT_GT(report_.timing_seconds, 0);
+  EXPECT_GT(report_.tuning.timing_seconds, 0);
   for (int level : {2, 3}) {
     options_.opt_level = level;
     Plan plan = build();
     EXPECT_EQ(plan.steps[0].tactic, "second");
     EXPECT_GT(plan.steps[0].us, 100);
     EXPECT_GE(plan.steps[0].error, 0);
-    EXPECT_EQ(report_.timing_seconds, 0);
-    EXPECT_EQ(report_.check_seconds, 0);
+    EXPECT_EQ(report_.tuning.timing_seconds, 0);
+    EXPECT_EQ(report_.tuning.check_seconds, 0);
     EXPECT_TRUE(candidate("second").from_database);
   }
   options_.opt_level = 1;
@@ -252,10 +252,10 @@ TEST_F(TunerTest, EqualStepsAreDecidedOnce) {
   options_.disabled_passes = {"fuse_pointwise", "cse"};
   auto tactics = make_tactic_registry();
   ASSERT_TRUE(build_plan(**graph, *tactics, *pool_, options_, &report_).ok());
-  auto exp = std::find_if(report_.problems.begin(), report_.problems.end(), [](const auto& p) {
-    return p.problem == "exp(f32[8,512]) -> f32[8,512]";
-  });
-  ASSERT_NE(exp, report_.problems.end());
+  auto exp =
+      std::find_if(report_.tuning.problems.begin(), report_.tuning.problems.end(),
+                   [](const auto& p) { return p.problem == "exp(f32[8,512]) -> f32[8,512]"; });
+  ASSERT_NE(exp, report_.tuning.problems.end());
   EXPECT_EQ(exp->steps, 2);
 }
 

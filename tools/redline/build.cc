@@ -16,8 +16,21 @@ std::string time_of(const Json& candidate) {
   return candidate.contains("us") ? format_number(candidate["us"].get<double>(), 1) : "";
 }
 
+// What is computed in which type.
+void print_precision(const Json& precision) {
+  if (precision["dtype"] == "f32") return;
+  std::string dtype = precision["dtype"].get<std::string>();
+  std::printf("%zu nodes compute in %s; range check: %s\n", precision["lowered"].get<size_t>(),
+              dtype.c_str(), precision["range_check"].get<std::string>().c_str());
+  for (const Json& kept : precision["kept"]) {
+    std::printf("  %zu %s stay in f32: %s\n", kept["nodes"].size(),
+                kept["op"].get<std::string>().c_str(), kept["reason"].get<std::string>().c_str());
+  }
+}
+
 // How each problem was decided; the chosen candidate has a star.
 void print_report(const Json& report) {
+  print_precision(report["precision"]);
   for (const Json& problem : report["problems"]) {
     std::printf("%s\n  steps %zu, %s\n", problem["problem"].get<std::string>().c_str(),
                 problem["steps"].get<size_t>(), problem["reason"].get<std::string>().c_str());

@@ -125,6 +125,31 @@ CLI::Validator named_value(const std::string& form, bool number = false) {
 
 }  // namespace
 
+namespace {
+
+void add_precision_options(CLI::App& app, const std::shared_ptr<ModelOptions>& options) {
+  struct Choice {
+    const char* flag;
+    Precision precision;
+    const char* help;
+  };
+  constexpr Choice kChoices[] = {
+      {"--fp32", Precision::kFloat32, "Compute in f32, the default"},
+      {"--tf32", Precision::kTf32, "Not supported yet"},
+      {"--fp16", Precision::kFloat16, "Compute in f16 wherever that is safe"},
+      {"--bf16", Precision::kBFloat16, "Compute in bf16 wherever that is safe"}};
+  std::vector<CLI::Option*> flags;
+  for (const Choice& choice : kChoices) {
+    flags.push_back(app.add_flag_callback(
+        choice.flag, [options, p = choice.precision] { options->precision = p; }, choice.help));
+    for (size_t i = 0; i + 1 < flags.size(); ++i) flags.back()->excludes(flags[i]);
+  }
+  app.add_flag("--check-range", options->check_range,
+               "With --fp16: look for values that overflow, however long that takes");
+}
+
+}  // namespace
+
 std::shared_ptr<ModelOptions> add_model_options(CLI::App& app) {
   auto options = std::make_shared<ModelOptions>();
   app.add_option("model", options->path, "ONNX model or engine file")->required();
@@ -136,6 +161,7 @@ std::shared_ptr<ModelOptions> add_model_options(CLI::App& app) {
                  "3: time the best few; 4, 5: time more")
       ->check(CLI::Range(0, 5))
       ->capture_default_str();
+  add_precision_options(app, options);
   app.add_option("--size", options->sizes, "Size of a symbol to optimise for and to run with")
       ->check(named_value("SYMBOL=SIZE", /*number=*/true))
       ->allow_extra_args(false);
@@ -179,6 +205,8 @@ Result<BuildSettings> build_settings(const ModelOptions& options) {
   settings.device = options.device;
   settings.num_threads = options.threads;
   settings.opt_level = options.opt_level;
+  settings.precision = options.precision;
+  settings.check_range = options.check_range;
   settings.disabled_passes = options.disabled_passes;
   settings.verify_passes = options.verify_passes;
   settings.dump_ir = options.dump_ir;

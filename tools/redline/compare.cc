@@ -84,6 +84,17 @@ std::vector<double> channels_last(const Recorder::Made& made, Dims& dims) {
   return moved;
 }
 
+DType compute_dtype(Precision precision) {
+  if (precision == Precision::kFloat16) return DType::kFloat16;
+  return precision == Precision::kBFloat16 ? DType::kBFloat16 : DType::kFloat32;
+}
+
+// Halves differ from the reference in f32 by what many layers round.
+double default_tolerance(Precision precision) {
+  if (precision == Precision::kFloat16) return 2e-2;
+  return precision == Precision::kBFloat16 ? 1e-1 : 1e-3;
+}
+
 Result<std::vector<Recorder::Made>> record(const ModelBytes& model, const ModelOptions& options,
                                            int opt_level, const OpRegistry& ops, ThreadPool& pool,
                                            const TacticRegistry& tactics,
@@ -91,6 +102,8 @@ Result<std::vector<Recorder::Made>> record(const ModelBytes& model, const ModelO
   REDLINE_ASSIGN(ImportedModel imported, import_onnx(model, ops, *make_import_registry()));
   BuildOptions build_options;
   build_options.opt_level = opt_level;
+  if (opt_level > 0) build_options.compute_dtype = compute_dtype(options.precision);
+  build_options.check_range = options.check_range;
   build_options.disabled_passes = options.disabled_passes;
   build_options.tuning_database = tuning_database(options).value_or(default_tuning_database());
   REDLINE_ASSIGN(build_options.symbol_values, parse_sizes(options.sizes));
@@ -107,13 +120,19 @@ Result<std::vector<Recorder::Made>> record(const ModelBytes& model, const ModelO
   return std::move(recorder.made);
 }
 
-Status run(const ModelOptions& options, const InputOptions& input_options, double tolerance) {
+Status run(const ModelOptions& options, const InputOptions& input_options,
+           std::optional<double> asked_tolerance) {
+  if (options.precision == Precision::kTf32) {
+    return unsupported("the precision tf32 is not supported yet; fp32, fp16 and bf16 are");
+  }
+  double tolerance = asked_tolerance.value_or(default_tolerance(options.precision));
   REDLINE_ASSIGN(ModelBytes model, open_onnx(options.path));
   std::unique_ptr<OpRegistry> ops = make_op_registry();
   std::unique_ptr<TacticRegistry> tactics = make_tactic_registry();
   REDLINE_ASSIGN(std::unique_ptr<ThreadPool> pool, ThreadPool::create(options.threads));
   ModelOptions reference_options = options;
   reference_options.opt_level = 0;
+  reference_options.precision = Precision::kFloat32;
   REDLINE_ASSIGN(Engine engine, load_engine_or_model(reference_options));
   REDLINE_ASSIGN(auto values, make_inputs(engine.inputs(), input_options, options));
   REDLINE_ASSIGN(auto actual,
@@ -174,10 +193,10 @@ void register_verb_compare(VerbTable& table) {
              "redline compare model.onnx --input x=image.npy", [](CLI::App& app) -> Run {
                auto options = add_model_options(app);
                auto inputs = add_input_options(app);
-               auto tolerance = std::make_shared<double>(1e-3);
+               auto tolerance = std::make_shared<std::optional<double>>();
                app.add_option("--tolerance", *tolerance,
-                              "Largest error, relative to the largest element")
-                   ->capture_default_str();
+                              "Largest error, relative to the largest element; 1e-3, with "
+                              "--fp16 2e-2, with --bf16 1e-1");
                return [=] { return run(*options, *inputs, *tolerance); };
              }});
 }

@@ -19,6 +19,7 @@ struct OptOptions {
   bool list = false;
   bool verify = false;
   bool json = false;
+  DType compute_dtype = DType::kFloat32;
 };
 
 bool is_text(const std::string& path) {
@@ -58,6 +59,7 @@ Status run(const OptOptions& options) {
   PassOptions pass_options;
   pass_options.disabled = options.disabled;
   pass_options.verify_results = options.verify;
+  pass_options.compute_dtype = options.compute_dtype;
   if (options.all) {
     REDLINE_TRY(run_passes(*graph, *registry, pipeline(), pass_options).status());
   }
@@ -94,6 +96,12 @@ void register_verb_opt(VerbTable& table) {
                    ->allow_extra_args(false);
                app.add_flag("--verify-passes", options->verify,
                             "Run the reference before and after each pass");
+               app.add_flag_callback(
+                   "--fp16", [options] { options->compute_dtype = DType::kFloat16; },
+                   "For lower_precision: compute in f16 wherever that is safe");
+               app.add_flag_callback(
+                   "--bf16", [options] { options->compute_dtype = DType::kBFloat16; },
+                   "For lower_precision: compute in bf16 wherever that is safe");
                app.add_flag("--elide", options->elide, "Shorten large constants");
                app.add_flag("--list", options->list, "List the passes");
                app.add_flag("--json", options->json, "Print JSON");

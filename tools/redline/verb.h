@@ -38,6 +38,8 @@ struct ModelOptions {
   std::string device = "auto";
   int threads = 0;
   int opt_level = 3;
+  Precision precision = Precision::kFloat32;
+  bool check_range = false;
   std::vector<std::string> sizes;  // "batch=8"
   std::vector<std::string> disabled_passes;
   bool verify_passes = false;
