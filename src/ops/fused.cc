@@ -2,9 +2,11 @@
 #include "ops/fused.h"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 
 #include "ops/constant.h"
+#include "ops/elements.h"
 #include "ops/op.h"
 
 namespace redline {
@@ -82,19 +84,54 @@ Status infer_fused(InferContext& c) {
   return {};
 }
 
+// Between the ops of a region halves are not rounded: a kernel keeps them in registers. An explicit
+// cast rounds.
+DType kept_as(DType dtype) {
+  return dtype == DType::kFloat16 || dtype == DType::kBFloat16 ? DType::kFloat32 : dtype;
+}
+
+// Whether the op computes in the type of its operands, whichever float that is.
+bool computes(const OpDef& op) {
+  if (op.name == "bit_cast") return false;
+  constexpr std::array<std::string_view, 4> kProducts = {"matmul", "gemm", "conv",
+                                                         "conv_transpose"};
+  return op.has(kTraitPointwise) || op.has(kTraitReduction) ||
+         std::find(kProducts.begin(), kProducts.end(), op.name) != kProducts.end();
+}
+
+Result<HostValue> converted(const HostValue& value, DType dtype) {
+  if (value.kind != HostValue::Kind::kTensor || value.tensor.dtype() == dtype) return value;
+  REDLINE_ASSIGN(Tensor tensor, Tensor::create(dtype, value.tensor.dims()));
+  write_elements(read_elements<double>(value.tensor.view()), tensor.view());
+  return HostValue::of(std::move(tensor));
+}
+
 Status reference_fused(ReferenceContext& c) {
   const Body& body = *c.attrs<FusedAttrs>().body;
   std::vector<HostValue> values;
   std::vector<bool> present;
+  std::vector<Type> types;
   for (size_t i = 0; i < c.num_inputs(); ++i) {
     present.push_back(c.has_input(i));
     values.push_back(c.has_input(i) ? c.input_value(i) : HostValue());
+    types.push_back(c.has_input(i) ? type_of(values[i]) : Type());
   }
+  REDLINE_ASSIGN(types, infer_body(body, types));
   for (const BodyNode& node : body.nodes) {
+    bool wide = computes(*node.op);
+    std::vector<HostValue> operands;  // of other types than they are kept in
+    operands.reserve(node.inputs.size());
     std::vector<const HostValue*> inputs;
     for (int index : node.inputs) {
-      bool given = index >= 0 && present[static_cast<size_t>(index)];
-      inputs.push_back(given ? &values[static_cast<size_t>(index)] : nullptr);
+      auto i = static_cast<size_t>(index);
+      if (index < 0 || !present[i]) {
+        inputs.push_back(nullptr);
+        continue;
+      }
+      DType dtype = wide ? kept_as(types[i].dtype) : types[i].dtype;
+      REDLINE_ASSIGN(HostValue operand, converted(values[i], dtype));
+      operands.push_back(std::move(operand));
+      inputs.push_back(&operands.back());
     }
     REDLINE_ASSIGN(
         std::vector<HostValue> results,
@@ -105,7 +142,9 @@ Status reference_fused(ReferenceContext& c) {
     }
   }
   for (size_t i = 0; i < body.outputs.size(); ++i) {
-    REDLINE_TRY(c.set_output_value(i, values[static_cast<size_t>(body.outputs[i])]));
+    auto v = static_cast<size_t>(body.outputs[i]);
+    REDLINE_ASSIGN(HostValue result, converted(values[v], types[v].dtype));
+    REDLINE_TRY(c.set_output_value(i, std::move(result)));
   }
   return {};
 }

@@ -7,7 +7,8 @@ namespace redline {
 
 // fused(inputs...) -> outputs...: a region of ops that one kernel carries out: at most one anchor
 // (convolution, product, reduction, normalisation, ...) with pointwise ops before and behind it.
-// Its meaning is the body, run node by node.
+// Its meaning is the body, run node by node, with f16 and bf16 values inside kept in f32: they are
+// rounded where they leave it and where a cast says so.
 struct FusedAttrs {
   std::shared_ptr<const Body> body;
   template <class V>
