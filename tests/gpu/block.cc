@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
+#include <memory>
 #include <mutex>
 #include <vector>
 
@@ -48,7 +49,7 @@ constexpr unsigned char kPoison = 0xff;
 // Passes in which threads only yielded before they are taken for stuck.
 constexpr int kMaxIdlePasses = 100000;
 
-enum class State { kNew, kReady, kAtBarrier, kInExchange, kYielded, kDone };
+enum class State { kNew, kReady, kAtBarrier, kInExchange, kYielded, kAtCluster, kDone };
 
 struct Thread {
   State state = State::kNew;
@@ -79,19 +80,26 @@ class Block {
     if (stacks_ != nullptr) munmap(stacks_, bytes_);
   }
 
-  // Empty, or what was wrong.
-  std::string run() {
-    if (stacks_ == nullptr) return "no memory for the threads' stacks";
+  void start() {
     for (Thread& thread : threads_) thread.state = State::kNew;
     free_stacks_.clear();
     next_stack_ = 0;
+  }
+  bool done() const { return all_in(State::kDone); }
+
+  // Until all threads have ended or wait for the cluster; empty, or what was wrong.
+  std::string run() {
+    if (stacks_ == nullptr) return "no memory for the threads' stacks";
+    for (Thread& thread : threads_) {
+      if (thread.state == State::kAtCluster) thread.state = State::kReady;
+    }
     for (int idle = 0; idle < kMaxIdlePasses;) {
       unsigned int warps = (count() + kWarp - 1) / kWarp;
       bool ran = false;
       for (unsigned int i = 0; i < warps; ++i) {
         ran |= run_warp(order_ == ThreadOrder::kForward ? i : warps - 1 - i);
       }
-      if (all_in(State::kDone)) return {};
+      if (all_in(State::kDone) || all_in(State::kAtCluster)) return {};
       bool released = release_barriers();
       bool woken = wake_yielded();
       if (!released && !woken) return stuck();
@@ -117,6 +125,7 @@ class Block {
     suspend(State::kAtBarrier);
   }
   void yield() { suspend(State::kYielded); }
+  void cluster_barrier() { suspend(State::kAtCluster); }
   void main() {
     kernel_.run(parameters_);
     suspend(State::kDone);
@@ -263,6 +272,81 @@ Block*& current() {
   return block;
 }
 
+// The blocks of one cluster, which take turns at its barriers. Each finds the shared memory as it
+// left it.
+class Cluster {
+ public:
+  Cluster(const KernelTable& kernel, void** parameters, Extent3 block, Extent3 extent,
+          unsigned int shared_bytes, ThreadOrder order)
+      : kernel_(kernel), extent_(extent), dynamic_bytes_(shared_bytes + kSharedGuardBytes) {
+    unsigned int count = extent.x * extent.y * extent.z;
+    static_bytes_ = kernel.shared_begin == nullptr
+                        ? 0
+                        : static_cast<size_t>(kernel.shared_end - kernel.shared_begin);
+    for (unsigned int i = 0; i < count; ++i) {
+      blocks_.push_back(std::make_unique<Block>(kernel, parameters, block, order));
+      kept_.emplace_back(static_bytes_ + dynamic_bytes_);
+    }
+  }
+
+  // The cluster whose first block is `first`.
+  std::string run(Extent3 first) {
+    for (size_t i = 0; i < blocks_.size(); ++i) {
+      std::fill(kept_[i].begin(), kept_[i].end(), static_cast<char>(kPoison));
+      blocks_[i]->start();
+    }
+    for (bool done = false; !done;) {
+      size_t ended = 0;
+      for (running_ = 0; running_ < blocks_.size(); ++running_) {
+        std::string wrong = run_block(first);
+        if (!wrong.empty()) return wrong;
+        ended += blocks_[running_]->done() ? 1 : 0;
+      }
+      done = ended == blocks_.size();
+      if (!done && ended > 0) return "blocks wait for others of their cluster that have ended";
+    }
+    return {};
+  }
+
+  const void* in_block(const void* place, int rank) const {
+    auto block = static_cast<size_t>(rank);
+    if (block == running_ || block >= blocks_.size()) return place;
+    return kept_[block].data() + static_bytes_ +
+           (static_cast<const char*>(place) - kernel_.dynamic_shared);
+  }
+
+ private:
+  std::string run_block(Extent3 first) {
+    auto rank = static_cast<unsigned int>(running_);
+    *kernel_.block_idx = {first.x + rank % extent_.x, first.y + rank / extent_.x % extent_.y,
+                          first.z + rank / extent_.x / extent_.y};
+    std::vector<char>& kept = kept_[running_];
+    if (static_bytes_ > 0) std::memcpy(kernel_.shared_begin, kept.data(), static_bytes_);
+    std::memcpy(kernel_.dynamic_shared, kept.data() + static_bytes_, dynamic_bytes_);
+    current() = blocks_[running_].get();
+    std::string wrong = blocks_[running_]->run();
+    if (!wrong.empty()) return wrong;
+    if (static_bytes_ > 0) std::memcpy(kept.data(), kernel_.shared_begin, static_bytes_);
+    std::memcpy(kept.data() + static_bytes_, kernel_.dynamic_shared, dynamic_bytes_);
+    bool intact = std::all_of(kept.end() - kSharedGuardBytes, kept.end(),
+                              [](char c) { return static_cast<unsigned char>(c) == kPoison; });
+    return intact ? "" : "wrote behind the shared memory";
+  }
+
+  const KernelTable& kernel_;
+  Extent3 extent_;
+  size_t static_bytes_ = 0;
+  size_t dynamic_bytes_;
+  std::vector<std::unique_ptr<Block>> blocks_;
+  std::vector<std::vector<char>> kept_;
+  size_t running_ = 0;
+};
+
+Cluster*& cluster() {
+  static Cluster* running = nullptr;
+  return running;
+}
+
 void thread_main() { current()->main(); }
 
 void Block::start(Thread& thread) {
@@ -290,45 +374,35 @@ const HostFunctions kHost = {
     },
     [](unsigned int id, unsigned int threads) { current()->barrier(id, threads); },
     [] { current()->yield(); },
+    [] { current()->cluster_barrier(); },
+    [](const void* place, int rank) { return cluster()->in_block(place, rank); },
 };
-
-void poison_shared(const KernelTable& kernel, unsigned int dynamic_bytes) {
-  if (kernel.shared_begin != nullptr) {
-    std::memset(kernel.shared_begin, kPoison,
-                static_cast<size_t>(kernel.shared_end - kernel.shared_begin));
-  }
-  std::memset(kernel.dynamic_shared, kPoison, dynamic_bytes + kSharedGuardBytes);
-}
-
-bool guard_is_intact(const KernelTable& kernel, unsigned int dynamic_bytes) {
-  const char* guard = kernel.dynamic_shared + dynamic_bytes;
-  return std::all_of(guard, guard + kSharedGuardBytes,
-                     [](char c) { return static_cast<unsigned char>(c) == kPoison; });
-}
 
 }  // namespace
 
 std::string run_grid(const KernelTable& kernel, void** parameters, Extent3 grid, Extent3 block,
-                     unsigned int shared_bytes, ThreadOrder order) {
+                     Extent3 extent, unsigned int shared_bytes, ThreadOrder order) {
   if (shared_bytes > kDynamicSharedBytes) return "more shared memory than a block has";
   if (block.x == 0 || block.y == 0 || block.z == 0 ||
       uint64_t{block.x} * block.y * block.z > 1024) {
     return "not 1 to 1024 threads a block";
   }
+  if (grid.x % extent.x != 0 || grid.y % extent.y != 0 || grid.z % extent.z != 0 ||
+      uint64_t{extent.x} * extent.y * extent.z > 8) {
+    return "a grid that is not made of clusters of at most 8 blocks";
+  }
   std::lock_guard lock(one_grid());
-  Block threads(kernel, parameters, block, order);
-  current() = &threads;
+  Cluster blocks(kernel, parameters, block, extent, shared_bytes, order);
+  cluster() = &blocks;
   *kernel.host = kHost;
   *kernel.grid_dim = grid;
   *kernel.block_dim = block;
-  Extent3& at = *kernel.block_idx;
-  for (at.z = 0; at.z < grid.z; ++at.z) {
-    for (at.y = 0; at.y < grid.y; ++at.y) {
-      for (at.x = 0; at.x < grid.x; ++at.x) {
-        poison_shared(kernel, shared_bytes);
-        std::string wrong = threads.run();
+  Extent3 at;
+  for (at.z = 0; at.z < grid.z; at.z += extent.z) {
+    for (at.y = 0; at.y < grid.y; at.y += extent.y) {
+      for (at.x = 0; at.x < grid.x; at.x += extent.x) {
+        std::string wrong = blocks.run(at);
         if (!wrong.empty()) return wrong;
-        if (!guard_is_intact(kernel, shared_bytes)) return "wrote behind the shared memory";
       }
     }
   }

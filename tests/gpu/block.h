@@ -3,9 +3,9 @@
 
 #include <string>
 
-// Runs the blocks of an emulated kernel, one after another. A thread runs until it ends or waits
-// for others, on a stack of its own; then the next one does. Threads that never wait share one
-// stack.
+// Runs the blocks of an emulated kernel, one cluster after another. A thread runs until it ends or
+// waits for others, on a stack of its own; then the next one does. Threads that never wait share
+// one stack.
 namespace redline::emulator {
 
 struct Extent3 {
@@ -21,6 +21,11 @@ struct HostFunctions {
   void (*barrier)(unsigned int id, unsigned int threads);
   // Lets all others run: for loops that wait for memory to change.
   void (*yield)();
+  // Returns when all threads of the cluster have come here.
+  void (*cluster_barrier)();
+  // Where a place in dynamic shared memory is in block `rank` of the cluster, as it was at the last
+  // such barrier; to read.
+  const void* (*in_block)(const void* place, int rank);
 };
 
 // Declared in the same way in the text in front of each kernel (shim.cc).
@@ -43,6 +48,6 @@ enum class ThreadOrder { kForward, kBackward };
 
 // Empty, or what was wrong: threads that wait for ever, a write behind the shared memory.
 std::string run_grid(const KernelTable& kernel, void** parameters, Extent3 grid, Extent3 block,
-                     unsigned int shared_bytes, ThreadOrder order);
+                     Extent3 cluster, unsigned int shared_bytes, ThreadOrder order);
 
 }  // namespace redline::emulator

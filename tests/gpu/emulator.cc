@@ -84,8 +84,9 @@ ThreadOrder thread_order() {
 }
 
 CuResult run_kernel(const KernelTable& kernel, void** parameters, Extent3 grid, Extent3 block,
-                    unsigned int shared_bytes) {
-  std::string wrong = run_grid(kernel, parameters, grid, block, shared_bytes, thread_order());
+                    Extent3 cluster, unsigned int shared_bytes) {
+  std::string wrong =
+      run_grid(kernel, parameters, grid, block, cluster, shared_bytes, thread_order());
   if (wrong.empty()) return kSuccess;
   std::fprintf(stderr, "emulated kernel: %s\n", wrong.c_str());
   return kErrorLaunchFailed;
@@ -262,9 +263,16 @@ DriverApi make_driver() {
     std::shared_ptr<void*> owned(kernel.copy(parameters), [](void** p) { std::free(p); });
     Extent3 grid = {config->grid_x, config->grid_y, config->grid_z};
     Extent3 block = {config->block_x, config->block_y, config->block_z};
+    Extent3 cluster = {1, 1, 1};
+    for (unsigned int i = 0; i < config->num_attributes; ++i) {
+      const LaunchAttribute& attribute = config->attributes[i];
+      if (attribute.id != kLaunchClusterDimension) continue;
+      const auto& dim = attribute.value.cluster_dim;
+      cluster = {dim.x, dim.y, dim.z};
+    }
     unsigned int shared_bytes = config->shared_bytes;
     return do_or_record(config->stream, [=, &kernel] {
-      return run_kernel(kernel, owned.get(), grid, block, shared_bytes);
+      return run_kernel(kernel, owned.get(), grid, block, cluster, shared_bytes);
     });
   };
   api.cuGraphInstantiateWithFlags = [](GraphExecHandle* exec, GraphHandle graph,

@@ -9,8 +9,8 @@
 // compiled by the host's compiler, whose threads take turns at barriers, shuffles and exchanges of
 // their warp. It finds wrong indices, wrong values and writes out of bounds; it says nothing of
 // speed. PTX wants an emulated body (#ifdef REDLINE_EMULATED), written with emulated_exchange(),
-// emulated_barrier() and emulated_yield() of shim.cc. Blocks run one after another: one that waits
-// for a later block never ends.
+// emulated_barrier(), emulated_cluster_barrier() and emulated_yield() of shim.cc. Clusters run one
+// after another: a block that waits for one of a later cluster never ends.
 namespace redline::emulator {
 
 // One GPU of this architecture. The table lives for ever.

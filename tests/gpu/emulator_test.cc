@@ -137,6 +137,26 @@ extern "C" __global__ void k(const float* x, float* y) {
   EXPECT_EQ(y[8], 99);
 }
 
+TEST_P(EmulatorTest, ClusterReadsEachOthersSharedMemory) {
+  LaunchShape shape = shape_of(6, 32, 128);
+  shape.cluster.x = 3;
+  std::vector<float> y = values(R"(
+extern "C" __global__ void k(const float* x, float* y) {
+  extern __shared__ __align__(16) float mine[];
+  int at = blockIdx.x * 32 + threadIdx.x;
+  mine[threadIdx.x] = x[at];
+  emulated_cluster_barrier();
+  float sum = 0;
+  for (int rank = 0; rank < 3; ++rank) sum += emulated_in_block(mine + 31 - threadIdx.x, rank)[0];
+  emulated_cluster_barrier();
+  y[at] = sum;
+})",
+                                shape);
+  EXPECT_EQ(y[0], 31 + 63 + 95);
+  EXPECT_EQ(y[95], 0 + 32 + 64);
+  EXPECT_EQ(y[96], 3 * 96 + 31 + 63 + 95);
+}
+
 INSTANTIATE_TEST_SUITE_P(Orders, EmulatorTest,
                          testing::Values(ThreadOrder::kForward, ThreadOrder::kBackward));
 

@@ -42,6 +42,8 @@ struct EmulatedHost {
   const char* (*exchange)(unsigned int mask, const void* given, unsigned int bytes);
   void (*barrier)(unsigned int id, unsigned int threads);
   void (*yield)();
+  void (*cluster_barrier)();
+  const void* (*in_block)(const void* place, int rank);
 };
 static EmulatedHost emulated_host;
 static __align__(1024) char emulated_dynamic_shared[EMULATED_DYNAMIC_BYTES];
@@ -57,6 +59,10 @@ static EmulatedLanes<T> emulated_exchange(const T& mine, unsigned int mask = 0xf
 }
 static void emulated_barrier(unsigned int id, unsigned int threads) { emulated_host.barrier(id, threads); }
 static void emulated_yield() { emulated_host.yield(); }
+static void emulated_cluster_barrier() { emulated_host.cluster_barrier(); }
+template <class T> static const T* emulated_in_block(const T* place, int rank) {
+  return (const T*)emulated_host.in_block(place, rank);
+}
 static int emulated_lane() {
   return (threadIdx.x + blockDim.x * (threadIdx.y + blockDim.y * threadIdx.z)) & 31;
 }
