@@ -56,8 +56,12 @@ Status GpuRunner::run(const Tactic& tactic, const Problem& written, const Proble
   for (const cuda::KernelSource& source : sources) {
     REDLINE_ASSIGN(cuda::CompiledKernel kernel, compile_(source));
     if (kernel.spill_bytes > 0) {
-      spills_.push_back(
-          str_cat(tactic.name, " ", source.entry, ": ", kernel.spill_bytes, " bytes"));
+      std::string knobs;
+      for (const NamedAttr& knob : config) {
+        knobs += str_cat(" ", knob.name, "=", attr_to_string(knob.value));
+      }
+      spills_.push_back(str_cat(tactic.name, " ", source.entry, knobs, ": ", kernel.spill_bytes,
+                                " bytes beside ", kernel.registers, " registers"));
     }
     if (compile_only()) continue;
     REDLINE_ASSIGN(auto module, cuda::Module::create(context_, kernel.cubin));

@@ -495,8 +495,13 @@ class Driver {
           ++totals.tactic_runs;
           if (verbose_) std::printf("  ran %s%s\n", where.c_str(), text.c_str());
         }
-        if (gpu_ == nullptr || !dynamic.ok()) continue;
+        if (gpu_ == nullptr) continue;
         Problem written = describe(c, results, constants, true);
+        if (!dynamic.ok()) {
+          // At least for any batch?
+          written = with_unknown_batch(problem);
+          if (!tactic->supports(written).ok()) continue;
+        }
         configs.assign(1, {});
         if (tactic->configs != nullptr) configs = tactic->configs(written);
         Status status = run_on_gpu(*tactic, written, problem, configs[0], c, results);
@@ -536,6 +541,16 @@ class Driver {
     return problem;
   }
 
+  static Problem with_unknown_batch(Problem problem) {
+    for (auto* operands : {&problem.inputs, &problem.outputs}) {
+      for (OperandDesc& operand : *operands) {
+        bool constant = operand.constant != nullptr || !operand.present;
+        if (!constant && !operand.dims.empty()) operand.dims[0] = kDynamicDim;
+      }
+    }
+    return problem;
+  }
+
   Status run_on_gpu(const Tactic& tactic, const Problem& written, const Problem& problem,
                     const Config& config, const Case& c, const std::vector<HostValue>& results) {
     std::vector<TensorView> inputs;
@@ -549,7 +564,18 @@ class Driver {
       outputs.push_back(tensor.view());
       made.push_back(std::move(tensor));
     }
-    REDLINE_TRY(gpu_->run(tactic, written, problem, config, *pool_, inputs, outputs));
+    Config own = config;
+    std::vector<PackedOperand> packed;
+    Problem prepared = problem;
+    if (tactic.pack != nullptr) {
+      REDLINE_ASSIGN(packed, tactic.pack(written, own, {pool_.get()}));
+      for (const PackedOperand& operand : packed) {
+        inputs[operand.input] = operand.bytes.view();
+        prepared.inputs[operand.input].constant = nullptr;
+        prepared.inputs[operand.input].packed = &operand.bytes;
+      }
+    }
+    REDLINE_TRY(gpu_->run(tactic, written, prepared, own, *pool_, inputs, outputs));
     if (gpu_->compile_only()) return {};
     for (size_t i = 0; i < results.size(); ++i) {
       Tolerance tolerance = rounding_tolerance(made[i].dtype(), reduction_length(c, results));

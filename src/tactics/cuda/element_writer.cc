@@ -189,6 +189,12 @@ std::vector<int> ElementWriter::inputs_of(int v) const {
   return inputs;
 }
 
+std::string ElementWriter::functions_text() const {
+  std::string text;
+  for (const std::string& f : functions_) text += f + "\n";
+  return text;
+}
+
 ElementKernel ElementWriter::whole(const std::string& entry, int threads,
                                    const std::vector<std::string>& files,
                                    const std::string& statements) const {
@@ -318,8 +324,7 @@ std::string ElementWriter::source_text(const std::string& signature,
     text += kernels::cuda::source(file);
   }
   for (const std::string& file : files) text += kernels::cuda::source(file);
-  for (const std::string& f : functions_) text += f + "\n";
-  return text + signature + " {\n" + statements + "}\n";
+  return text + functions_text() + signature + " {\n" + statements + "}\n";
 }
 
 // Names the lanes of an input at the first lane's index: one wide load, or one element for all.

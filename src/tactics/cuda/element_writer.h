@@ -51,6 +51,8 @@ class ElementWriter {
   void set_lane(int lane) { lane_ = lane; }
   // The statements since begin().
   std::string take_statements() { return std::move(body_text_); }
+  // The functions that the statements call.
+  std::string functions_text() const;
   // The whole text: types, the named files of kernels/cuda, functions of the rules, then the kernel
   // with all inputs, all outputs (void* out_raw0, ...) and the unknown sizes (i64 p_NAME).
   ElementKernel whole(const std::string& entry, int threads, const std::vector<std::string>& files,

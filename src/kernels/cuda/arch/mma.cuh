@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+// Matrix instructions of a warp (sm_80 and later). Fragments are spread over the lanes as PTX says:
+// with g = lane / 4 and t = lane % 4, d[0..3] are (g, 2t), (g, 2t+1), (g+8, 2t), (g+8, 2t+1).
+
+// Four 8x8 matrices of 16-bit elements: lane l gives the place of row l % 8 of matrix l / 8, and
+// gets of each the elements (g, 2t), (g, 2t+1); with kTransposed (2t, g), (2t+1, g).
+enum MatrixOrder { kStraight, kTransposed };
+template <MatrixOrder ORDER>
+__device__ inline void load_matrices(u32 (&to)[4], const void* place) {
+#ifdef REDLINE_EMULATED
+  auto rows = emulated_exchange(place);
+  int lane = emulated_lane();
+  for (int m = 0; m < 4; ++m) {
+    u16 pair[2];
+    for (int i = 0; i < 2; ++i) {
+      int row = ORDER == kStraight ? lane / 4 : lane % 4 * 2 + i;
+      int column = ORDER == kStraight ? lane % 4 * 2 + i : lane / 4;
+      pair[i] = ((const u16*)rows[m * 8 + row])[column];
+    }
+    to[m] = pair[0] | (u32)pair[1] << 16;
+  }
+#else
+  u32 at = (u32)__cvta_generic_to_shared(place);
+  if constexpr (ORDER == kStraight) {
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
+                 : "r"(at)
+                 : "memory");
+  } else {
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
+                 : "r"(at)
+                 : "memory");
+  }
+#endif
+}
+
+#ifdef REDLINE_EMULATED
+struct MatrixFragments {
+  u32 a[4], b[2];
+};
+template <class T>
+static float half_of(u32 pair, int i) {
+  T value;
+  value.bits = (u16)(pair >> (16 * i));
+  return widen(value);
+}
+template <class T>
+static void emulated_mma(float (&d)[4], const u32 (&a)[4], const u32 (&b)[2]) {
+  MatrixFragments mine = {{a[0], a[1], a[2], a[3]}, {b[0], b[1]}};
+  auto all = emulated_exchange(mine);
+  int lane = emulated_lane();
+  for (int i = 0; i < 4; ++i) {
+    int row = lane / 4 + i / 2 * 8;
+    int column = lane % 4 * 2 + i % 2;
+    for (int k = 0; k < 16; ++k) {
+      u32 x = all[row % 8 * 4 + k % 8 / 2].a[row / 8 + k / 8 * 2];
+      u32 y = all[column * 4 + k % 8 / 2].b[k / 8];
+      d[i] += half_of<T>(x, k % 2) * half_of<T>(y, k % 2);
+    }
+  }
+}
+#endif
+
+// d (16x8) += a (16x16) b (16x8).
+__device__ inline void mma(float (&d)[4], const u32 (&a)[4], const u32 (&b)[2], f16) {
+#ifdef REDLINE_EMULATED
+  emulated_mma<f16>(d, a, b);
+#else
+  asm volatile(
+      "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
+      "{%8, %9}, {%0, %1, %2, %3};"
+      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+#endif
+}
+__device__ inline void mma(float (&d)[4], const u32 (&a)[4], const u32 (&b)[2], bf16) {
+#ifdef REDLINE_EMULATED
+  emulated_mma<bf16>(d, a, b);
+#else
+  asm volatile(
+      "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
+      "{%8, %9}, {%0, %1, %2, %3};"
+      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+#endif
+}

@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: Apache-2.0
+// Programmatic dependent launch. A kernel that is launched so starts while the one in front of it
+// still runs; on GPUs before sm_90 both functions do nothing.
+
+// Until all that ran before is complete and its writes can be seen.
+__device__ inline void wait_for_former() {
+#if !defined(REDLINE_EMULATED) && __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+
+// Lets the next kernel start when every block has come here.
+__device__ inline void release_next() {
+#if !defined(REDLINE_EMULATED) && __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}

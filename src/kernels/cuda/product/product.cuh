@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: Apache-2.0
+// Products of matrices, rows x depth times depth x columns, with the work behind them. P holds the
+// numbers of one kernel, all known when it is compiled:
+//   Element                                   of both operands
+//   kTileRows, kTileColumns, kTileDepth       what a block makes, and takes at a time
+//   kWarpsRows, kWarpsColumns, kWarpsDepth    how its warps share it
+//   kStages                                   tiles in shared memory
+//   kSplits, kCluster                         blocks that share a tile's depth; whether they add up
+//                                             among themselves, or the results are added later
+//   kColumns, kDepth                          of the whole product
+//   kColumnsTogether                          b lies row by row of depth, else column by column
+//   kConstant                                 b may be read before the former kernel has ended
+//   kLanes                                    columns that the tail takes at once
+// and what follows from them (ProductNumbers).
+template <class P>
+struct ProductNumbers : P {
+  static constexpr int kThreads = 32 * P::kWarpsRows * P::kWarpsColumns * P::kWarpsDepth;
+  static constexpr int kChunkElements = 16 / (int)sizeof(typename P::Element);
+  static constexpr int kDepthChunks = P::kTileDepth / kChunkElements;
+  static constexpr int kColumnChunks = P::kTileColumns / kChunkElements;
+  static constexpr int kChunksA = P::kTileRows * kDepthChunks;
+  static constexpr int kChunksB = P::kTileColumns * kDepthChunks;
+  static constexpr int kTiles = (P::kDepth + P::kTileDepth - 1) / P::kTileDepth;
+  static constexpr int kPitch = P::kTileColumns + 8;  // of the sums in shared memory
+};
+
+// Which tile of which product of a batch, and which part of its depth, a block makes.
+struct ProductPlace {
+  int row, column, batch, part;
+};
+
+// Tiles of 8 rows of tiles are made one column after another: they share what the L2 holds of b.
+template <class P>
+__device__ inline ProductPlace product_place(int rows) {
+  constexpr int kGroup = 8;
+  constexpr int kAcross = (P::kColumns + P::kTileColumns - 1) / P::kTileColumns;
+  int down = (rows + P::kTileRows - 1) / P::kTileRows;
+  int group = (int)blockIdx.x / (kGroup * kAcross);
+  int inside = (int)blockIdx.x - group * (kGroup * kAcross);
+  int height = down - group * kGroup < kGroup ? down - group * kGroup : kGroup;
+  int column = inside / height;
+  int z = (int)blockIdx.z;
+  return {(group * kGroup + inside - column * height) * P::kTileRows, column * P::kTileColumns,
+          z / P::kSplits, z % P::kSplits};
+}
+
+template <int LANES>
+__device__ inline void add_lanes(float (&to)[LANES], const float* from) {
+  auto lanes = load_lanes<LANES>(from);
+#pragma unroll
+  for (int i = 0; i < LANES; ++i) to[i] += lanes.element[i];
+}
+
+// Sums that lie in the shared memory of the block, or of the cluster's blocks, go through the tail.
+template <class N, class Tail>
+__device__ inline void finish_product(const float* sums, const Tail& tail, const ProductPlace& at,
+                                      int rows) {
+  constexpr int kGroups = N::kTileColumns / N::kLanes;
+  constexpr int kBlocks = N::kCluster ? N::kSplits : 1;
+  int first = (N::kCluster ? at.part : 0) * N::kThreads + (int)threadIdx.x;
+#pragma unroll 2
+  for (int index = first; index < N::kTileRows * kGroups; index += kBlocks * N::kThreads) {
+    int row = index / kGroups;
+    int column = index % kGroups * N::kLanes;
+    if (at.row + row >= rows || at.column + column >= N::kColumns) continue;
+    float value[N::kLanes] = {};
+    const float* mine = sums + row * N::kPitch + column;
+#pragma unroll
+    for (int block = 0; block < kBlocks; ++block) {
+      const float* from = kBlocks > 1 ? in_block(mine, block) : mine;
+#pragma unroll
+      for (int group = 0; group < N::kWarpsDepth; ++group) {
+        add_lanes(value, from + group * N::kTileRows * N::kPitch);
+      }
+    }
+    tail(at.batch, at.row + row, at.column + column, value);
+  }
+}
+
+// A and B: how tiles get to shared memory (tiles.cuh). The tail is called with the batch, row,
+// column and sums of each group of lanes.
+template <class P, class A, class B, class Tail>
+__device__ inline void product(A a, B b, const Tail& tail, const ProductPlace& at, int rows) {
+  typedef ProductNumbers<P> N;
+  extern __shared__ __align__(128) unsigned char shared[];
+  Chunk* tiles = (Chunk*)shared;
+  constexpr int kStageChunks = N::kChunksA + N::kChunksB;
+  constexpr int kAhead = N::kStages - 1;
+  int tile = (int)((i64)N::kTiles * at.part / N::kSplits);
+  int last = (int)((i64)N::kTiles * (at.part + 1) / N::kSplits);
+  b.start(at.column);
+  if constexpr (N::kConstant) {
+    for (int i = 0; i < kAhead && tile + i < last; ++i) {
+      b.load(tiles + i * kStageChunks + N::kChunksA, tile + i);
+    }
+  }
+  a.start(at.row);
+  wait_for_former();
+  release_next();
+  for (int i = 0; i < kAhead; ++i) {
+    if (tile + i < last) {
+      a.load(tiles + i * kStageChunks, tile + i);
+      if constexpr (!N::kConstant) b.load(tiles + i * kStageChunks + N::kChunksA, tile + i);
+    }
+    copy_commit();
+  }
+  typename CoreOf<N, typename P::Element>::type core;
+  core.clear();
+  int stage = 0;
+#pragma unroll 1
+  for (; tile < last; ++tile) {
+    copy_wait<kAhead - 1>();
+    __syncthreads();
+    int free = stage == 0 ? kAhead : stage - 1;
+    if (tile + kAhead < last) {
+      a.load(tiles + free * kStageChunks, tile + kAhead);
+      b.load(tiles + free * kStageChunks + N::kChunksA, tile + kAhead);
+    }
+    copy_commit();
+    core.add(tiles + stage * kStageChunks, tiles + stage * kStageChunks + N::kChunksA);
+    stage = stage == kAhead ? 0 : stage + 1;
+  }
+  copy_wait<0>();
+  __syncthreads();
+  float* sums = (float*)shared;
+  core.store(sums);
+  if constexpr (N::kCluster) {
+    cluster_sync();
+  } else {
+    __syncthreads();
+  }
+  finish_product<N>(sums, tail, at, rows);
+  // A block's shared memory must stay until the others have read it.
+  if constexpr (N::kCluster) cluster_sync();
+}
+
+// A tail that keeps the sums of one part for sum_parts().
+template <int LANES>
+struct PartTail {
+  float* parts;
+  int rows, columns, batches, part;
+  __device__ inline void operator()(int batch, int row, int column, float (&value)[LANES]) const {
+    i64 at = ((i64)(part * batches + batch) * rows + row) * columns + column;
+    lanes_of<float, LANES> lanes;
+#pragma unroll
+    for (int i = 0; i < LANES; ++i) lanes.element[i] = value[i];
+    store_lanes(parts + at, lanes);
+  }
+};
+
+// Each thread adds up and finishes one group of lanes.
+template <int PARTS, int LANES, int COLUMNS, int THREADS, class Tail>
+__device__ inline void sum_parts(const float* parts, const Tail& tail, int rows, int batches) {
+  wait_for_former();
+  release_next();
+  constexpr int kGroups = COLUMNS / LANES;
+  i64 index = (i64)blockIdx.x * THREADS + threadIdx.x;
+  i64 row = index / kGroups;
+  if (row >= (i64)batches * rows) return;
+  int column = (int)(index - row * kGroups) * LANES;
+  float value[LANES] = {};
+#pragma unroll
+  for (int part = 0; part < PARTS; ++part) {
+    add_lanes(value, parts + ((i64)part * batches * rows + row) * COLUMNS + column);
+  }
+  int batch = (int)(row / rows);
+  tail(batch, (int)(row - (i64)batch * rows), column, value);
+}

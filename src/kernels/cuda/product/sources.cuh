@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+// Where the operands of a product are. A source has rows of elements; `row` prepares one, and `at`
+// says where element `column` of it lies: false, with `from` left alone, where a zero belongs.
+
+// A row-major matrix of COLUMNS columns whose rows are STRIDE apart.
+template <class T, int COLUMNS, long long STRIDE>
+struct DenseRows {
+  typedef T Element;
+  typedef const T* Row;
+  const T* base;
+  int rows;
+  __device__ inline Row row(int r) const { return r < rows ? base + (i64)r * STRIDE : nullptr; }
+  __device__ inline bool at(Row row, int column, const T*& from) const {
+    if (row == nullptr || column >= COLUMNS) return false;
+    from = row + column;
+    return true;
+  }
+};
+
+// The transpose of a row-major matrix whose rows are `stride` apart.
+template <class T, int COLUMNS>
+struct TransposedRows {
+  typedef T Element;
+  typedef const T* Row;
+  const T* base;
+  int rows;
+  i64 stride;
+  __device__ inline Row row(int r) const { return r < rows ? base + r : nullptr; }
+  __device__ inline bool at(Row row, int column, const T*& from) const {
+    if (row == nullptr || column >= COLUMNS) return false;
+    from = row + column * stride;
+    return true;
+  }
+};
+
+// The windows of a convolution over images [n, height, width, PIXEL]: a row is a window, its
+// elements go tap by tap and, inside, over CHANNELS channels. G: the sizes.
+template <class T, class G>
+struct WindowRows {
+  typedef T Element;
+  struct Row {
+    const T* image;
+    int y, x;
+  };
+  const T* base;
+  int rows;
+  __device__ inline Row row(int r) const {
+    int image = r / (G::kOutHeight * G::kOutWidth);
+    int place = r - image * (G::kOutHeight * G::kOutWidth);
+    int y = place / G::kOutWidth;
+    int x = place - y * G::kOutWidth;
+    const T* first = base + (i64)image * ((i64)G::kHeight * G::kWidth * G::kPixel);
+    return {r < rows ? first : nullptr, y * G::kStrideY - G::kPadY, x * G::kStrideX - G::kPadX};
+  }
+  __device__ inline bool at(const Row& row, int column, const T*& from) const {
+    int tap = column / G::kChannels;
+    int channel = column - tap * G::kChannels;
+    int tap_y = tap / G::kKernelWidth;
+    int tap_x = tap - tap_y * G::kKernelWidth;
+    int y = row.y + tap_y * G::kDilationY;
+    int x = row.x + tap_x * G::kDilationX;
+    bool inside = row.image != nullptr && tap < G::kTaps && (u32)y < (u32)G::kHeight &&
+                  (u32)x < (u32)G::kWidth;
+    if (inside) from = row.image + ((y * G::kWidth + x) * G::kPixel + channel);
+    return inside;
+  }
+};
+
+// Filters [filter, CHANNELS, TAPS] in the order of WindowRows.
+template <class T, int CHANNELS, int TAPS>
+struct FilterRows {
+  typedef T Element;
+  typedef const T* Row;
+  const T* base;
+  int rows;
+  __device__ inline Row row(int r) const {
+    return r < rows ? base + (i64)r * (CHANNELS * TAPS) : nullptr;
+  }
+  __device__ inline bool at(Row row, int column, const T*& from) const {
+    int tap = column / CHANNELS;
+    int channel = column - tap * CHANNELS;
+    if (row == nullptr || tap >= TAPS) return false;
+    from = row + (channel * TAPS + tap);
+    return true;
+  }
+};

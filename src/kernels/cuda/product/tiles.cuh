@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+// Tiles of operands in shared memory: rows of 16-byte chunks, whose order in a row changes from row
+// to row so that the same chunk of 8 rows lies in different banks.
+struct __align__(16) Chunk {
+  u32 word[4];
+};
+
+template <int CHUNKS>
+__device__ inline int chunk_place(int row, int chunk) {
+  static_assert(CHUNKS == 4 || CHUNKS % 8 == 0, "no swizzle for such rows");
+  if constexpr (CHUNKS == 4) return row * 4 + (chunk ^ ((row >> 1) & 3));
+  return row * CHUNKS + (chunk ^ (row & 7));
+}
+
+// One chunk from a source. VECTOR: as many elements lie together, aligned to their bytes.
+template <int VECTOR, class Source>
+__device__ inline void load_chunk(const Source& source, const typename Source::Row& row, int column,
+                                  Chunk* to) {
+  typedef typename Source::Element T;
+  constexpr int kElements = 16 / sizeof(T);
+  constexpr int kBytes = VECTOR * sizeof(T);
+  if constexpr (kBytes >= 4) {
+#pragma unroll
+    for (int i = 0; i < kElements; i += VECTOR) {
+      const T* from = source.base;
+      bool valid = source.at(row, column + i, from);
+      copy_async<kBytes>((T*)to + i, from, valid);
+    }
+  } else {
+    union {
+      T element[kElements];
+      Chunk chunk;
+    } both;
+    both.chunk = {{0, 0, 0, 0}};
+#pragma unroll
+    for (int i = 0; i < kElements; ++i) {
+      const T* from = nullptr;
+      if (source.at(row, column + i, from)) both.element[i] = *from;
+    }
+    *to = both.chunk;
+  }
+}
+
+// Tiles of ROWS rows of a source, one after another along its columns.
+template <int ROWS, int CHUNKS, int VECTOR, int THREADS, class Source>
+struct AlongRows {
+  typedef typename Source::Element T;
+  static constexpr int kChunks = ROWS * CHUNKS;
+  static constexpr int kTurns = (kChunks + THREADS - 1) / THREADS;
+  Source source;
+  typename Source::Row rows[kTurns];
+  __device__ inline void start(int first_row) {
+#pragma unroll
+    for (int turn = 0; turn < kTurns; ++turn) {
+      rows[turn] = source.row(first_row + ((int)threadIdx.x + turn * THREADS) / CHUNKS);
+    }
+  }
+  __device__ inline void load(Chunk* tile, int number) const {
+#pragma unroll
+    for (int turn = 0; turn < kTurns; ++turn) {
+      int index = (int)threadIdx.x + turn * THREADS;
+      if (kChunks % THREADS != 0 && index >= kChunks) break;
+      int chunk = index % CHUNKS;
+      int column = (number * CHUNKS + chunk) * (16 / (int)sizeof(T));
+      load_chunk<VECTOR>(source, rows[turn], column,
+                         &tile[chunk_place<CHUNKS>(index / CHUNKS, chunk)]);
+    }
+  }
+};
+
+// Tiles of CHUNKS chunks of columns, one after another along its rows.
+template <int ROWS, int CHUNKS, int VECTOR, int THREADS, class Source>
+struct AlongColumns {
+  typedef typename Source::Element T;
+  static constexpr int kChunks = ROWS * CHUNKS;
+  Source source;
+  int first_column;
+  __device__ inline void start(int column) { first_column = column; }
+  __device__ inline void load(Chunk* tile, int number) const {
+#pragma unroll
+    for (int first = 0; first < kChunks; first += THREADS) {
+      int index = (int)threadIdx.x + first;
+      if (kChunks % THREADS != 0 && index >= kChunks) break;
+      int chunk = index % CHUNKS;
+      int row = index / CHUNKS;
+      int column = first_column + chunk * (16 / (int)sizeof(T));
+      load_chunk<VECTOR>(source, source.row(number * ROWS + row), column,
+                         &tile[chunk_place<CHUNKS>(row, chunk)]);
+    }
+  }
+};
+
+// Tiles that lie in memory as they will in shared memory, `count` of them for a block's columns.
+template <int ROWS, int CHUNKS, int THREADS>
+struct PackedTiles {
+  static constexpr int kChunks = ROWS * CHUNKS;
+  const Chunk* base;
+  int count;
+  __device__ inline void start(int first_row) { base += (i64)(first_row / ROWS) * count * kChunks; }
+  __device__ inline void load(Chunk* tile, int number) const {
+    const Chunk* from = base + (i64)number * kChunks;
+#pragma unroll
+    for (int first = 0; first < kChunks; first += THREADS) {
+      int index = (int)threadIdx.x + first;
+      if (kChunks % THREADS != 0 && index >= kChunks) break;
+      copy_async<16>(&tile[index], &from[index], true);
+    }
+  }
+};

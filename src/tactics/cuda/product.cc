@@ -1,0 +1,326 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tactics/cuda/product.h"
+
+#include <algorithm>
+#include <cstring>
+#include <numeric>
+
+#include "kernels/cuda/sources.h"
+#include "tactics/cuda/element.h"
+#include "tactics/knob.h"
+
+namespace redline {
+namespace {
+
+constexpr std::string_view kMainEntry = "product_tiles";
+constexpr std::string_view kSumEntry = "product_sums";
+constexpr int kSumThreads = 256;
+
+int64_t div_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+bool has_clusters(const cuda::DeviceInfo& device) { return device.compute_major >= 9; }
+
+size_t packed_bytes(const ProductSpec& spec, const ProductKnobs& knobs) {
+  int64_t tiles = div_up(spec.columns, knobs.tile_columns) * div_up(spec.depth, knobs.tile_depth);
+  return static_cast<size_t>(spec.batch * tiles * knobs.tile_columns * knobs.tile_depth) *
+         dtype_bytes(spec.dtype);
+}
+
+std::string numbers(const ProductSpec& spec, const ProductTail& tail, const ProductKnobs& knobs,
+                    bool cluster) {
+  std::string text =
+      str_cat("struct Numbers {\n  typedef ", storage_type(spec.dtype), " Element;\n");
+  for (auto [name, value] : {std::pair<const char*, int64_t>{"int kTileRows", knobs.tile_rows},
+                             {"int kTileColumns", knobs.tile_columns},
+                             {"int kTileDepth", knobs.tile_depth},
+                             {"int kWarpsRows", knobs.warps_rows},
+                             {"int kWarpsColumns", knobs.warps_columns},
+                             {"int kWarpsDepth", knobs.warps_depth},
+                             {"int kStages", knobs.stages},
+                             {"int kSplits", knobs.splits},
+                             {"bool kCluster", cluster},
+                             {"int kColumns", spec.columns},
+                             {"int kDepth", spec.depth},
+                             {"bool kColumnsTogether", spec.columns_together && knobs.packed == 0},
+                             {"bool kConstant", spec.constant},
+                             {"int kLanes", tail.lanes()}}) {
+    text += str_cat("  static constexpr ", name, " = ", value, ";\n");
+  }
+  return text + "};\n";
+}
+
+std::string tile_types(const ProductSpec& spec, const ProductKnobs& knobs) {
+  std::string a = str_cat("typedef AlongRows<Numbers::kTileRows, N::kDepthChunks, ", spec.a.vector,
+                          ", N::kThreads, ", spec.a.type, "> A;\n");
+  if (knobs.packed != 0) {
+    return a + "typedef PackedTiles<Numbers::kTileColumns, N::kDepthChunks, N::kThreads> B;\n";
+  }
+  std::string tile = spec.columns_together ? "AlongColumns<Numbers::kTileDepth, N::kColumnChunks, "
+                                           : "AlongRows<Numbers::kTileColumns, N::kDepthChunks, ";
+  return str_cat(a, "typedef ", tile, spec.b.vector, ", N::kThreads, ", spec.b.type, "> B;\n");
+}
+
+std::string signature(const Problem& problem, const ProductSpec& spec, const ProductTail& tail,
+                      std::string_view entry, int64_t threads, bool packed) {
+  std::string text =
+      str_cat("extern \"C\" __global__ void __launch_bounds__(", threads, ", 1) ", entry, "(");
+  for (size_t i = 0; i < problem.inputs.size(); ++i) {
+    const OperandDesc& input = problem.inputs[i];
+    bool tiles = packed && i == spec.b_input;
+    std::string_view type = tiles ? "Chunk" : input.present ? storage_type(input.dtype) : "void";
+    text += str_cat("const ", type, "* __restrict__ in", i, ", ");
+  }
+  return str_cat(text, storage_type(problem.outputs[0].dtype),
+                 "* __restrict__ out, float* parts, int rows", tail.parameters(), ")");
+}
+
+std::string main_text(const Problem& problem, const ProductSpec& spec, const ProductTail& tail,
+                      const ProductKnobs& knobs, bool cluster) {
+  std::string text = signature(problem, spec, tail, kMainEntry, knobs.threads(), knobs.packed != 0);
+  text +=
+      " {\n  const ProductPlace at = product_place<Numbers>(rows);\n  const int batch = "
+      "at.batch;\n";
+  text += str_cat("  A a{{", spec.a.members, "}};\n");
+  if (knobs.packed != 0) {
+    int64_t chunks = div_up(spec.columns, knobs.tile_columns);
+    text += str_cat("  B b{in", spec.b_input, " + (i64)batch * ", chunks,
+                    " * N::kTiles * N::kChunksB, N::kTiles};\n");
+  } else {
+    text += str_cat("  B b{{", spec.b.members, "}};\n");
+  }
+  if (knobs.splits > 1 && !cluster) {
+    text += str_cat("  PartTail<Numbers::kLanes> tail{parts, rows, Numbers::kColumns, ", spec.batch,
+                    ", at.part};\n");
+  } else {
+    text += str_cat("  Tail tail{out, rows", tail.arguments(), "};\n");
+  }
+  return text + "  product<Numbers>(a, b, tail, at, rows);\n}\n";
+}
+
+std::string sum_text(const Problem& problem, const ProductSpec& spec, const ProductTail& tail,
+                     const ProductKnobs& knobs) {
+  std::string text = signature(problem, spec, tail, kSumEntry, kSumThreads, knobs.packed != 0);
+  return str_cat(text, " {\n  Tail tail{out, rows", tail.arguments(), "};\n  sum_parts<",
+                 knobs.splits, ", Numbers::kLanes, Numbers::kColumns, ", kSumThreads,
+                 ">(parts, tail, rows, ", spec.batch, ");\n}\n");
+}
+
+class ProductLaunch final : public Kernel {
+ public:
+  struct Step {
+    cuda::Function function;
+    cuda::LaunchShape shape;
+  };
+  static constexpr size_t kMaxOperands = 64;
+
+  ProductLaunch(std::string name, std::vector<Step> steps, std::vector<int> sizes, size_t workspace)
+      : name_(std::move(name)),
+        steps_(std::move(steps)),
+        sizes_(std::move(sizes)),
+        workspace_(workspace) {}
+  size_t workspace_bytes() const override { return workspace_; }
+  Status run(const KernelArgs& args) const override {
+    const void* pointers[kMaxOperands + 2];
+    void* parameters[4 * kMaxOperands + 3];
+    size_t count = 0;
+    for (const TensorView& input : args.inputs) pointers[count++] = input.data;
+    pointers[count++] = args.outputs[0].data;
+    pointers[count++] = args.workspace;
+    for (size_t i = 0; i < count; ++i) parameters[i] = &pointers[i];
+    for (const int& size : sizes_) parameters[count++] = const_cast<int*>(&size);
+    for (const Step& step : steps_) {
+      REDLINE_TRY(
+          cuda::launch(*args.stream, step.function, step.shape, {parameters, count}, name_));
+    }
+    return {};
+  }
+
+ private:
+  std::string name_;
+  std::vector<Step> steps_;
+  std::vector<int> sizes_;
+  size_t workspace_;
+};
+
+}  // namespace
+
+int64_t ProductKnobs::shared_bytes(DType dtype) const {
+  auto element = static_cast<int64_t>(dtype_bytes(dtype));
+  int64_t tiles = stages * (tile_rows + tile_columns) * tile_depth * element;
+  int64_t sums = warps_depth * tile_rows * (tile_columns + 8) * 4;
+  return std::max(tiles, sums);
+}
+
+bool product_type(DType dtype) {
+  return dtype == DType::kFloat16 || dtype == DType::kBFloat16 || dtype == DType::kFloat32;
+}
+
+int product_vector(DType dtype, int64_t period) {
+  return static_cast<int>(std::gcd(period, static_cast<int64_t>(16 / dtype_bytes(dtype))));
+}
+
+Result<ProductKnobs> product_knobs(const Config& config, DType dtype) {
+  ProductKnobs knobs;
+  struct Knob {
+    const char* name;
+    int64_t* value;
+    int64_t most;
+  };
+  for (const Knob& knob : std::initializer_list<Knob>{{"tile_rows", &knobs.tile_rows, 256},
+                                                      {"tile_columns", &knobs.tile_columns, 256},
+                                                      {"tile_depth", &knobs.tile_depth, 256},
+                                                      {"warps_rows", &knobs.warps_rows, 16},
+                                                      {"warps_columns", &knobs.warps_columns, 16},
+                                                      {"warps_depth", &knobs.warps_depth, 16},
+                                                      {"stages", &knobs.stages, 16},
+                                                      {"splits", &knobs.splits, 16}}) {
+    const auto* given = find_knob<int64_t>(config, knob.name);
+    if (given == nullptr || *given < 1 || *given > knob.most) {
+      return incompatible("a product whose knob ", knob.name, " is missing or not in [1, ",
+                          knob.most, "]");
+    }
+    *knob.value = *given;
+  }
+  for (auto [name, value] : {std::pair{"cluster", &knobs.cluster}, {"packed", &knobs.packed}}) {
+    if (const auto* given = find_knob<int64_t>(config, name)) *value = *given != 0 ? 1 : 0;
+  }
+  bool small = dtype != DType::kFloat32;
+  int64_t warp_rows = small ? 16 : 4;
+  int64_t warp_columns = small ? 16 : 32;
+  int64_t step = small ? 16 : 4;
+  int64_t row_chunks = knobs.tile_depth * static_cast<int64_t>(dtype_bytes(dtype)) / 16;
+  bool fits = knobs.tile_rows % (warp_rows * knobs.warps_rows) == 0 &&
+              knobs.tile_columns % (warp_columns * knobs.warps_columns) == 0 &&
+              knobs.tile_columns % 32 == 0 && knobs.tile_depth % (step * knobs.warps_depth) == 0 &&
+              (row_chunks == 4 || (row_chunks > 0 && row_chunks % 8 == 0)) && knobs.stages >= 2 &&
+              knobs.threads() <= 1024;
+  if (!fits) return incompatible("a product whose tiles and warps do not fit each other");
+  return knobs;
+}
+
+Result<Tensor> pack_product(const ProductSpec& spec, const ProductKnobs& knobs,
+                            const Tensor& constant, const ProductOffset& offset) {
+  auto element = static_cast<int64_t>(dtype_bytes(spec.dtype));
+  int64_t lanes = 16 / element;
+  int64_t across = div_up(spec.columns, knobs.tile_columns);
+  int64_t deep = div_up(spec.depth, knobs.tile_depth);
+  int64_t tile_bytes = knobs.tile_columns * knobs.tile_depth * element;
+  int64_t chunks = knobs.tile_depth / lanes;
+  REDLINE_ASSIGN(Tensor packed,
+                 Tensor::create(DType::kUInt8, {static_cast<int64_t>(packed_bytes(spec, knobs))}));
+  const auto* from = static_cast<const char*>(constant.raw());
+  auto* to = static_cast<char*>(packed.mutable_raw());
+  std::memset(to, 0, packed.bytes());
+  for (int64_t batch = 0; batch < spec.batch; ++batch) {
+    for (int64_t column = 0; column < spec.columns; ++column) {
+      int64_t row = column % knobs.tile_columns;
+      int64_t swizzle = chunks == 4 ? row / 2 % 4 : row % 8;  // chunk_place() of tiles.cuh
+      char* tiles = to + (batch * across + column / knobs.tile_columns) * deep * tile_bytes;
+      for (int64_t depth = 0; depth < spec.depth; ++depth) {
+        int64_t inside = depth % knobs.tile_depth;
+        int64_t place = (row * chunks + ((inside / lanes) ^ swizzle)) * lanes + inside % lanes;
+        std::memcpy(tiles + depth / knobs.tile_depth * tile_bytes + place * element,
+                    from + offset(batch, column, depth) * element, static_cast<size_t>(element));
+      }
+    }
+  }
+  return packed;
+}
+
+Result<std::vector<PackedOperand>> pack_product_operand(const ProductSpec& spec, Config& config,
+                                                        const OperandDesc& operand, size_t input,
+                                                        const ProductOffset& offset) {
+  std::vector<PackedOperand> result;
+  if (!spec.can_pack || operand.constant == nullptr) return result;
+  REDLINE_ASSIGN(ProductKnobs knobs, product_knobs(config, spec.dtype));
+  REDLINE_ASSIGN(Tensor bytes, pack_product(spec, knobs, *operand.constant, offset));
+  std::erase_if(config, [](const NamedAttr& knob) { return knob.name == "packed"; });
+  config.push_back({"packed", int64_t{1}});
+  std::string recipe = str_cat("product tiles ", knobs.tile_columns, "x", knobs.tile_depth);
+  result.push_back({input, std::move(bytes), std::move(recipe)});
+  return result;
+}
+
+Result<std::vector<cuda::KernelSource>> product_kernels(
+    const Problem& problem, const ProductSpec& spec, const ProductTail& tail,
+    const std::string& definitions, const ProductKnobs& knobs, const cuda::DeviceInfo& device) {
+  if (knobs.shared_bytes(spec.dtype) > device.shared_bytes_per_block) {
+    return unsupported("its tiles take ", knobs.shared_bytes(spec.dtype),
+                       " bytes of shared memory, a block has ", device.shared_bytes_per_block);
+  }
+  bool cluster = knobs.splits > 1 && knobs.cluster != 0 && has_clusters(device);
+  std::string text;
+  for (const char* file :
+       {"types.cuh", "math.cuh", "index.cuh", "lanes.cuh", "arch/pdl.cuh", "arch/cluster.cuh",
+        "arch/async_copy.cuh", "arch/mma.cuh", "product/sources.cuh", "product/tiles.cuh",
+        "product/cores.cuh", "product/product.cuh"}) {
+    text += kernels::cuda::source(file);
+  }
+  REDLINE_ASSIGN(std::string tail_text, tail.text());
+  text += str_cat(definitions, numbers(spec, tail, knobs, cluster),
+                  "typedef ProductNumbers<Numbers> N;\n");
+  text += str_cat(tile_types(spec, knobs), tail_text);
+  std::vector<std::string> options = {"-DREDLINE_INDEX=int"};
+  std::vector<cuda::KernelSource> sources;
+  sources.push_back({std::string(kMainEntry), text + main_text(problem, spec, tail, knobs, cluster),
+                     device.arch(), options});
+  if (knobs.splits > 1 && !cluster) {
+    sources.push_back({std::string(kSumEntry), text + sum_text(problem, spec, tail, knobs),
+                       device.arch(), options});
+  }
+  return sources;
+}
+
+Result<std::unique_ptr<Kernel>> prepare_product(const Problem& problem, const ProductSpec& spec,
+                                                const ProductTail& tail, const ProductKnobs& knobs,
+                                                const PrepareArgs& args) {
+  const cuda::DeviceInfo& device = args.context->info();
+  bool parts = knobs.splits > 1 && !(knobs.cluster != 0 && has_clusters(device));
+  if (args.modules.size() != (parts ? 2U : 1U))
+    return incompatible("a product without its kernels");
+  if (problem.inputs.size() > ProductLaunch::kMaxOperands) {
+    return unsupported("more than ", ProductLaunch::kMaxOperands, " operands");
+  }
+  if (knobs.packed != 0) {
+    const Tensor* tiles = problem.inputs[spec.b_input].packed;
+    if (tiles == nullptr || tiles->bytes() != packed_bytes(spec, knobs)) {
+      return incompatible("a product whose packed operand has other sizes");
+    }
+  }
+  std::vector<ProductLaunch::Step> steps;
+  std::vector<int> sizes = {static_cast<int>(spec.rows)};
+  for (int value : tail.values()) sizes.push_back(value);
+  int64_t total = spec.rows * spec.batch;
+  if (total == 0)
+    return std::unique_ptr<Kernel>(std::make_unique<ProductLaunch>("", std::move(steps), sizes, 0));
+  int64_t tiles = div_up(spec.rows, knobs.tile_rows) * div_up(spec.columns, knobs.tile_columns);
+  int64_t groups = total * (spec.columns / tail.lanes());
+  if (total > INT32_MAX || tiles > INT32_MAX || div_up(groups, kSumThreads) > INT32_MAX) {
+    return unsupported("a product of ", total, " rows and ", spec.columns, " columns");
+  }
+  ProductLaunch::Step main;
+  auto shared = static_cast<int>(knobs.shared_bytes(spec.dtype));
+  REDLINE_ASSIGN(main.function,
+                 cuda::Function::create(args.modules[0], std::string(kMainEntry), shared));
+  main.shape.grid = {static_cast<unsigned int>(tiles), 1,
+                     static_cast<unsigned int>(spec.batch * knobs.splits)};
+  main.shape.block.x = static_cast<unsigned int>(knobs.threads());
+  main.shape.shared_bytes = static_cast<unsigned int>(shared);
+  main.shape.programmatic = device.compute_major >= 9;
+  if (knobs.splits > 1 && !parts) main.shape.cluster.z = static_cast<unsigned int>(knobs.splits);
+  steps.push_back(std::move(main));
+  size_t workspace = 0;
+  if (parts) {
+    workspace = static_cast<size_t>(knobs.splits * total * spec.columns) * sizeof(float);
+    ProductLaunch::Step sum;
+    REDLINE_ASSIGN(sum.function, cuda::Function::create(args.modules[1], std::string(kSumEntry)));
+    sum.shape.grid.x = static_cast<unsigned int>(div_up(groups, kSumThreads));
+    sum.shape.block.x = kSumThreads;
+    sum.shape.programmatic = device.compute_major >= 9;
+    steps.push_back(std::move(sum));
+  }
+  return std::unique_ptr<Kernel>(std::make_unique<ProductLaunch>(
+      str_cat("a product of ", problem.op->name), std::move(steps), std::move(sizes), workspace));
+}
+
+}  // namespace redline

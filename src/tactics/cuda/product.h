@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "tactics/cuda/product_tail.h"
+#include "tactics/tactic.h"
+
+// Products as kernels/cuda/product makes them: what matrix products and convolutions have in
+// common. A tactic says where the operands are; here are the tiles and the launch.
+namespace redline {
+
+// How a kernel reads an operand: a source of kernels/cuda/product/sources.cuh and its members, in
+// terms of the inputs (in0, ...), `rows` and the number `batch` of the product.
+struct ProductOperand {
+  std::string type;
+  std::string members;
+  int vector = 1;  // elements that lie together and are aligned to their bytes
+};
+
+struct ProductSpec {
+  DType dtype = DType::kFloat32;  // of both operands
+  int64_t rows = kDynamicDim;     // of each product of the batch
+  int64_t columns = 0, depth = 0;
+  int64_t batch = 1;
+  ProductOperand a, b;
+  size_t b_input = 1;             // of the problem
+  bool columns_together = false;  // b's source has a row for each step of the depth
+  bool constant = false;          // b may be read ahead of the former step
+  bool can_pack = false;
+};
+
+// How a kernel does it.
+struct ProductKnobs {
+  int64_t tile_rows = 0, tile_columns = 0, tile_depth = 0;
+  int64_t warps_rows = 1, warps_columns = 1, warps_depth = 1;
+  int64_t stages = 2;
+  int64_t splits = 1;   // blocks that share the depth of a tile
+  int64_t cluster = 0;  // 1: they add up in shared memory, where the GPU has clusters
+  int64_t packed = 0;   // 1: b is packed in tiles
+
+  int64_t threads() const { return 32 * warps_rows * warps_columns * warps_depth; }
+  int64_t shared_bytes(DType dtype) const;
+};
+Result<ProductKnobs> product_knobs(const Config& config, DType dtype);
+
+bool product_type(DType dtype);
+// How many elements lie together, and aligned to their bytes, where each row has `period` of them.
+int product_vector(DType dtype, int64_t period);
+// The ways worth trying, best guess first, for a number of rows.
+std::vector<Config> product_configs(const ProductSpec& spec, int64_t rows);
+
+// b as tiles, for `knobs`. `offset` says where the element of product `batch`, column and depth is.
+using ProductOffset = std::function<int64_t(int64_t batch, int64_t column, int64_t depth)>;
+Result<Tensor> pack_product(const ProductSpec& spec, const ProductKnobs& knobs,
+                            const Tensor& constant, const ProductOffset& offset);
+// What a tactic's `pack` does with it.
+Result<std::vector<PackedOperand>> pack_product_operand(const ProductSpec& spec, Config& config,
+                                                        const OperandDesc& operand, size_t input,
+                                                        const ProductOffset& offset);
+
+// `definitions`: types that the sources name.
+Result<std::vector<cuda::KernelSource>> product_kernels(
+    const Problem& problem, const ProductSpec& spec, const ProductTail& tail,
+    const std::string& definitions, const ProductKnobs& knobs, const cuda::DeviceInfo& device);
+Result<std::unique_ptr<Kernel>> prepare_product(const Problem& problem, const ProductSpec& spec,
+                                                const ProductTail& tail, const ProductKnobs& knobs,
+                                                const PrepareArgs& args);
+
+}  // namespace redline

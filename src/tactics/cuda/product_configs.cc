@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+#include <cmath>
+
+#include "tactics/cuda/product.h"
+
+namespace redline {
+namespace {
+
+constexpr size_t kMostConfigs = 8;
+// What the model below believes of a GPU; measured order of magnitude of an H100.
+constexpr double kMultiprocessors = 132;
+constexpr double kSharedBytes = 220 * 1024;
+constexpr double kBytesPerClock = 48;  // into one multiprocessor, from the L2
+constexpr double kLatency = 700;       // clocks from a load to its use
+constexpr double kStart = 2500;        // clocks before the first and behind the last tile
+constexpr double kClusterCost = 1200;  // clocks to add up in a cluster
+constexpr double kSumCost = 4000;      // ... by another kernel
+
+struct Tile {
+  int rows, columns, depth, warps_rows, warps_columns, warps_depth, stages;
+};
+
+// 16-bit floats on tensor cores; what fits the 99 KB that every GPU since sm_80 has.
+constexpr Tile kMatrixTiles[] = {
+    {128, 128, 32, 2, 2, 1, 4}, {128, 128, 64, 2, 4, 1, 3}, {128, 64, 64, 2, 2, 1, 4},
+    {64, 128, 64, 2, 2, 1, 4},  {64, 64, 64, 2, 2, 1, 4},   {64, 64, 64, 2, 2, 2, 5},
+    {64, 32, 64, 2, 1, 2, 6},   {32, 64, 64, 1, 2, 2, 6},   {32, 32, 128, 1, 1, 4, 4},
+    {16, 128, 64, 1, 4, 2, 5},  {16, 64, 128, 1, 2, 4, 4},  {16, 32, 128, 1, 1, 4, 6},
+};
+// f32 by multiplications of the threads.
+constexpr Tile kScalarTiles[] = {
+    {128, 128, 16, 4, 2, 1, 3}, {64, 128, 16, 2, 2, 1, 4}, {64, 64, 16, 4, 2, 1, 4},
+    {32, 64, 32, 2, 1, 4, 3},   {32, 32, 32, 2, 1, 4, 4},  {16, 64, 32, 1, 2, 4, 4},
+    {16, 32, 32, 1, 1, 8, 4},
+};
+
+double div_up(double a, double b) { return std::ceil(a / b); }
+
+// Clocks from the start to the end of a product, roughly.
+double cost(const ProductSpec& spec, const ProductKnobs& knobs, double rows) {
+  double element = static_cast<double>(dtype_bytes(spec.dtype));
+  auto tile_rows = static_cast<double>(knobs.tile_rows);
+  auto tile_columns = static_cast<double>(knobs.tile_columns);
+  auto depth = static_cast<double>(knobs.tile_depth);
+  auto splits = static_cast<double>(knobs.splits);
+  double tiles = div_up(div_up(static_cast<double>(spec.depth), depth), splits);
+  double blocks = div_up(rows, tile_rows) *
+                  div_up(static_cast<double>(spec.columns), tile_columns) *
+                  static_cast<double>(spec.batch) * splits;
+  double resident = std::floor(kSharedBytes / static_cast<double>(knobs.shared_bytes(spec.dtype)));
+  resident = std::clamp(resident, 1.0,
+                        std::max(1.0, std::floor(1024.0 / static_cast<double>(knobs.threads()))));
+  double at_once = std::min(resident, std::max(1.0, div_up(blocks, kMultiprocessors)));
+  bool matrix = spec.dtype != DType::kFloat32;
+  // A warp's own tile bounds how often a fragment is used again.
+  double rate = matrix ? 1100 : 100;
+  double warp_rows = tile_rows / static_cast<double>(knobs.warps_rows);
+  double warp_columns = tile_columns / static_cast<double>(knobs.warps_columns);
+  double reuse = warp_rows * warp_columns / (warp_rows + warp_columns);
+  rate *= std::min(1.0, matrix ? 0.3 + reuse / 45 : 0.3 + reuse / 30);
+  double warps = at_once * static_cast<double>(knobs.threads()) / 32;
+  rate *= std::min(1.0, 0.4 + warps / 13);
+  double arithmetic = at_once * tile_rows * tile_columns * depth / rate;
+  double bytes = at_once * (tile_rows + tile_columns) * depth * element / kBytesPerClock;
+  double waiting = kLatency / static_cast<double>(knobs.stages - 1);
+  double per_tile = std::max({arithmetic, bytes, waiting});
+  double stored = at_once * tile_rows * tile_columns * (element + 4) / kBytesPerClock;
+  double clocks = div_up(blocks, kMultiprocessors * at_once) * (tiles * per_tile + stored + kStart);
+  if (splits > 1) clocks += knobs.cluster != 0 ? kClusterCost + 80 * splits : kSumCost;
+  return clocks;
+}
+
+Config config_of(const ProductKnobs& knobs) {
+  return {{"tile_rows", knobs.tile_rows},
+          {"tile_columns", knobs.tile_columns},
+          {"tile_depth", knobs.tile_depth},
+          {"warps_rows", knobs.warps_rows},
+          {"warps_columns", knobs.warps_columns},
+          {"warps_depth", knobs.warps_depth},
+          {"stages", knobs.stages},
+          {"splits", knobs.splits},
+          {"cluster", knobs.cluster}};
+}
+
+}  // namespace
+
+std::vector<Config> product_configs(const ProductSpec& spec, int64_t rows) {
+  struct Candidate {
+    ProductKnobs knobs;
+    double clocks;
+  };
+  std::vector<Candidate> candidates;
+  auto consider = [&](const Tile& tile) {
+    ProductKnobs knobs;
+    knobs.tile_rows = tile.rows;
+    knobs.tile_columns = tile.columns;
+    knobs.tile_depth = tile.depth;
+    knobs.warps_rows = tile.warps_rows;
+    knobs.warps_columns = tile.warps_columns;
+    knobs.warps_depth = tile.warps_depth;
+    knobs.stages = tile.stages;
+    int64_t tiles = (spec.depth + tile.depth - 1) / tile.depth;
+    for (int64_t splits : {1, 2, 4, 8}) {
+      if (splits > tiles) break;
+      knobs.splits = splits;
+      knobs.cluster = splits > 1 ? 1 : 0;
+      candidates.push_back(
+          {knobs, cost(spec, knobs, static_cast<double>(std::max<int64_t>(rows, 1)))});
+    }
+  };
+  if (spec.dtype == DType::kFloat32) {
+    for (const Tile& tile : kScalarTiles) consider(tile);
+  } else {
+    for (const Tile& tile : kMatrixTiles) consider(tile);
+  }
+  std::stable_sort(candidates.begin(), candidates.end(),
+                   [](const Candidate& a, const Candidate& b) { return a.clocks < b.clocks; });
+  std::vector<Config> configs;
+  for (const Candidate& candidate : candidates) {
+    if (configs.size() == kMostConfigs) break;
+    configs.push_back(config_of(candidate.knobs));
+  }
+  return configs;
+}
+
+}  // namespace redline
