@@ -93,6 +93,11 @@ bool is_in(std::span<const std::string_view> names, const Node& node) {
   return std::find(names.begin(), names.end(), node.op().name) != names.end();
 }
 
+// Operands beyond the list repeat its last entry, which is variadic.
+bool is_named(const Node& node, size_t operand, std::string_view name) {
+  return operand < node.op().inputs.size() && node.op().inputs[operand].name == name;
+}
+
 std::string_view kept_by_attributes(const Node& node) {
   if (node.is("batch_norm") && node.attrs<BatchNormAttrs>().training_mode) {
     return "training computes statistics";
@@ -134,12 +139,12 @@ bool is_half_operand(const Node& node, size_t operand) {
 
 bool may_saturate(const Node& node, size_t operand) {
   if (node.is("clip")) return operand > 0;
-  if (node.is("attention")) return node.op().inputs[operand].name == "mask";
-  return false;
+  return node.is("attention") && is_named(node, operand, "mask");
 }
 
 bool is_added(const Node& node, size_t operand) {
-  return node.is("add") || node.is("sub") || node.op().inputs[operand].name == "bias";
+  bool is_bias = is_named(node, operand, "bias") || (operand == 2 && is_named(node, operand, "b"));
+  return is_bias || node.is("add") || node.is("sub");
 }
 
 bool is_final_step(const Node& node) {

@@ -50,6 +50,23 @@ def test_agrees_with_onnxruntime(name, case):
     assert model.decide(actual) == model.decide(expected)
 
 
+@pytest.mark.parametrize(("precision", "tolerance"), [("fp16", 2e-2), ("bf16", 1e-1)])
+@pytest.mark.parametrize(
+    ("name", "case"), [("minilm", "b3"), ("magika", "b1"), ("ppocr_cls", "b6"), ("ppocr_rec", "b1")]
+)
+def test_halves_decide_alike(name, case, precision, tolerance):
+    redline = pytest.importorskip("redline", reason="the redline module is not built")
+    model = models.get(name)
+    engine = redline.build(model.load(), opt_level=1, tuning_database=False, precision=precision)
+    assert redline.build_report(engine)["precision"]["lowered"] > 20
+    feed = model.cases[case]()
+    actual, expected = engine.create_session().run(feed), sessions(name)[0].run(feed)
+    assert model.decide(actual) == model.decide(expected)
+    for output, want in expected.items():
+        assert actual[output].dtype == want.dtype
+        assert np.abs(actual[output] - want).max() <= tolerance * np.abs(want).max()
+
+
 @pytest.mark.parametrize("name", models.names())
 def test_activation_memory_is_near_the_least(name):
     session, _ = sessions(name)
