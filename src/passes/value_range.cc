@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstdio>
 #include <cstring>
+#include <limits>
 
 #include "ops/elements.h"
 
@@ -15,6 +16,9 @@ constexpr uint64_t kSeed = 20240229;
 // Sizes of symbols without a value, tried in this order: networks that shrink images need some
 // room, and small sizes take less time.
 constexpr int64_t kDefaultSizes[] = {8, 64, 320};
+
+// To make an element of a result. What is cheap then also fits in 2 GB of doubles.
+constexpr double kWorkPerElement = 100;
 
 double smallest_normal(DType half) { return half == DType::kFloat16 ? 0x1p-14 : 0x1p-126; }
 double rounds_to_zero(DType half) { return half == DType::kFloat16 ? 0x1p-25 : 0x1p-134; }
@@ -29,7 +33,8 @@ Type with_numbers(const Type& type, const Dim::Lookup& lookup) {
   return Type::tensor(type.dtype, Shape(std::move(dims)));
 }
 
-// Elementary operations of one run, nested graphs taken once.
+// Elementary operations of one run, nested graphs taken once; infinite where a loop may run on and
+// on.
 double estimated_work(const Graph& graph, const SymbolValues& symbols, int64_t default_size) {
   auto lookup = [&](std::string_view name) -> std::optional<int64_t> {
     auto it = symbols.find(name);
@@ -37,6 +42,7 @@ double estimated_work(const Graph& graph, const SymbolValues& symbols, int64_t d
   };
   double work = 0;
   graph.for_each_node([&](const Node* node) {
+    if (node->is("loop")) work = std::numeric_limits<double>::infinity();
     std::vector<Type> inputs;
     std::vector<Type> outputs;
     for (const Value* value : node->inputs()) {
@@ -48,7 +54,7 @@ double estimated_work(const Graph& graph, const SymbolValues& symbols, int64_t d
     if (node->op().cost != nullptr) work += node->op().cost(inputs, outputs, node->attrs()).flops;
     for (const Type& type : outputs) {
       std::optional<Dims> dims = type.is_tensor() ? type.shape.as_static() : std::nullopt;
-      if (dims) work += static_cast<double>(dims->count());
+      if (dims) work += kWorkPerElement * static_cast<double>(dims->count());
     }
   });
   return work;
@@ -125,8 +131,10 @@ MeasuredRange measure_range(const Graph& graph, const SymbolValues& symbols, dou
     SymbolValues sizes = with_defaults(graph, symbols, size);
     double work = estimated_work(graph, sizes, size);
     if (work > most_work) {
-      range.outcome = str_cat("not run: about ", count_text(work), " operations, the limit is ",
-                              count_text(most_work));
+      range.outcome = std::isinf(work)
+                          ? std::string("not run: a loop may run on and on")
+                          : str_cat("not run: about ", count_text(work),
+                                    " operations, the limit is ", count_text(most_work));
       return range;
     }
     Status status = observe(graph, sizes, range);
