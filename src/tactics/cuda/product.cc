@@ -7,6 +7,7 @@
 
 #include "kernels/cuda/sources.h"
 #include "tactics/cuda/element.h"
+#include "tactics/cuda/tail_launch.h"
 #include "tactics/knob.h"
 
 namespace redline {
@@ -60,23 +61,14 @@ std::string tile_types(const ProductSpec& spec, const ProductKnobs& knobs) {
   return str_cat(a, "typedef ", tile, spec.b.vector, ", N::kThreads, ", spec.b.type, "> B;\n");
 }
 
-std::string signature(const Problem& problem, const ProductSpec& spec, const ProductTail& tail,
-                      std::string_view entry, int64_t threads, bool packed) {
-  std::string text =
-      str_cat("extern \"C\" __global__ void __launch_bounds__(", threads, ", 1) ", entry, "(");
-  for (size_t i = 0; i < problem.inputs.size(); ++i) {
-    const OperandDesc& input = problem.inputs[i];
-    bool tiles = packed && i == spec.b_input;
-    std::string_view type = tiles ? "Chunk" : input.present ? storage_type(input.dtype) : "void";
-    text += str_cat("const ", type, "* __restrict__ in", i, ", ");
-  }
-  return str_cat(text, storage_type(problem.outputs[0].dtype),
-                 "* __restrict__ out, float* parts, int rows", tail.parameters(), ")");
+int packed_input(const ProductSpec& spec, const ProductKnobs& knobs) {
+  return knobs.packed != 0 ? static_cast<int>(spec.b_input) : -1;
 }
 
 std::string main_text(const Problem& problem, const ProductSpec& spec, const ProductTail& tail,
                       const ProductKnobs& knobs, bool cluster) {
-  std::string text = signature(problem, spec, tail, kMainEntry, knobs.threads(), knobs.packed != 0);
+  std::string text =
+      launch_signature(problem, tail, kMainEntry, knobs.threads(), packed_input(spec, knobs));
   text +=
       " {\n  const ProductPlace at = product_place<Numbers>(rows);\n  const int batch = "
       "at.batch;\n";
@@ -99,48 +91,12 @@ std::string main_text(const Problem& problem, const ProductSpec& spec, const Pro
 
 std::string sum_text(const Problem& problem, const ProductSpec& spec, const ProductTail& tail,
                      const ProductKnobs& knobs) {
-  std::string text = signature(problem, spec, tail, kSumEntry, kSumThreads, knobs.packed != 0);
+  std::string text =
+      launch_signature(problem, tail, kSumEntry, kSumThreads, packed_input(spec, knobs));
   return str_cat(text, " {\n  Tail tail{out, rows", tail.arguments(), "};\n  sum_parts<",
                  knobs.splits, ", Numbers::kLanes, Numbers::kColumns, ", kSumThreads,
                  ">(parts, tail, rows, ", spec.batch, ");\n}\n");
 }
-
-class ProductLaunch final : public Kernel {
- public:
-  struct Step {
-    cuda::Function function;
-    cuda::LaunchShape shape;
-  };
-  static constexpr size_t kMaxOperands = 64;
-
-  ProductLaunch(std::string name, std::vector<Step> steps, std::vector<int> sizes, size_t workspace)
-      : name_(std::move(name)),
-        steps_(std::move(steps)),
-        sizes_(std::move(sizes)),
-        workspace_(workspace) {}
-  size_t workspace_bytes() const override { return workspace_; }
-  Status run(const KernelArgs& args) const override {
-    const void* pointers[kMaxOperands + 2];
-    void* parameters[4 * kMaxOperands + 3];
-    size_t count = 0;
-    for (const TensorView& input : args.inputs) pointers[count++] = input.data;
-    pointers[count++] = args.outputs[0].data;
-    pointers[count++] = args.workspace;
-    for (size_t i = 0; i < count; ++i) parameters[i] = &pointers[i];
-    for (const int& size : sizes_) parameters[count++] = const_cast<int*>(&size);
-    for (const Step& step : steps_) {
-      REDLINE_TRY(
-          cuda::launch(*args.stream, step.function, step.shape, {parameters, count}, name_));
-    }
-    return {};
-  }
-
- private:
-  std::string name_;
-  std::vector<Step> steps_;
-  std::vector<int> sizes_;
-  size_t workspace_;
-};
 
 }  // namespace
 
@@ -278,27 +234,22 @@ Result<std::unique_ptr<Kernel>> prepare_product(const Problem& problem, const Pr
   bool parts = knobs.splits > 1 && !(knobs.cluster != 0 && has_clusters(device));
   if (args.modules.size() != (parts ? 2U : 1U))
     return incompatible("a product without its kernels");
-  if (problem.inputs.size() > ProductLaunch::kMaxOperands) {
-    return unsupported("more than ", ProductLaunch::kMaxOperands, " operands");
-  }
   if (knobs.packed != 0) {
     const Tensor* tiles = problem.inputs[spec.b_input].packed;
     if (tiles == nullptr || tiles->bytes() != packed_bytes(spec, knobs)) {
       return incompatible("a product whose packed operand has other sizes");
     }
   }
-  std::vector<ProductLaunch::Step> steps;
-  std::vector<int> sizes = {static_cast<int>(spec.rows)};
-  for (int value : tail.values()) sizes.push_back(value);
+  std::vector<TailLaunch::Step> steps;
+  std::string name = str_cat("a product of ", problem.op->name);
   int64_t total = spec.rows * spec.batch;
-  if (total == 0)
-    return std::unique_ptr<Kernel>(std::make_unique<ProductLaunch>("", std::move(steps), sizes, 0));
+  if (total == 0) return TailLaunch::create(problem, tail, 0, name, {}, 0);
   int64_t tiles = div_up(spec.rows, knobs.tile_rows) * div_up(spec.columns, knobs.tile_columns);
   int64_t groups = total * (spec.columns / tail.lanes());
   if (total > INT32_MAX || tiles > INT32_MAX || div_up(groups, kSumThreads) > INT32_MAX) {
     return unsupported("a product of ", total, " rows and ", spec.columns, " columns");
   }
-  ProductLaunch::Step main;
+  TailLaunch::Step main;
   auto shared = static_cast<int>(knobs.shared_bytes(spec.dtype));
   REDLINE_ASSIGN(main.function,
                  cuda::Function::create(args.modules[0], std::string(kMainEntry), shared));
@@ -312,15 +263,14 @@ Result<std::unique_ptr<Kernel>> prepare_product(const Problem& problem, const Pr
   size_t workspace = 0;
   if (parts) {
     workspace = static_cast<size_t>(knobs.splits * total * spec.columns) * sizeof(float);
-    ProductLaunch::Step sum;
+    TailLaunch::Step sum;
     REDLINE_ASSIGN(sum.function, cuda::Function::create(args.modules[1], std::string(kSumEntry)));
     sum.shape.grid.x = static_cast<unsigned int>(div_up(groups, kSumThreads));
     sum.shape.block.x = kSumThreads;
     sum.shape.programmatic = device.compute_major >= 9;
     steps.push_back(std::move(sum));
   }
-  return std::unique_ptr<Kernel>(std::make_unique<ProductLaunch>(
-      str_cat("a product of ", problem.op->name), std::move(steps), std::move(sizes), workspace));
+  return TailLaunch::create(problem, tail, spec.rows, name, std::move(steps), workspace);
 }
 
 }  // namespace redline

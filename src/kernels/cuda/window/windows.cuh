@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+// Windows over channels-last images, each channel for itself: a thread makes LANES channels of
+// PIXELS neighbouring windows, and reads what they share once. G: the sizes, kPixel channels.
+
+// Depthwise filters: WEIGHTS lie as [tap][channel] when PACKED, else as [channel][tap].
+template <class T, class G, int LANES, bool PACKED>
+struct DepthwiseSum {
+  const T* weights;
+  lanes_of<T, LANES> row[G::kKernelWidth];
+  __device__ inline void start(float (&sum)[LANES]) const {
+#pragma unroll
+    for (int i = 0; i < LANES; ++i) sum[i] = 0;
+  }
+  __device__ inline void start_row(int tap_y, int channel) {
+#pragma unroll
+    for (int x = 0; x < G::kKernelWidth; ++x) {
+      int tap = tap_y * G::kKernelWidth + x;
+      if constexpr (PACKED) {
+        row[x] = load_lanes<LANES>(weights + (tap * G::kPixel + channel));
+      } else {
+#pragma unroll
+        for (int i = 0; i < LANES; ++i) {
+          row[x].element[i] = weights[(channel + i) * (G::kKernelHeight * G::kKernelWidth) + tap];
+        }
+      }
+    }
+  }
+  __device__ inline void add(float (&sum)[LANES], const lanes_of<T, LANES>& value, int x) const {
+#pragma unroll
+    for (int i = 0; i < LANES; ++i) {
+      sum[i] = fmaf(widen(value.element[i]), widen(row[x].element[i]), sum[i]);
+    }
+  }
+  __device__ inline void finish(float (&)[LANES], int, int) const {}
+};
+
+template <class T, int LANES>
+struct WindowMaximum {
+  __device__ inline void start(float (&best)[LANES]) const {
+#pragma unroll
+    for (int i = 0; i < LANES; ++i) best[i] = -INFINITY;
+  }
+  __device__ inline void start_row(int, int) const {}
+  __device__ inline void add(float (&best)[LANES], const lanes_of<T, LANES>& value, int) const {
+#pragma unroll
+    for (int i = 0; i < LANES; ++i) {
+      float v = widen(value.element[i]);
+      best[i] = v > best[i] || v != v ? v : best[i];
+    }
+  }
+  __device__ inline void finish(float (&)[LANES], int, int) const {}
+};
+
+// Taps of an axis that lie in [low, limit).
+template <int TAPS, int DILATION>
+__device__ inline int taps_inside(int start, int low, int limit) {
+  int count = 0;
+#pragma unroll 1
+  for (int tap = 0; tap < TAPS; ++tap) {
+    int at = start + tap * DILATION;
+    count += at >= low && at < limit ? 1 : 0;
+  }
+  return count;
+}
+
+// PADDING: elements in the padding count.
+template <class T, class G, int LANES, bool PADDING>
+struct WindowAverage {
+  __device__ inline void start(float (&sum)[LANES]) const {
+#pragma unroll
+    for (int i = 0; i < LANES; ++i) sum[i] = 0;
+  }
+  __device__ inline void start_row(int, int) const {}
+  __device__ inline void add(float (&sum)[LANES], const lanes_of<T, LANES>& value, int) const {
+#pragma unroll
+    for (int i = 0; i < LANES; ++i) sum[i] += widen(value.element[i]);
+  }
+  __device__ inline void finish(float (&sum)[LANES], int y, int x) const {
+    int down = taps_inside<G::kKernelHeight, G::kDilationY>(
+        y, PADDING ? -G::kPadY : 0, G::kHeight + (PADDING ? G::kPadEndY : 0));
+    int across = taps_inside<G::kKernelWidth, G::kDilationX>(
+        x, PADDING ? -G::kPadX : 0, G::kWidth + (PADDING ? G::kPadEndX : 0));
+    float count = (float)(down * across);
+#pragma unroll
+    for (int i = 0; i < LANES; ++i) sum[i] = sum[i] / count;
+  }
+};
+
+template <class T, class G, int LANES, int PIXELS, int THREADS, class Op, class Tail>
+__device__ inline void windows(const T* images, Op op, const Tail& tail, int count) {
+  constexpr int kGroups = G::kPixel / LANES;
+  constexpr int kStrips = (G::kOutWidth + PIXELS - 1) / PIXELS;
+  constexpr int kReach = (PIXELS - 1) * G::kStrideX + (G::kKernelWidth - 1) * G::kDilationX + 1;
+  wait_for_former();
+  release_next();
+  i64 index = (i64)blockIdx.x * THREADS + threadIdx.x;
+  i64 line = index / (kGroups * kStrips);  // of all images
+  if (line >= (i64)count * G::kOutHeight) return;
+  int inside = (int)(index - line * (kGroups * kStrips));
+  int channel = inside % kGroups * LANES;
+  int out_x = inside / kGroups * PIXELS;
+  int image = (int)(line / G::kOutHeight);
+  int y = (int)(line - (i64)image * G::kOutHeight) * G::kStrideY - G::kPadY;
+  int x = out_x * G::kStrideX - G::kPadX;
+  const T* base = images + (i64)image * ((i64)G::kHeight * G::kWidth * G::kPixel) + channel;
+  float value[PIXELS][LANES];
+#pragma unroll
+  for (int p = 0; p < PIXELS; ++p) op.start(value[p]);
+#pragma unroll 1
+  for (int tap_y = 0; tap_y < G::kKernelHeight; ++tap_y) {
+    int in_y = y + tap_y * G::kDilationY;
+    if ((u32)in_y >= (u32)G::kHeight) continue;
+    op.start_row(tap_y, channel);
+#pragma unroll
+    for (int r = 0; r < kReach; ++r) {
+      // Which windows have a tap here is known when this is compiled.
+      bool wanted = false;
+#pragma unroll
+      for (int p = 0; p < PIXELS; ++p) {
+        int distance = r - p * G::kStrideX;
+        wanted |= distance >= 0 && distance % G::kDilationX == 0 &&
+                  distance / G::kDilationX < G::kKernelWidth;
+      }
+      int in_x = x + r;
+      if (!wanted || (u32)in_x >= (u32)G::kWidth) continue;
+      auto lanes = load_lanes<LANES>(base + (in_y * G::kWidth + in_x) * G::kPixel);
+#pragma unroll
+      for (int p = 0; p < PIXELS; ++p) {
+        int distance = r - p * G::kStrideX;
+        if (distance >= 0 && distance % G::kDilationX == 0 &&
+            distance / G::kDilationX < G::kKernelWidth) {
+          op.add(value[p], lanes, distance / G::kDilationX);
+        }
+      }
+    }
+  }
+#pragma unroll
+  for (int p = 0; p < PIXELS; ++p) {
+    if (out_x + p >= G::kOutWidth) break;
+    op.finish(value[p], y, x + p * G::kStrideX);
+    tail(0, (int)line * G::kOutWidth + out_x + p, channel, value[p]);
+  }
+}

@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tactics/cuda/window.h"
+
+#include "kernels/cuda/sources.h"
+#include "tactics/cuda/element.h"
+#include "tactics/cuda/tail_launch.h"
+#include "tactics/knob.h"
+
+namespace redline {
+namespace {
+
+constexpr std::string_view kEntry = "windows_of_channels";
+constexpr int64_t kThreads = 128;
+// Images that an unknown number of them is tuned for.
+constexpr int64_t kUsualImages = 8;
+// As many threads keep an H100 busy.
+constexpr int64_t kManyThreads = 132 * 1024;
+
+struct Knobs {
+  int64_t pixels = 1;
+  bool packed = false;
+};
+
+Result<Knobs> knobs_of(const Config& config) {
+  const auto* pixels = find_knob<int64_t>(config, "pixels");
+  if (pixels == nullptr || *pixels < 1 || *pixels > 16) {
+    return incompatible("a window step whose knob pixels is missing or not in [1, 16]");
+  }
+  const auto* packed = find_knob<int64_t>(config, "packed");
+  return Knobs{*pixels, packed != nullptr && *packed != 0};
+}
+
+// Threads of an image.
+int64_t image_threads(const WindowSpec& spec, const ProductTail& tail, int64_t pixels) {
+  int64_t strips = (spec.window.x.out + pixels - 1) / pixels;
+  return spec.channels / tail.lanes() * strips * spec.window.y.out;
+}
+
+}  // namespace
+
+std::vector<Config> window_configs(const WindowSpec& spec, const ProductTail& tail) {
+  int64_t images = spec.images == kDynamicDim ? kUsualImages : spec.images;
+  std::vector<int64_t> order = {1, 2, 4};
+  if (images * image_threads(spec, tail, 4) >= kManyThreads) {
+    order = {4, 2, 1};
+  } else if (images * image_threads(spec, tail, 2) >= kManyThreads) {
+    order = {2, 4, 1};
+  }
+  std::vector<Config> configs;
+  for (int64_t pixels : order) {
+    if (pixels == 1 || pixels <= spec.window.x.out) configs.push_back({{"pixels", pixels}});
+  }
+  return configs;
+}
+
+Result<std::vector<cuda::KernelSource>> window_kernels(const Problem& problem,
+                                                       const WindowSpec& spec,
+                                                       const ProductTail& tail,
+                                                       const Config& config,
+                                                       const cuda::DeviceInfo& device) {
+  REDLINE_ASSIGN(Knobs knobs, knobs_of(config));
+  std::string text;
+  for (const char* file :
+       {"types.cuh", "math.cuh", "index.cuh", "lanes.cuh", "arch/pdl.cuh", "window/windows.cuh"}) {
+    text += kernels::cuda::source(file);
+  }
+  REDLINE_ASSIGN(std::string tail_text, tail.text());
+  const WindowGeometry& window = spec.window;
+  text +=
+      str_cat("struct Geometry {\n", window.numbers(),
+              "  static constexpr int kPixel = ", spec.channels, ", kPadEndY = ", window.y.pad_end,
+              ", kPadEndX = ", window.x.pad_end, ";\n};\nconstexpr int LANES = ", tail.lanes(),
+              ";\nconstexpr bool PACKED = ", knobs.packed ? "true" : "false", ";\n", tail_text);
+  text += launch_signature(problem, tail, kEntry, kThreads);
+  std::string_view type = storage_type(spec.dtype);
+  text += str_cat(" {\n  Tail tail{out, rows", tail.arguments(), "};\n  ", spec.op_type, " op{",
+                  spec.op_members, "};\n  windows<", type, ", Geometry, LANES, ", knobs.pixels,
+                  ", ", kThreads, ">(in", spec.x_input,
+                  ", op, tail, rows / (Geometry::kOutHeight * Geometry::kOutWidth));\n}\n");
+  return std::vector<cuda::KernelSource>{
+      {std::string(kEntry), std::move(text), device.arch(), {"-DREDLINE_INDEX=int"}}};
+}
+
+Result<std::unique_ptr<Kernel>> prepare_window(const Problem& problem, const WindowSpec& spec,
+                                               const ProductTail& tail, const Config& config,
+                                               const PrepareArgs& args) {
+  REDLINE_ASSIGN(Knobs knobs, knobs_of(config));
+  if (args.modules.size() != 1) return incompatible("a window step without its kernel");
+  if (knobs.packed) {
+    auto bytes = static_cast<size_t>(spec.window.taps() * spec.channels) * dtype_bytes(spec.dtype);
+    const Tensor* filters = spec.packed_input < 0
+                                ? nullptr
+                                : problem.inputs[static_cast<size_t>(spec.packed_input)].packed;
+    if (filters == nullptr || filters->bytes() != bytes) {
+      return incompatible("a window step whose packed filters have other sizes");
+    }
+  }
+  int64_t rows = spec.images * spec.window.y.out * spec.window.x.out;
+  int64_t blocks =
+      (spec.images * image_threads(spec, tail, knobs.pixels) + kThreads - 1) / kThreads;
+  if (rows > INT32_MAX || blocks > INT32_MAX) return unsupported("more than 2^31 windows");
+  std::vector<TailLaunch::Step> steps;
+  if (rows > 0) {
+    TailLaunch::Step step;
+    REDLINE_ASSIGN(step.function, cuda::Function::create(args.modules[0], std::string(kEntry)));
+    step.shape.grid.x = static_cast<unsigned int>(blocks);
+    step.shape.block.x = static_cast<unsigned int>(kThreads);
+    step.shape.programmatic = args.context->info().compute_major >= 9;
+    steps.push_back(std::move(step));
+  }
+  return TailLaunch::create(problem, tail, rows, str_cat("windows of ", problem.op->name),
+                            std::move(steps), 0);
+}
+
+}  // namespace redline
