@@ -38,6 +38,11 @@ bool has_image_rank(const Value* value) {
          value->shape().rank() >= 3 && value->shape().rank() <= 5;
 }
 
+// Those whose convolutions have kernels for channels-last images.
+bool is_image_type(DType dtype) {
+  return dtype == DType::kFloat32 || dtype == DType::kFloat16 || dtype == DType::kBFloat16;
+}
+
 bool is_one(const Dim& dim) { return dim.is_const() && dim.value() == 1; }
 
 // One graph. Each node that works as well on channels-last images gets a twin that does; values
@@ -65,7 +70,7 @@ class ChannelsLast {
 
   static bool is_convolution(const Node* node) {
     return (node->is("conv") || node->is("conv_transpose")) && has_image_rank(node->input(0)) &&
-           node->input(0)->dtype() == DType::kFloat32;
+           is_image_type(node->input(0)->dtype());
   }
 
   // The channels-last form of a value; made when there is none.
@@ -168,7 +173,7 @@ class ChannelsLast {
     if (node->num_outputs() == 0 || !has_image_rank(node->input(0))) {
       return visit_pointwise(node);
     }
-    bool image = node->input(0)->dtype() == DType::kFloat32;
+    bool image = is_image_type(node->input(0)->dtype());
     if (node->is("conv") && image) return twin_of_window<ConvAttrs>(node);
     if (node->is("conv_transpose") && image) return twin_of_window<ConvTransposeAttrs>(node);
     if (node->op().has(kTraitPointwise)) return visit_pointwise(node);
