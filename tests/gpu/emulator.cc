@@ -34,12 +34,48 @@ struct Folder {
   std::string path;
 };
 
-std::string new_path() {
-  static Folder folder;
-  static std::mutex mutex;
-  static int next = 0;
-  std::lock_guard lock(mutex);
-  return str_cat(folder.path, "/k", next++);
+struct Library {
+  std::string text, options;
+  bool built = false;
+};
+
+// The libraries of this process, by the path that stands for each; made when first wanted, for most
+// kernels of a step are never run.
+struct Libraries {
+  Folder folder;
+  std::mutex mutex;
+  std::map<std::string, Library> by_path;
+  std::map<std::string, std::string> path_of_text;
+};
+Libraries& libraries() {
+  static Libraries all;
+  return all;
+}
+
+std::string library_of(const std::string& text, const std::string& options) {
+  Libraries& all = libraries();
+  std::lock_guard lock(all.mutex);
+  std::string& path = all.path_of_text[options + "\n" + text];
+  if (path.empty()) {
+    path = str_cat(all.folder.path, "/k", all.by_path.size(), ".so");
+    all.by_path[path] = {text, options};
+  }
+  return path;
+}
+
+bool build(const std::string& path) {
+  Libraries& all = libraries();
+  std::lock_guard lock(all.mutex);
+  auto found = all.by_path.find(path);
+  if (found == all.by_path.end()) return false;
+  Library& library = found->second;
+  if (library.built) return true;
+  std::ofstream(path + ".cc") << library.text;
+  std::string command = str_cat(
+      "g++ -x c++ -std=c++17 -O1 -fwrapv -w -msse4.1 -shared -fPIC -DREDLINE_EMULATED",
+      library.options, " ", path, ".cc -o ", path, " 2>&1 | head -c 4000 1>&2; test -f ", path);
+  library.built = std::system(command.c_str()) == 0;
+  return library.built;
 }
 
 using Launch = std::function<CuResult()>;
@@ -49,6 +85,7 @@ struct FakeStream {
   std::vector<Launch> recorded;
 };
 struct FakeModule {
+  std::string path;
   void* library = nullptr;
   std::map<std::string, std::unique_ptr<KernelTable>> kernels;
 };
@@ -223,14 +260,13 @@ DriverApi make_driver() {
   api.cuEventElapsedTime = [](float* ms, EventHandle, EventHandle) { return *ms = 1, +kSuccess; };
   api.cuModuleLoadData = [](ModuleHandle* module, const void* image) -> CuResult {
     if (fails()) return kErrorOutOfMemory;
-    void* library = dlopen(static_cast<const char*>(image), RTLD_NOW | RTLD_LOCAL);
-    if (library == nullptr) return kErrorInvalidImage;
-    *module = reinterpret_cast<ModuleHandle>(new FakeModule{library, {}});
+    *module = reinterpret_cast<ModuleHandle>(
+        new FakeModule{static_cast<const char*>(image), nullptr, {}});
     return kSuccess;
   };
   api.cuModuleUnload = [](ModuleHandle module) {
     auto* fake = reinterpret_cast<FakeModule*>(module);
-    dlclose(fake->library);
+    if (fake->library != nullptr) dlclose(fake->library);
     delete fake;
     return +kSuccess;
   };
@@ -238,6 +274,11 @@ DriverApi make_driver() {
                                const char* name) -> CuResult {
     if (fails()) return kErrorInvalidValue;
     auto* fake = reinterpret_cast<FakeModule*>(module);
+    if (fake->library == nullptr) {
+      if (!build(fake->path)) return kErrorInvalidImage;
+      fake->library = dlopen(fake->path.c_str(), RTLD_NOW | RTLD_LOCAL);
+    }
+    if (fake->library == nullptr) return kErrorInvalidImage;
     void* found = dlsym(fake->library, str_cat("emulated_", name).c_str());
     if (found == nullptr) return kErrorInvalidValue;
     std::unique_ptr<KernelTable>& table = fake->kernels[name];
@@ -313,21 +354,13 @@ const DriverApi& driver() {
 }
 
 Result<CompiledKernel> compile(const KernelSource& source) {
-  std::string base = new_path();
-  std::ofstream(base + ".cc") << host_text(source.text, source.entry);
-  std::string command =
-      str_cat("g++ -x c++ -std=c++17 -O1 -fwrapv -w -msse4.1 -shared -fPIC -DREDLINE_EMULATED");
-  for (const std::string& option : source.options) command += " '" + option + "'";
-  command += str_cat(" ", base, ".cc -o ", base, ".so 2>", base, ".log");
-  if (std::system(command.c_str()) != 0) {
-    std::ifstream log(base + ".log");
-    std::string said((std::istreambuf_iterator<char>(log)), {});
-    return internal_error("kernel ", source.entry, " does not compile here: ", said);
-  }
+  std::string text = host_text(source.text, source.entry);
+  std::string options;
+  for (const std::string& option : source.options) options += " '" + option + "'";
+  std::string library = library_of(text, options);
   CompiledKernel kernel;
-  std::string path = base + ".so";
-  kernel.cubin.resize(path.size() + 1);
-  std::memcpy(kernel.cubin.data(), path.c_str(), path.size() + 1);
+  kernel.cubin.resize(library.size() + 1);
+  std::memcpy(kernel.cubin.data(), library.c_str(), library.size() + 1);
   return kernel;
 }
 

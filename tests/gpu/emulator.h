@@ -16,7 +16,8 @@ namespace redline::emulator {
 // One GPU of this architecture. The table lives for ever.
 const cuda::DriverApi& driver();
 
-// What NVRTC would do. The "cubin" names a shared library in a folder that is removed at exit.
+// What NVRTC would do, but late: the "cubin" names a shared library, in a folder that is removed at
+// exit, which is made when a function of it is wanted; then what the compiler says goes to stderr.
 Result<cuda::CompiledKernel> compile(const cuda::KernelSource& source);
 
 // For the launches from now on.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// ops_test [-v] [--device cpu|cuda|emulated|ARCH] FILE.cases ...: runs conformance cases, one a
-// line:
+// ops_test [-v] [--device cpu|cuda|emulated|ARCH] [--tactic NAME] FILE.cases ...: runs conformance
+// cases, one a line:
 //
 //   op(inputs) {attributes} -> outputs          softmax(f32[2,3,0]) {axis=1} -> f32[2,3,0]
 //
@@ -367,8 +367,9 @@ struct Poisoned {
 
 class Driver {
  public:
-  Driver(bool verbose, std::unique_ptr<GpuRunner> gpu)
+  Driver(bool verbose, std::unique_ptr<GpuRunner> gpu, std::string only)
       : verbose_(verbose),
+        only_(std::move(only)),
         gpu_(std::move(gpu)),
         ops_(make_op_registry()),
         tactics_(make_tactic_registry()),
@@ -466,6 +467,7 @@ class Driver {
       return {};
     }
     for (const Tactic* tactic : candidates) {
+      if (!only_.empty() && tactic->name != only_) continue;
       // First with nothing constant, then with all but the first input.
       for (bool constants : {false, true}) {
         if (constants && c.inputs.size() < 2) continue;
@@ -628,6 +630,7 @@ class Driver {
   }
 
   bool verbose_;
+  std::string only_;  // a tactic's name; empty: all
   std::unique_ptr<GpuRunner> gpu_;
   std::unique_ptr<OpRegistry> ops_;
   std::unique_ptr<TacticRegistry> tactics_;
@@ -651,8 +654,14 @@ int main(int argc, char** argv) {
     device = files[0];
     files.erase(files.begin());
   }
+  std::string only;
+  if (take("--tactic") && !files.empty()) {
+    only = files[0];
+    files.erase(files.begin());
+  }
   if (files.empty()) {
-    std::printf("usage: ops_test [-v] [--device cpu|cuda|emulated|ARCH] FILE.cases ...\n");
+    std::printf(
+        "usage: ops_test [-v] [--device cpu|cuda|emulated|ARCH] [--tactic NAME] FILE.cases ...\n");
     return 2;
   }
   std::unique_ptr<GpuRunner> gpu;
@@ -666,7 +675,7 @@ int main(int argc, char** argv) {
     }
     gpu = *std::move(made);
   }
-  redline::Driver driver(verbose, std::move(gpu));
+  redline::Driver driver(verbose, std::move(gpu), only);
   bool good = true;
   for (const std::string& file : files) good = driver.run_file(file) && good;
   return good ? 0 : 1;

@@ -7,6 +7,7 @@
 #include "ops/elements.h"
 #include "ops/fused.h"
 #include "tactics/cuda/element_writer.h"
+#include "tactics/knob.h"
 
 namespace redline {
 
@@ -176,6 +177,39 @@ std::vector<ElementParameter> element_parameters(const Problem& problem) {
   collect(problem.inputs, false);
   collect(problem.outputs, true);
   return parameters;
+}
+
+int64_t encode_size(const ElementParameter& parameter) {
+  return static_cast<int64_t>(parameter.operand) << 32 | parameter.axis << 1 |
+         (parameter.output ? 1 : 0);
+}
+
+Result<WrittenSizes> written_sizes(const Problem& problem, const Config& config) {
+  WrittenSizes sizes{problem, {}};
+  const auto* codes = find_knob<std::vector<int64_t>>(config, "sizes");
+  if (codes == nullptr) return sizes;
+  for (int64_t code : *codes) {
+    auto& operands = (code & 1) != 0 ? sizes.problem.outputs : sizes.problem.inputs;
+    auto operand = static_cast<size_t>(code >> 32);
+    auto axis = static_cast<int>(code >> 1 & 0x7fff);
+    if (operand >= operands.size() || axis >= operands[operand].dims.rank()) {
+      return incompatible("a kernel's parameters do not fit its step");
+    }
+    int64_t& size = operands[operand].dims[static_cast<size_t>(axis)];
+    sizes.values.push_back(size);
+    size = kDynamicDim;
+  }
+  return sizes;
+}
+
+bool fits_short_indices(const Problem& problem) {
+  constexpr int64_t kMaxShortCount = INT64_C(1) << 30;
+  for (const auto* operands : {&problem.inputs, &problem.outputs}) {
+    for (const OperandDesc& operand : *operands) {
+      if (operand.present && operand.dims.count() > kMaxShortCount) return false;
+    }
+  }
+  return true;
 }
 
 std::string element_entry(const Problem& problem, size_t output) {

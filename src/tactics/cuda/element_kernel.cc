@@ -1,23 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tactics/cuda/element.h"
-#include "tactics/knob.h"
 
 namespace redline {
 namespace {
 
 bool has_unknown_sizes(const Problem& problem) { return !element_parameters(problem).empty(); }
-
-// 32-bit indices are several times cheaper to take apart.
-constexpr int64_t kMaxShortCount = INT64_C(1) << 30;
-
-bool fits_short(const Problem& problem) {
-  for (const auto* operands : {&problem.inputs, &problem.outputs}) {
-    for (const OperandDesc& operand : *operands) {
-      if (operand.present && operand.dims.count() > kMaxShortCount) return false;
-    }
-  }
-  return true;
-}
 
 Result<std::vector<cuda::KernelSource>> kernels(const Problem& problem, const Config&,
                                                 const cuda::DeviceInfo& device) {
@@ -27,7 +14,7 @@ Result<std::vector<cuda::KernelSource>> kernels(const Problem& problem, const Co
     bool unknown = has_unknown_sizes(problem);
     // The long form too where sizes may grow.
     for (bool is_short : {true, false}) {
-      if (!unknown && is_short != fits_short(problem)) continue;
+      if (!unknown && is_short != fits_short_indices(problem)) continue;
       sources.push_back({kernel.entry,
                          kernel.text,
                          device.arch(),
@@ -70,31 +57,10 @@ class ElementLaunch final : public Kernel {
   std::vector<int64_t> sizes_;
 };
 
-// A parameter as the config holds it: operand, axis, and whether it is an output.
-int64_t encode(const ElementParameter& p) {
-  return static_cast<int64_t>(p.operand) << 32 | p.axis << 1 | (p.output ? 1 : 0);
-}
-
-Result<int64_t> size_of(const Problem& problem, int64_t code) {
-  const auto& operands = (code & 1) != 0 ? problem.outputs : problem.inputs;
-  auto operand = static_cast<size_t>(code >> 32);
-  auto axis = static_cast<int>(code >> 1 & 0x7fff);
-  if (operand >= operands.size() || axis >= operands[operand].dims.rank()) {
-    return incompatible("a kernel's parameters do not fit its step");
-  }
-  return operands[operand].dims[static_cast<size_t>(axis)];
-}
-
 Result<std::unique_ptr<Kernel>> prepare(const Problem& problem, const Config& config,
                                         const PrepareArgs& args) {
-  // The sizes that were not known when the kernels were written, and are now.
-  std::vector<int64_t> sizes;
-  if (const auto* codes = find_knob<std::vector<int64_t>>(config, "sizes")) {
-    for (int64_t code : *codes) {
-      REDLINE_ASSIGN(int64_t size, size_of(problem, code));
-      sizes.push_back(size);
-    }
-  }
+  REDLINE_ASSIGN(WrittenSizes written, written_sizes(problem, config));
+  std::vector<int64_t>& sizes = written.values;
   bool unknown = !sizes.empty();
   size_t per_output = unknown ? 2 : 1;
   if (args.modules.size() != per_output * problem.outputs.size()) {
@@ -106,7 +72,7 @@ Result<std::unique_ptr<Kernel>> prepare(const Problem& problem, const Config& co
   }
   std::vector<ElementLaunch::Output> outputs;
   for (size_t i = 0; i < problem.outputs.size(); ++i) {
-    size_t which = per_output * i + (unknown && !fits_short(problem) ? 1 : 0);
+    size_t which = per_output * i + (unknown && !fits_short_indices(problem) ? 1 : 0);
     ElementLaunch::Output output;
     REDLINE_ASSIGN(output.function,
                    cuda::Function::create(args.modules[which], element_entry(problem, i)));
@@ -123,7 +89,7 @@ Result<std::unique_ptr<Kernel>> prepare(const Problem& problem, const Config& co
 std::vector<Config> configs(const Problem& problem) {
   std::vector<int64_t> sizes;
   for (const ElementParameter& p : element_parameters(problem)) {
-    sizes.push_back(encode(p));
+    sizes.push_back(encode_size(p));
   }
   Config config;
   if (!sizes.empty()) config.push_back({"sizes", sizes});

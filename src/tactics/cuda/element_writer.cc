@@ -197,7 +197,8 @@ std::string ElementWriter::functions_text() const {
 
 ElementKernel ElementWriter::whole(const std::string& entry, int threads,
                                    const std::vector<std::string>& files,
-                                   const std::string& statements) const {
+                                   const std::string& statements,
+                                   const std::vector<std::string>& more) const {
   std::vector<std::string> rest;
   std::string named;
   for (size_t i = 0; i < problem_.outputs.size(); ++i) {
@@ -209,6 +210,7 @@ ElementKernel ElementWriter::whole(const std::string& entry, int threads,
     rest.push_back("const i64 p_" + parameter);
     named += str_cat("const idx ", parameter, " = (idx)p_", parameter, ";\n");
   }
+  rest.insert(rest.end(), more.begin(), more.end());
   return {entry, source_text(signature(entry, threads, rest), files, named + statements)};
 }
 

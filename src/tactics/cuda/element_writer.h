@@ -31,6 +31,8 @@ class ElementWriter {
   // for all ops but node `anchor` of the body. Inputs are in0, in1, ... of their storage types,
   // unknown sizes what parameters() says, as idx.
   Status check_around(int anchor) const;
+  // Whether the body's values could be described, which is asked before anything else here.
+  Status check_described() const { return described_; }
   const Body& body() const { return body_; }
   const ElementOperand& value(int v) const { return values_[static_cast<size_t>(v)]; }
   const std::vector<std::string>& parameters() const { return parameters_; }
@@ -54,9 +56,11 @@ class ElementWriter {
   // The functions that the statements call.
   std::string functions_text() const;
   // The whole text: types, the named files of kernels/cuda, functions of the rules, then the kernel
-  // with all inputs, all outputs (void* out_raw0, ...) and the unknown sizes (i64 p_NAME).
+  // with all inputs, all outputs (void* out_raw0, ...), the unknown sizes (i64 p_NAME) and `more`
+  // parameters.
   ElementKernel whole(const std::string& entry, int threads, const std::vector<std::string>& files,
-                      const std::string& statements) const;
+                      const std::string& statements,
+                      const std::vector<std::string>& more = {}) const;
 
   // For ElementContext.
   Result<std::string> element(int value, const ElementIndex& at);

@@ -1,0 +1,282 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tactics/cuda/rows_text.h"
+
+#include <algorithm>
+#include <set>
+
+#include "tactics/cuda/rule_code.h"
+
+namespace redline {
+namespace {
+
+class RowsWriter {
+ public:
+  RowsWriter(const Problem& problem, const RowsShape& shape, ElementWriter& writer,
+             RowsProblem& rows)
+      : problem_(problem), shape_(shape), writer_(writer), rows_(rows) {}
+
+  Result<ElementKernel> run() {
+    RowOp op = write_row_op(anchor(), source_type(), rows_.applies(), wants_raw());
+    in_place_ = op.in_place;
+    set_dims();
+    writer_.function(op.text);
+    std::string text = str_cat("  wait_for_former_kernels();\n  let_next_kernel_start();\n",
+                               "  const idx rows = ", rows_.size(false), ";\n",
+                               "  const idx size = ", rows_.size(true), ";\n");
+    REDLINE_ASSIGN(std::string load, load_lambda());
+    REDLINE_ASSIGN(std::string done, done_lambda());
+    REDLINE_ASSIGN(std::string store, store_lambda());
+    text += load + done + store + call();
+    return writer_.whole(kRowsEntry, shape_.threads,
+                         {"lanes.cuh", "block.cuh", "rows.cuh", "columns.cuh"}, text,
+                         {"void* parts_memory", "const i64 parts"});
+  }
+
+ private:
+  const BodyNode& anchor() const { return writer_.body().nodes[static_cast<size_t>(rows_.anchor)]; }
+  DType source_type() const { return writer_.value(rows_.source).dtype; }
+  int anchor_value() const {
+    int v = writer_.body().num_inputs;
+    for (int n = 0; n < rows_.anchor; ++n) {
+      v += writer_.body().nodes[static_cast<size_t>(n)].num_outputs;
+    }
+    return v;
+  }
+  bool in_columns() const { return !rows_.last_is_reduced(); }
+
+  // Whether results are made of the source by other ways than the anchor.
+  bool wants_raw() const {
+    const Body& body = writer_.body();
+    std::vector<bool> before(rows_.dims.size(), false);
+    before[static_cast<size_t>(rows_.source)] = true;
+    int v = body.num_inputs;
+    for (const BodyNode& node : body.nodes) {
+      for (int i = 0; i < node.num_outputs; ++i, ++v) {
+        if (&node == &anchor()) continue;
+        for (int input : node.inputs) {
+          if (input >= 0 && before[static_cast<size_t>(input)])
+            before[static_cast<size_t>(v)] = true;
+        }
+      }
+    }
+    return std::any_of(body.outputs.begin(), body.outputs.end(),
+                       [&](int output) { return before[static_cast<size_t>(output)]; });
+  }
+
+  void set_dims() {
+    for (size_t v = 0; v < rows_.dims.size(); ++v) {
+      std::vector<std::string>& dims = rows_.dims[v];
+      if (dims.empty()) continue;
+      // Wide accesses are for operands whose last axis is whole.
+      if (shape_.lanes > 1 && !is_number(dims.back())) dims.back() = rows_.axes.back().size;
+      writer_.set_dims(static_cast<int>(v), dims);
+    }
+  }
+
+  // The index along each axis, from a place among the rows and one along the row ("" for 0).
+  ElementIndex decode(const std::string& row, const std::string& k) {
+    ElementIndex at(rows_.axes.size(), "0");
+    for (bool reduced : {false, true}) {
+      const std::string& linear = reduced ? k : row;
+      if (linear.empty()) continue;
+      size_t left = 0;
+      for (const RowAxis& axis : rows_.axes) left += axis.reduced == reduced ? 1 : 0;
+      if (left == 0) continue;
+      std::string rest = writer_.fresh("rest");
+      writer_.line(str_cat("idx ", rest, " = ", linear, ";"));
+      for (size_t axis = rows_.axes.size(); axis-- > 0;) {
+        if (rows_.axes[axis].reduced != reduced) continue;
+        const std::string& size = rows_.axes[axis].size;
+        bool first = --left == 0;
+        at[axis] = writer_.fresh("x");
+        writer_.line(str_cat("const idx ", at[axis], " = ", rest, first ? "" : " % " + size, ";"));
+        if (!first) writer_.line(str_cat(rest, " /= ", size, ";"));
+      }
+    }
+    return at;
+  }
+
+  ElementIndex index_of(int v, const ElementIndex& at) const {
+    const std::vector<std::string>& dims = rows_.dims[static_cast<size_t>(v)];
+    ElementIndex from;
+    for (size_t axis = 0; axis < at.size(); ++axis) {
+      bool whole = dims[axis] == rows_.axes[axis].size;
+      from.push_back(whole ? at[axis] : broadcast_index(dims[axis], at[axis]));
+    }
+    return from;
+  }
+
+  void load(const std::set<int>& inputs, const ElementIndex& at) {
+    for (int input : inputs) writer_.load_lanes(input, index_of(input, at), shape_.lanes);
+  }
+
+  std::string x_array() const { return str_cat("(&x)[", shape_.lanes, "]"); }
+
+  Result<std::string> load_lambda() {
+    writer_.begin();
+    ElementIndex at = decode("row", "k");
+    std::vector<int> inputs = writer_.inputs_of(rows_.source);
+    load({inputs.begin(), inputs.end()}, at);
+    for (int lane = 0; lane < shape_.lanes; ++lane) {
+      writer_.set_lane(lane);
+      writer_.open("");
+      REDLINE_ASSIGN(std::string value, writer_.element(rows_.source, at));
+      writer_.line(str_cat("x[", lane, "] = ", value, ";"));
+      writer_.close();
+    }
+    writer_.set_lane(-1);
+    return str_cat("  const auto load = [&](const idx row, const idx k, Op::Value ", x_array(),
+                   ") {\n", writer_.take_statements(), "  };\n");
+  }
+
+  // Stores the results of which there is one a row, for `count` rows side by side.
+  Result<std::string> done_lambda() {
+    int count = in_columns() ? shape_.lanes : 1;
+    writer_.begin();
+    REDLINE_TRY(store_outputs(true, decode("row", ""), "row", "", count));
+    return str_cat("  const auto done = [&](const idx row, const Op::Stat (&stat)[", count,
+                   "]) {\n", writer_.take_statements(), "  };\n");
+  }
+
+  Result<std::string> store_lambda() {
+    writer_.begin();
+    if (rows_.applies()) {
+      ElementIndex at = decode("row", "k");
+      REDLINE_TRY(store_outputs(false, at, whole_offset(at), "k", shape_.lanes));
+    }
+    int stats = in_columns() ? shape_.lanes : 1;
+    return str_cat("  const auto store = [&](const idx row, const idx k, const Op::Value ",
+                   x_array(), ", const Op::Stat (&stat)[", stats, "]) {\n",
+                   writer_.take_statements(), "  };\n");
+  }
+
+  std::string whole_offset(const ElementIndex& at) const {
+    ElementOperand whole;
+    for (const RowAxis& axis : rows_.axes) whole.dims.push_back(axis.size);
+    return whole.offset(at);
+  }
+
+  std::string parameter(size_t i, const ElementIndex& at, Status& status) {
+    if (i >= anchor().inputs.size() || anchor().inputs[i] < 0) return "";
+    int v = anchor().inputs[i];
+    Result<std::string> value = writer_.element(v, index_of(v, at));
+    if (!value.ok()) {
+      status = value.status();
+      return "";
+    }
+    return *value;
+  }
+
+  bool has_parameters() const {
+    std::string_view op = anchor().op->name;
+    return op.ends_with("_norm") && op != "lp_norm" && op != "mean_variance_norm";
+  }
+
+  // Binds what is known of an element: the anchor's results and the source.
+  Status bind(int lane, const std::string& k, const ElementIndex& at, bool parameters) {
+    std::string stat = str_cat("stat[", in_columns() ? lane : 0, "]");
+    std::string x = str_cat("x[", lane, "]");
+    std::string y =
+        in_place_ || k.empty() ? x : str_cat("Op::transform(", x, ", ", stat, ".first)");
+    std::string place = in_columns() || lane == 0 ? k : str_cat(k, " + ", lane);
+    Status status;
+    std::string weight = parameters ? parameter(1, at, status) : "";
+    std::string bias = parameters ? parameter(2, at, status) : "";
+    REDLINE_TRY(status);
+    if (!k.empty()) writer_.bind(rows_.source, x);
+    for (int i = 0; i < anchor().num_outputs; ++i) {
+      writer_.bind(anchor_value() + i,
+                   str_cat("(",
+                           row_result(anchor(), static_cast<size_t>(i), source_type(), y, stat,
+                                      place, weight, bias),
+                           ")"));
+    }
+    return {};
+  }
+
+  Status store_outputs(bool row, const ElementIndex& at, const std::string& offset,
+                       const std::string& k, int count) {
+    std::vector<size_t> outputs;
+    for (size_t i = 0; i < rows_.row_outputs.size(); ++i) {
+      if (rows_.row_outputs[i] == row) outputs.push_back(i);
+    }
+    if (outputs.empty()) return {};
+    bool parameters = !row && has_parameters();
+    std::set<int> inputs;
+    // Names only, to see which inputs are read.
+    REDLINE_TRY(bind(0, k, at, false));
+    for (size_t i : outputs) {
+      std::vector<int> some = writer_.inputs_of(writer_.body().outputs[i]);
+      inputs.insert(some.begin(), some.end());
+    }
+    for (size_t i = 1; parameters && i < anchor().inputs.size(); ++i) {
+      if (anchor().inputs[i] >= 0) inputs.insert(anchor().inputs[i]);
+    }
+    for (int input : inputs) writer_.load_lanes(input, index_of(input, at), count);
+    for (size_t i : outputs) {
+      writer_.line(str_cat("lanes_of<", storage_type(problem_.outputs[i].dtype), ", ", count, "> r",
+                           i, ";"));
+    }
+    for (int lane = 0; lane < count; ++lane) {
+      writer_.set_lane(lane);
+      writer_.open("");
+      REDLINE_TRY(bind(lane, k, at, parameters));
+      for (size_t i : outputs) {
+        REDLINE_ASSIGN(std::string value, writer_.element(writer_.body().outputs[i], at));
+        writer_.line(str_cat("narrow(&r", i, ".element[", lane, "], ", value, ");"));
+      }
+      writer_.close();
+    }
+    writer_.set_lane(-1);
+    for (size_t i : outputs) {
+      writer_.line(str_cat("store_lanes(out", i, " + ", offset, ", r", i, ");"));
+    }
+    return {};
+  }
+
+  std::string call() const {
+    int t = shape_.threads;
+    int a = shape_.across;
+    int l = shape_.lanes;
+    std::string all = "rows, size, load, done, store";
+    std::string parts = "rows, size, (int)parts, parts_memory, ";
+    switch (shape_.kernel) {
+      case RowsKernel::kRegisters:
+        return str_cat("  rows_in_registers<Op, ", t, ", ", a, ", ", l, ", ", shape_.groups, ">(",
+                       all, ");\n");
+      case RowsKernel::kStreamed:
+        return str_cat("  rows_streamed<Op, ", t, ", ", a, ", ", l, ">(", all, ");\n");
+      case RowsKernel::kPartsFirst:
+        return str_cat("  row_parts_first<Op, ", t, ", ", l, ">(", parts, "load);\n");
+      case RowsKernel::kPartsSecond:
+        return str_cat("  row_parts_second<Op, ", t, ", ", l, ">(", parts, "load);\n");
+      case RowsKernel::kPartsLast:
+        return str_cat("  row_parts_last<Op, ", t, ", ", l, ">(", parts, "load, done, store);\n");
+      case RowsKernel::kColumns:
+        return str_cat("  columns<Op, ", a, ", ", t / a, ", ", l, ">(", all, ");\n");
+      case RowsKernel::kColumnPartsFirst:
+        return str_cat("  column_parts_first<Op, ", a, ", ", t / a, ", ", l, ">(", parts,
+                       "load);\n");
+      case RowsKernel::kColumnPartsLast:
+        return str_cat("  column_parts_last<Op, ", a, ", ", t / a, ", ", l, ">(", parts,
+                       "done);\n");
+    }
+    return {};
+  }
+
+  const Problem& problem_;
+  const RowsShape& shape_;
+  ElementWriter& writer_;
+  RowsProblem& rows_;
+  bool in_place_ = false;
+};
+
+}  // namespace
+
+Result<ElementKernel> write_rows_kernel(const Problem& problem, const RowsShape& shape) {
+  ElementWriter writer(problem);
+  REDLINE_ASSIGN(RowsProblem rows, describe_rows(problem, writer));
+  return RowsWriter(problem, shape, writer, rows).run();
+}
+
+}  // namespace redline
