@@ -61,7 +61,8 @@ Status GpuRunner::run(const Tactic& tactic, const Problem& written, const Proble
         knobs += str_cat(" ", knob.name, "=", attr_to_string(knob.value));
       }
       spills_.push_back(str_cat(tactic.name, " ", source.entry, knobs, ": ", kernel.spill_bytes,
-                                " bytes beside ", kernel.registers, " registers, ", problem.to_string()));
+                                " bytes beside ", kernel.registers, " registers, ",
+                                problem.to_string()));
     }
     if (compile_only()) continue;
     REDLINE_ASSIGN(auto module, cuda::Module::create(context_, kernel.cubin));
