@@ -35,16 +35,17 @@ __device__ inline void load_matrices(u32 (&to)[4], const void* place) {
 #endif
 }
 
+template <class T>
+__device__ inline float unpack_half(u32 pair, int i) {
+  T half;
+  half.bits = (u16)(pair >> (16 * i));
+  return widen(half);
+}
+
 #ifdef REDLINE_EMULATED
 struct MatrixFragments {
   u32 a[4], b[2];
 };
-template <class T>
-static float half_of(u32 pair, int i) {
-  T value;
-  value.bits = (u16)(pair >> (16 * i));
-  return widen(value);
-}
 template <class T>
 static void emulated_mma(float (&d)[4], const u32 (&a)[4], const u32 (&b)[2]) {
   MatrixFragments mine = {{a[0], a[1], a[2], a[3]}, {b[0], b[1]}};
@@ -56,7 +57,7 @@ static void emulated_mma(float (&d)[4], const u32 (&a)[4], const u32 (&b)[2]) {
     for (int k = 0; k < 16; ++k) {
       u32 x = all[row % 8 * 4 + k % 8 / 2].a[row / 8 + k / 8 * 2];
       u32 y = all[column * 4 + k % 8 / 2].b[k / 8];
-      d[i] += half_of<T>(x, k % 2) * half_of<T>(y, k % 2);
+      d[i] += unpack_half<T>(x, k % 2) * unpack_half<T>(y, k % 2);
     }
   }
 }
@@ -83,5 +84,25 @@ __device__ inline void mma(float (&d)[4], const u32 (&a)[4], const u32 (&b)[2], 
       "{%8, %9}, {%0, %1, %2, %3};"
       : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+#endif
+}
+
+// Two floats rounded to halves, the first in the low bits.
+__device__ inline u32 pack_halves(float low, float high, f16) {
+#ifdef REDLINE_EMULATED
+  return narrow_f16(low) | (u32)narrow_f16(high) << 16;
+#else
+  u32 pair;
+  asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
+  return pair;
+#endif
+}
+__device__ inline u32 pack_halves(float low, float high, bf16) {
+#ifdef REDLINE_EMULATED
+  return narrow_bf16(low) | (u32)narrow_bf16(high) << 16;
+#else
+  u32 pair;
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
+  return pair;
 #endif
 }
