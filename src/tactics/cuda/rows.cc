@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 
+#include "tactics/cuda/kernel_launch.h"
 #include "tactics/cuda/rows_text.h"
 #include "tactics/knob.h"
 
@@ -323,45 +324,6 @@ bool takes(const Way& way, const RowsProblem& written, const RowsProblem& rows, 
   return true;
 }
 
-class RowsLaunch final : public Kernel {
- public:
-  struct Step {
-    cuda::Function function;
-    cuda::LaunchShape shape;
-  };
-  static constexpr size_t kMaxParameters = 256;
-
-  RowsLaunch(std::vector<Step> steps, std::vector<int64_t> sizes, int64_t parts, size_t workspace)
-      : steps_(std::move(steps)), sizes_(std::move(sizes)), parts_(parts), workspace_(workspace) {}
-
-  size_t workspace_bytes() const override { return workspace_; }
-
-  Status run(const KernelArgs& args) const override {
-    const void* pointers[kMaxParameters];
-    void* parameters[kMaxParameters];
-    size_t count = 0;
-    for (const TensorView& input : args.inputs) pointers[count++] = input.data;
-    for (const TensorView& output : args.outputs) pointers[count++] = output.data;
-    for (size_t i = 0; i < count; ++i) parameters[i] = &pointers[i];
-    for (const int64_t& size : sizes_) parameters[count++] = const_cast<int64_t*>(&size);
-    void* memory = args.workspace;
-    parameters[count++] = &memory;
-    parameters[count++] = const_cast<int64_t*>(&parts_);
-    for (const Step& step : steps_) {
-      if (step.shape.grid.x == 0) continue;
-      REDLINE_TRY(
-          cuda::launch(*args.stream, step.function, step.shape, {parameters, count}, "cuda.rows"));
-    }
-    return {};
-  }
-
- private:
-  std::vector<Step> steps_;
-  std::vector<int64_t> sizes_;
-  int64_t parts_;
-  size_t workspace_;
-};
-
 int64_t blocks_of(const RowsShape& shape, int64_t rows, int64_t parts, bool applies) {
   int64_t side_by_side = divide_up(rows, int64_t{shape.across} * shape.lanes);
   switch (shape.kernel) {
@@ -392,33 +354,24 @@ Result<std::unique_ptr<Kernel>> prepare(const Problem& problem, const Config& co
   std::optional<int64_t> count = rows.known_size(false);
   std::optional<int64_t> length = rows.known_size(true);
   if (!count || !length) return unsupported("sizes that overflow");
-  if (problem.inputs.size() + problem.outputs.size() + sizes.values.size() + 2 >
-      RowsLaunch::kMaxParameters) {
-    return unsupported("more than ", RowsLaunch::kMaxParameters, " operands and sizes");
-  }
   size_t first = 0;
   bool known = sizes.values.empty();
   for (const Way& way : ways) {
     size_t module = first;
     first += way.launches.size();
-    if (first > args.modules.size()) return incompatible("a step over rows without its kernels");
     bool indices = way.wide || known || fits_short_indices(problem);
     if (!indices || !takes(way, written, rows, *length)) continue;
-    std::vector<RowsLaunch::Step> steps;
+    std::vector<KernelLaunch::Step> steps;
     for (const RowsShape& shape : way.launches) {
-      RowsLaunch::Step step;
-      REDLINE_ASSIGN(step.function, cuda::Function::create(args.modules[module++], kRowsEntry));
       int64_t blocks = blocks_of(shape, *count, way.parts, written.applies());
-      if (blocks > INT32_MAX) return unsupported("more than ", INT32_MAX, " blocks of a kernel");
-      step.shape.grid.x = static_cast<unsigned int>(blocks);
-      step.shape.block.x = static_cast<unsigned int>(shape.threads);
-      step.shape.programmatic = args.context->info().compute_major >= 9;
+      REDLINE_ASSIGN(KernelLaunch::Step step,
+                     KernelLaunch::step(args, module++, kRowsEntry, blocks, shape.threads));
       steps.push_back(std::move(step));
     }
     size_t states = way.launches.size() > 1 ? static_cast<size_t>(*count * way.parts) : 0;
-    return std::unique_ptr<Kernel>(
-        std::make_unique<RowsLaunch>(std::move(steps), std::move(sizes.values), way.parts,
-                                     states == 0 ? 0 : 2 * states * kStateBytes + kStateBytes));
+    size_t workspace = states == 0 ? 0 : (2 * states + 1) * kStateBytes;
+    return KernelLaunch::create(problem, "cuda.rows", std::move(steps), std::move(sizes.values),
+                                way.parts, workspace);
   }
   return incompatible("a step over rows whose kernels do not take its sizes");
 }
