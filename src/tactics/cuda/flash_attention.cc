@@ -49,9 +49,9 @@ Status check_operands(const Problem& problem) {
     if (has(problem.outputs, i)) return unsupported("makes the attention's result only");
   }
   DType dtype = problem.inputs[0].dtype;
-  bool half = dtype == DType::kFloat16 || dtype == DType::kBFloat16;
-  if (!half || problem.inputs[1].dtype != dtype || problem.inputs[2].dtype != dtype) {
-    return unsupported("takes f16 and bf16");
+  if (!product_type(dtype) || problem.inputs[1].dtype != dtype ||
+      problem.inputs[2].dtype != dtype) {
+    return unsupported("takes f16, bf16 and f32");
   }
   if (has(problem.inputs, kMask)) {
     DType mask = problem.inputs[kMask].dtype;
@@ -103,7 +103,10 @@ struct Knobs {
   int64_t rows() const { return 16 * row_warps; }
   // As AttentionNumbers counts (kernels/cuda/attention/attention.cuh).
   int64_t shared_bytes(const Spec& spec) const {
-    auto chunks = [](int64_t size) { return size <= 32 ? 4 : (size + 63) / 64 * 8; };
+    auto elements = static_cast<int64_t>(16 / dtype_bytes(spec.dtype));
+    auto chunks = [&](int64_t size) {
+      return size <= 4 * elements ? 4 : (size + 8 * elements - 1) / (8 * elements) * 8;
+    };
     int64_t stage = warp_keys * key_warps * (chunks(spec.size) + chunks(spec.value_size));
     int64_t tiles = (rows() * chunks(spec.size) + 2 * stage) * 16;
     int64_t pitch = (spec.value_size + 15) / 16 * 16 + 8;
@@ -131,6 +134,19 @@ Result<Knobs> knobs_of(const Config& config) {
 
 int64_t known_or(int64_t dim, int64_t usual) { return dim == kDynamicDim ? usual : dim; }
 
+std::vector<Config> configs_of(const std::vector<Knobs>& order) {
+  std::vector<Config> result;
+  for (const Knobs& knobs : order) {
+    result.push_back({{"row_warps", knobs.row_warps},
+                      {"key_warps", knobs.key_warps},
+                      {"warp_keys", knobs.warp_keys}});
+  }
+  return result;
+}
+
+// As many blocks keep an H100 busy.
+constexpr int64_t kBlocks = 160;
+
 // Many queries share the keys they load; few are spread over more blocks, whose warps then share
 // the keys.
 std::vector<Config> configs(const Problem& problem) {
@@ -140,21 +156,21 @@ std::vector<Config> configs(const Problem& problem) {
   int64_t products = known_or(q[0], 1) * spec->query_heads;
   int64_t queries = known_or(q[spec->split ? 2 : 1], 256);
   // More keys at a time than that leave too few registers for wide heads.
-  int64_t most = std::max(spec->size, spec->value_size) > 64 ? 32 : 64;
+  bool wide = std::max(spec->size, spec->value_size) > 64;
+  if (spec->dtype == DType::kFloat32) {
+    bool few = products * ((queries + 31) / 32) < kBlocks;
+    int64_t keys = wide ? 16 : 32;
+    return few ? configs_of({{1, 4, 16}, {2, 2, keys}, {4, 1, keys}})
+               : configs_of({{4, 1, keys}, {2, 2, keys}, {1, 4, 16}});
+  }
+  int64_t most = wide ? 32 : 64;
   std::vector<Knobs> order = {{1, 4, 32}, {2, 2, 32}, {4, 1, most}, {2, 4, 32}};
-  constexpr int64_t kBlocks = 160;
   if (products * ((queries + 63) / 64) >= kBlocks) {
     order = {{4, 1, most}, {8, 1, most}, {4, 1, 16}, {2, 2, most}, {1, 4, 32}};
   } else if (products * ((queries + 31) / 32) >= kBlocks) {
     order = {{2, 2, 32}, {4, 1, most}, {2, 2, 16}, {1, 4, 32}};
   }
-  std::vector<Config> result;
-  for (const Knobs& knobs : order) {
-    result.push_back({{"row_warps", knobs.row_warps},
-                      {"key_warps", knobs.key_warps},
-                      {"warp_keys", knobs.warp_keys}});
-  }
-  return result;
+  return configs_of(order);
 }
 
 std::string numbers(const Spec& spec, const Knobs& knobs, const AttentionAttrs& attrs) {

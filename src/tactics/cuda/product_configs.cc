@@ -101,8 +101,13 @@ std::vector<Config> product_configs(const ProductSpec& spec, int64_t rows) {
     knobs.warps_depth = tile.warps_depth;
     knobs.stages = tile.stages;
     int64_t tiles = (spec.depth + tile.depth - 1) / tile.depth;
+    double blocks = div_up(static_cast<double>(rows), tile.rows) *
+                    div_up(static_cast<double>(spec.columns), tile.columns) *
+                    static_cast<double>(spec.batch);
     for (int64_t splits : {1, 2, 4, 8}) {
-      if (splits > tiles) break;
+      // What fills the GPU twice over is not split further.
+      bool full = blocks * static_cast<double>(splits) / 2 >= 2 * kMultiprocessors;
+      if (splits > tiles || (splits > 1 && full)) break;
       knobs.splits = splits;
       knobs.cluster = splits > 1 ? 1 : 0;
       candidates.push_back(

@@ -106,3 +106,46 @@ __device__ inline u32 pack_halves(float low, float high, bf16) {
   return pair;
 #endif
 }
+
+// d (16x8) += a (16x8) b (8x8) of f32 numbers whose low 13 bits are zero (tf32): a[0..3] are (g,
+// t), (g+8, t), (g, t+4), (g+8, t+4), b[0..1] are (t, g), (t+4, g).
+__device__ inline void mma(float (&d)[4], const u32 (&a)[4], const u32 (&b)[2], float) {
+#ifdef REDLINE_EMULATED
+  MatrixFragments mine = {{a[0], a[1], a[2], a[3]}, {b[0], b[1]}};
+  auto all = emulated_exchange(mine);
+  int lane = emulated_lane();
+  for (int i = 0; i < 4; ++i) {
+    int row = lane / 4 + i / 2 * 8;
+    int column = lane % 4 * 2 + i % 2;
+    for (int k = 0; k < 8; ++k) {
+      u32 x = all[row % 8 * 4 + k % 4].a[row / 8 + k / 4 * 2] & ~0x1fffu;
+      u32 y = all[column * 4 + k % 4].b[k / 4] & ~0x1fffu;
+      d[i] += bits_to_float(x) * bits_to_float(y);
+    }
+  }
+#else
+  asm volatile(
+      "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
+      "{%8, %9}, {%0, %1, %2, %3};"
+      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+#endif
+}
+
+// A number as two of 11 bits; what is left is below 2^-21 of it.
+__device__ inline void split_tf32(float value, u32& high, u32& low) {
+  high = float_to_bits(value) & ~0x1fffu;
+  low = float_to_bits(value - bits_to_float(high)) & ~0x1fffu;
+}
+
+// d += a b to nearly f32: three products of their halves, the least first.
+__device__ inline void mma_split(float (&d)[4], const float (&a)[4], const float (&b)[2]) {
+  u32 a_high[4], a_low[4], b_high[2], b_low[2];
+#pragma unroll
+  for (int i = 0; i < 4; ++i) split_tf32(a[i], a_high[i], a_low[i]);
+#pragma unroll
+  for (int i = 0; i < 2; ++i) split_tf32(b[i], b_high[i], b_low[i]);
+  mma(d, a_low, b_high, 0.0f);
+  mma(d, a_high, b_low, 0.0f);
+  mma(d, a_high, b_high, 0.0f);
+}

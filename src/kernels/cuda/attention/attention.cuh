@@ -12,14 +12,17 @@
 //   kMasked, kLengths                  whether there is a mask, and the number of valid keys
 template <class P>
 struct AttentionNumbers : P {
-  static constexpr int chunks(int size) { return size <= 32 ? 4 : (size + 63) / 64 * 8; }
+  // 4 or a multiple of 8 (chunk_place).
+  static constexpr int chunks(int size) {
+    constexpr int kElements = 16 / (int)sizeof(typename P::Element);
+    return size <= 4 * kElements ? 4 : (size + 8 * kElements - 1) / (8 * kElements) * 8;
+  }
   static constexpr int kThreads = 32 * P::kRowWarps * P::kKeyWarps;
   static constexpr int kRows = 16 * P::kRowWarps;
   static constexpr int kKeys = P::kWarpKeys * P::kKeyWarps;
   static constexpr int kChunks = chunks(P::kSize);
   static constexpr int kValueChunks = chunks(P::kValueSize);
   static constexpr int kStageChunks = kKeys * (kChunks + kValueChunks);
-  static constexpr int kSteps = (P::kSize + 15) / 16;
   static constexpr int kColumns = (P::kValueSize + 15) / 16 * 2;  // in 8 elements of a value
   static constexpr int kPitch = kColumns * 8 + 8;                 // of the sums in shared memory
 };
@@ -50,11 +53,10 @@ struct AttentionSizes {
   float softcap;  // 0: none
 };
 
-// A warp's 16 queries and what it has seen of their keys. Lane 4g + t has rows g and g + 8.
+// A warp's 16 queries and what it has seen of their keys. Lane 4g + t has rows g and g + 8; of the
+// scores of 8 keys, and of 8 elements of a sum, it has numbers 2t and 2t + 1.
 template <class N>
-struct AttentionRows {
-  typedef typename N::Element T;
-  u32 q[N::kSteps][4];
+struct AttentionState {
   float sum[N::kColumns][4];
   float most[2], total[2];
 
@@ -70,9 +72,56 @@ struct AttentionRows {
       total[r] = 0;
     }
   }
+  // Makes scores probabilities, up to a factor for each row that what was summed before gets too.
+  __device__ inline void normalise(float (&score)[N::kWarpKeys / 8][4]) {
+#pragma unroll
+    for (int r = 0; r < 2; ++r) {
+      float greatest = most[r];
+#pragma unroll
+      for (int j = 0; j < N::kWarpKeys / 8; ++j) {
+        greatest = fmaxf(greatest, fmaxf(score[j][2 * r], score[j][2 * r + 1]));
+      }
+      greatest = fmaxf(greatest, __shfl_xor_sync(0xffffffffu, greatest, 1));
+      greatest = fmaxf(greatest, __shfl_xor_sync(0xffffffffu, greatest, 2));
+      float shift = greatest == -INFINITY ? 0.0f : greatest;
+      float before = exp2f(most[r] - shift);
+      most[r] = greatest;
+      total[r] *= before;
+#pragma unroll
+      for (int j = 0; j < N::kColumns; ++j) {
+        sum[j][2 * r] *= before;
+        sum[j][2 * r + 1] *= before;
+      }
+#pragma unroll
+      for (int j = 0; j < N::kWarpKeys / 8; ++j) {
+#pragma unroll
+        for (int e = 2 * r; e < 2 * r + 2; ++e) {
+          score[j][e] = exp2f(score[j][e] - shift);
+          total[r] += score[j][e];
+        }
+      }
+    }
+  }
+};
+
+template <class Score>
+__device__ inline void clear_scores(Score& score) {
+#pragma unroll
+  for (auto& keys : score) {
+#pragma unroll
+    for (float& one : keys) one = 0;
+  }
+}
+
+// Halves: 16 elements of a query and a key at a time.
+template <class N, class T>
+struct AttentionRows : AttentionState<N> {
+  static constexpr int kSteps = (N::kSize + 15) / 16;
+  u32 q[kSteps][4];
+
   __device__ inline void load_queries(const Chunk* tile, int row, int lane) {
 #pragma unroll
-    for (int step = 0; step < N::kSteps; ++step) {
+    for (int step = 0; step < kSteps; ++step) {
       load_matrices<kStraight>(
           q[step], &tile[chunk_place<N::kChunks>(row + lane % 16, step * 2 + lane / 16)]);
     }
@@ -80,13 +129,9 @@ struct AttentionRows {
   // Products with the keys from row `key` of their tile on.
   __device__ inline void score(float (&score)[N::kWarpKeys / 8][4], const Chunk* keys, int key,
                                int lane) const {
+    clear_scores(score);
 #pragma unroll
-    for (int j = 0; j < N::kWarpKeys / 8; ++j) {
-#pragma unroll
-      for (int e = 0; e < 4; ++e) score[j][e] = 0;
-    }
-#pragma unroll
-    for (int step = 0; step < N::kSteps; ++step) {
+    for (int step = 0; step < kSteps; ++step) {
 #pragma unroll
       for (int j = 0; j < N::kWarpKeys / 8; j += 2) {
         u32 y[4];
@@ -99,39 +144,11 @@ struct AttentionRows {
       }
     }
   }
-  // Takes the scores and values of these keys in.
+  // Takes the scores and values of these keys in. Probabilities go in two halves, the second of
+  // what rounding the first left: one would lose what f32 sums are there to keep.
   __device__ inline void add(float (&score)[N::kWarpKeys / 8][4], const Chunk* values, int key,
                              int lane) {
-    float shift[2];
-#pragma unroll
-    for (int r = 0; r < 2; ++r) {
-      float greatest = most[r];
-#pragma unroll
-      for (int j = 0; j < N::kWarpKeys / 8; ++j) {
-        greatest = fmaxf(greatest, fmaxf(score[j][2 * r], score[j][2 * r + 1]));
-      }
-      greatest = fmaxf(greatest, __shfl_xor_sync(0xffffffffu, greatest, 1));
-      greatest = fmaxf(greatest, __shfl_xor_sync(0xffffffffu, greatest, 2));
-      shift[r] = greatest == -INFINITY ? 0.0f : greatest;
-      float before = exp2f(most[r] - shift[r]);
-      most[r] = greatest;
-      total[r] *= before;
-#pragma unroll
-      for (int j = 0; j < N::kColumns; ++j) {
-        sum[j][2 * r] *= before;
-        sum[j][2 * r + 1] *= before;
-      }
-    }
-#pragma unroll
-    for (int j = 0; j < N::kWarpKeys / 8; ++j) {
-#pragma unroll
-      for (int e = 0; e < 4; ++e) {
-        score[j][e] = exp2f(score[j][e] - shift[e / 2]);
-        total[e / 2] += score[j][e];
-      }
-    }
-    // Probabilities go in two halves, the second of what rounding the first left: one would lose
-    // what f32 sums are there to keep.
+    this->normalise(score);
 #pragma unroll
     for (int step = 0; step < N::kWarpKeys / 16; ++step) {
       u32 high[4], low[4];
@@ -149,11 +166,75 @@ struct AttentionRows {
         load_matrices<kTransposed>(y, &values[chunk_place<N::kValueChunks>(row, j + lane / 16)]);
         u32 left[2] = {y[0], y[1]};
         u32 right[2] = {y[2], y[3]};
-        mma(sum[j], high, left, T());
-        mma(sum[j + 1], high, right, T());
-        mma(sum[j], low, left, T());
-        mma(sum[j + 1], low, right, T());
+        mma(this->sum[j], high, left, T());
+        mma(this->sum[j + 1], high, right, T());
+        mma(this->sum[j], low, left, T());
+        mma(this->sum[j + 1], low, right, T());
       }
+    }
+  }
+};
+
+// f32 by products of split numbers, 8 elements at a time. Tensor cores cut their sums off instead
+// of rounding them: kTogether steps are summed there, the rest in f32.
+template <class N>
+struct AttentionRows<N, float> : AttentionState<N> {
+  static constexpr int kSteps = (N::kSize + 7) / 8;
+  static constexpr int kTogether = 4;
+  float q[kSteps][4];
+
+  template <int CHUNKS>
+  __device__ inline static float element(const Chunk* tile, int row, int column) {
+    return ((const float*)&tile[chunk_place<CHUNKS>(row, column / 4)])[column % 4];
+  }
+  __device__ inline void load_queries(const Chunk* tile, int row, int lane) {
+#pragma unroll
+    for (int step = 0; step < kSteps; ++step) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        q[step][i] =
+            element<N::kChunks>(tile, row + lane / 4 + i % 2 * 8, step * 8 + i / 2 * 4 + lane % 4);
+      }
+    }
+  }
+  __device__ inline void score(float (&score)[N::kWarpKeys / 8][4], const Chunk* keys, int key,
+                               int lane) const {
+    clear_scores(score);
+#pragma unroll
+    for (int first = 0; first < kSteps; first += kTogether) {
+#pragma unroll
+      for (int j = 0; j < N::kWarpKeys / 8; ++j) {
+        int row = key + j * 8 + lane / 4;
+        float part[4] = {0, 0, 0, 0};
+#pragma unroll
+        for (int step = first; step < first + kTogether && step < kSteps; ++step) {
+          float y[2] = {element<N::kChunks>(keys, row, step * 8 + lane % 4),
+                        element<N::kChunks>(keys, row, step * 8 + 4 + lane % 4)};
+          mma_split(part, q[step], y);
+        }
+#pragma unroll
+        for (int e = 0; e < 4; ++e) score[j][e] += part[e];
+      }
+    }
+  }
+  // A lane has the probabilities of keys 2t and 2t + 1 where the product wants those of t and t +
+  // 4: the values are taken in that order too.
+  __device__ inline void add(float (&score)[N::kWarpKeys / 8][4], const Chunk* values, int key,
+                             int lane) {
+    this->normalise(score);
+    int row = key + lane % 4 * 2;
+#pragma unroll
+    for (int j = 0; j < N::kColumns; ++j) {
+      float part[4] = {0, 0, 0, 0};
+#pragma unroll
+      for (int step = 0; step < N::kWarpKeys / 8; ++step) {
+        float x[4] = {score[step][0], score[step][2], score[step][1], score[step][3]};
+        float y[2] = {element<N::kValueChunks>(values, row + step * 8, j * 8 + lane / 4),
+                      element<N::kValueChunks>(values, row + step * 8 + 1, j * 8 + lane / 4)};
+        mma_split(part, x, y);
+      }
+#pragma unroll
+      for (int e = 0; e < 4; ++e) this->sum[j][e] += part[e];
     }
   }
 };
@@ -193,7 +274,7 @@ __device__ inline void bias_scores(float (&score)[N::kWarpKeys / 8][4], const At
 
 // The warps that shared the keys of the same queries put together what they have.
 template <class N, int LANES>
-__device__ inline void finish_attention(const AttentionRows<N>& rows, float* shared,
+__device__ inline void finish_attention(const AttentionState<N>& rows, float* shared,
                                         typename N::Element* y, int first, int queries,
                                         int stride) {
   int lane = (int)threadIdx.x % 32;
@@ -310,7 +391,7 @@ __device__ inline void attention(const typename P::Element* q, const typename P:
   int warp = (int)threadIdx.x / 32;
   int own_row = warp % N::kRowWarps * 16;
   int own_key = warp / N::kRowWarps * N::kWarpKeys;
-  AttentionRows<N> rows;
+  AttentionRows<N, T> rows;
   rows.clear();
 #pragma unroll 1
   for (int tile = 0; tile < count; ++tile) {
