@@ -81,27 +81,38 @@ Result<LoadedEngine> parse_engine(std::span<const std::byte> bytes,
   const fbs::Engine& engine = *fbs::GetEngine(plan_bytes.data());
 
   auto weights = bytes.subspan(header.weights.offset, header.weights.bytes);
-  // Each distinct constant once, in the order of the file.
-  std::map<uint64_t, const fbs::Constant*> blobs;
+  // Each distinct constant and cubin once, in the order of the file.
+  struct Blob {
+    uint64_t bytes;
+    const fbs::Hash* hash;
+    const flatbuffers::String* name;
+  };
+  std::map<uint64_t, Blob> blobs;
   if (engine.constants() != nullptr) {
     for (const fbs::Constant* c : *engine.constants()) {
-      if (static_cast<DType>(c->dtype()) != DType::kString) blobs.emplace(c->offset(), c);
+      if (static_cast<DType>(c->dtype()) == DType::kString) continue;
+      blobs.emplace(c->offset(), Blob{c->bytes(), c->hash(), c->name()});
+    }
+  }
+  if (engine.kernels() != nullptr) {
+    for (const fbs::Kernel* k : *engine.kernels()) {
+      blobs.emplace(k->offset(), Blob{k->bytes(), k->hash(), k->entry()});
     }
   }
   std::vector<Hash128> hashes;
   uint64_t end = 0;
-  for (const auto& [offset, c] : blobs) {
-    if (offset != end || c->bytes() > weights.size() - offset || c->hash() == nullptr)
+  for (const auto& [offset, blob] : blobs) {
+    if (offset != end || blob.bytes > weights.size() - offset || blob.hash == nullptr)
       return damaged("its weights");
-    Hash128 hash = hash128(weights.subspan(offset, c->bytes()));
-    if (hash != Hash128{c->hash()->low(), c->hash()->high()}) {
-      return damaged(str_cat("the checksum of weight '", c->name() ? c->name()->string_view() : "",
-                             "' differs"));
+    Hash128 hash = hash128(weights.subspan(offset, blob.bytes));
+    if (hash != Hash128{blob.hash->low(), blob.hash->high()}) {
+      return damaged(str_cat("the checksum of weight '",
+                             blob.name ? blob.name->string_view() : "", "' differs"));
     }
     hashes.push_back(hash);
-    end = align_weight(offset + c->bytes());
+    end = align_weight(offset + blob.bytes);
     if (end > weights.size() ||
-        !zero(header.weights.offset + offset + c->bytes(), header.weights.offset + end)) {
+        !zero(header.weights.offset + offset + blob.bytes, header.weights.offset + end)) {
       return damaged("its weights");
     }
   }

@@ -30,12 +30,14 @@ class Writer {
     }
     auto metadata_offset = b_.CreateVector(metadata);
     auto constants = b_.CreateVector(constants_);
+    auto kernels = b_.CreateVector(kernels_);
     auto model = text(info.model);
     auto device = text(info.device);
     auto arch = text(info.device_arch);
     auto libraries = text(info.libraries);
     b_.Finish(
-        fbs::CreateEngine(b_, model, device, arch, libraries, metadata_offset, constants, root));
+        fbs::CreateEngine(b_, model, device, arch, libraries, metadata_offset, constants, root,
+                          kernels));
     auto* data = reinterpret_cast<const std::byte*>(b_.GetBufferPointer());
     return std::vector<std::byte>(data, data + b_.GetSize());
   }
@@ -124,6 +126,31 @@ class Writer {
     return b_.CreateVector(offsets);
   }
 
+  // Where the bytes lie in the weights section; equal ones are stored once.
+  uint64_t place(const Tensor& data, const Hash128& hash) {
+    uint64_t bytes = data.bytes();
+    auto [it, inserted] = offset_of_.emplace(std::pair(hash, bytes), weight_bytes_);
+    if (inserted) {
+      blobs_.emplace_back(weight_bytes_, data);
+      weight_bytes_ = align_weight(weight_bytes_ + bytes);
+    }
+    return it->second;
+  }
+
+  int write_kernel(const PlanKernel& kernel) {
+    if (auto it = kernel_index_.find(&kernel); it != kernel_index_.end()) return it->second;
+    Hash128 hash = hash128(raw_bytes(kernel.cubin));
+    uint64_t offset = place(kernel.cubin, hash);
+    auto entry = text(kernel.entry);
+    fbs::Hash stored(hash.low, hash.high);
+    int index = static_cast<int>(kernels_.size());
+    kernels_.push_back(fbs::CreateKernel(b_, entry, offset, kernel.cubin.bytes(), &stored,
+                                         kernel.registers, kernel.shared_bytes,
+                                         kernel.spill_bytes));
+    kernel_index_.emplace(&kernel, index);
+    return index;
+  }
+
   int write_constant(const PlanConstant& constant) {
     if (auto it = constant_index_.find(&constant); it != constant_index_.end()) return it->second;
     const Tensor& data = constant.data;
@@ -136,12 +163,7 @@ class Writer {
     } else {
       bytes = data.bytes();
       hash = hash128(raw_bytes(data));
-      auto [it, inserted] = offset_of_.emplace(std::pair(hash, bytes), weight_bytes_);
-      offset = it->second;
-      if (inserted) {
-        blobs_.emplace_back(weight_bytes_, data);
-        weight_bytes_ += (bytes + kWeightAlignment - 1) / kWeightAlignment * kWeightAlignment;
-      }
+      offset = place(data, hash);
     }
     auto name = text(constant.name);
     auto sizes = dims(data.dims());
@@ -164,7 +186,8 @@ class Writer {
       auto name = text(value.name);
       auto type = write_type(value.type);
       values.push_back(fbs::CreateValue(b_, name, type, static_cast<uint8_t>(value.storage),
-                                        value.constant, value.alias_of));
+                                        value.constant, value.alias_of,
+                                        static_cast<uint8_t>(value.space)));
     }
     std::vector<Offset<fbs::Step>> steps;
     for (const PlanStep& step : plan.steps) {
@@ -184,10 +207,14 @@ class Writer {
       auto name = text(step.name);
       auto tactic = text(step.tactic);
       auto config = write_attrs(step.config);
+      std::vector<int> kernels;
+      for (const auto& kernel : step.kernels) kernels.push_back(write_kernel(*kernel));
+      auto kernels_offset = b_.CreateVector(kernels);
       auto subplans_offset = b_.CreateVector(subplans);
       auto captures_offset = b_.CreateVector(captures);
       steps.push_back(fbs::CreateStep(b_, op, attrs, inputs, outputs, name, tactic, config,
-                                      subplans_offset, captures_offset, step.us, step.error));
+                                      subplans_offset, captures_offset, step.us, step.error,
+                                      kernels_offset));
     }
     auto named = [&](const std::vector<NamedValue>& list) {
       std::vector<Offset<fbs::Named>> offsets;
@@ -208,6 +235,8 @@ class Writer {
   FlatBufferBuilder b_;
   std::vector<Offset<fbs::Constant>> constants_;
   std::unordered_map<const PlanConstant*, int> constant_index_;
+  std::vector<Offset<fbs::Kernel>> kernels_;
+  std::unordered_map<const PlanKernel*, int> kernel_index_;
   std::map<std::pair<Hash128, uint64_t>, uint64_t> offset_of_;
   std::vector<std::pair<uint64_t, Tensor>> blobs_;
   uint64_t weight_bytes_ = 0;

@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/hash.h"
@@ -18,12 +19,16 @@ enum class Storage : uint8_t {
   kAlias,     // the same elements as `alias_of`, other sizes
 };
 
+// Whose memory it is.
+enum class Space : uint8_t { kHost, kDevice };
+
 struct PlanValue {
   std::string name;
   Type type;
   Storage storage = Storage::kArena;
   int constant = -1;  // kConstant: index into Plan::constants
-  int alias_of = -1;  // kAlias: an earlier value
+  int alias_of = -1;  // kAlias: an earlier value of the same space
+  Space space = Space::kHost;
 };
 
 // A constant of the model, or one that a tactic packed for itself.
@@ -34,7 +39,22 @@ struct PlanConstant {
   std::string name;
 };
 
+// A kernel of a GPU tactic, compiled for the engine's device_arch.
+struct PlanKernel {
+  std::string entry;
+  Tensor cubin;  // u8[n]
+  int registers = 0;
+  int shared_bytes = 0;  // static
+  int spill_bytes = 0;
+};
+
 struct Plan;
+
+// Tactics that the runtime carries out itself: the same elements with other sizes, and copies of a
+// value between the host's memory and the GPU's (identity ops).
+inline constexpr std::string_view kViewTactic = "view";
+inline constexpr std::string_view kUploadTactic = "upload";
+inline constexpr std::string_view kDownloadTactic = "download";
 
 // One op to run. Operands are indices of values; -1 is an absent one.
 struct PlanStep {
@@ -45,6 +65,7 @@ struct PlanStep {
   std::string name;    // the nodes of the model that it came from
   std::string tactic;  // empty: the reference
   AttrMap config;
+  std::vector<std::shared_ptr<const PlanKernel>> kernels;  // as Tactic::kernels lists them
   double us = 0;      // measured when the engine was built; 0: not timed
   double error = -1;  // against the reference, over its largest value; negative: not checked
   // Subgraphs, each with the values it reads from outside, which follow its own inputs.

@@ -88,6 +88,26 @@ class Reader {
     return {};
   }
 
+  Status read_kernels(const fbs::Engine& engine) {
+    if (engine.kernels() == nullptr) return {};
+    for (const fbs::Kernel* stored : *engine.kernels()) {
+      auto kernel = std::make_shared<PlanKernel>();
+      REDLINE_ASSIGN(kernel->entry, text(stored->entry()));
+      uint64_t bytes = stored->bytes();
+      if (bytes == 0 || bytes > INT32_MAX || stored->offset() % kWeightAlignment != 0 ||
+          stored->offset() > weights_.size() || bytes > weights_.size() - stored->offset()) {
+        return damaged("kernel outside of the weights");
+      }
+      kernel->cubin = Tensor::wrap(DType::kUInt8, Dims{static_cast<int64_t>(bytes)},
+                                   weights_.data() + stored->offset(), owner_);
+      kernel->registers = stored->registers();
+      kernel->shared_bytes = stored->shared_bytes();
+      kernel->spill_bytes = stored->spill_bytes();
+      kernels_.push_back(std::move(kernel));
+    }
+    return {};
+  }
+
   Result<Plan> read_plan(const fbs::Plan& stored, int depth) {
     if (depth > kMaxNesting) return damaged("plans nested too deeply");
     Plan plan;
@@ -106,6 +126,8 @@ class Reader {
         value.storage = static_cast<Storage>(v->storage());
         value.constant = v->constant();
         value.alias_of = v->alias_of();
+        if (v->space() > static_cast<uint8_t>(Space::kDevice)) return damaged("space of a value");
+        value.space = static_cast<Space>(v->space());
         bool constant_ok =
             value.storage != Storage::kConstant ||
             (value.constant >= 0 && static_cast<size_t>(value.constant) < plan.constants.size());
@@ -366,6 +388,13 @@ class Reader {
     step.us = stored.us();
     step.error = stored.error();
     if (!std::isfinite(step.us) || !std::isfinite(step.error)) return damaged("times of a step");
+    REDLINE_ASSIGN(std::vector<int> kernels, numbers(stored.kernels()));
+    for (int index : kernels) {
+      if (index < 0 || static_cast<size_t>(index) >= kernels_.size()) {
+        return damaged("kernel of a step");
+      }
+      step.kernels.push_back(kernels_[static_cast<size_t>(index)]);
+    }
     auto readable = [&](int value) {
       return value >= 0 && static_cast<size_t>(value) < ready.size() &&
              ready[static_cast<size_t>(value)];
@@ -400,7 +429,7 @@ class Reader {
         return damaged("result of a step");
       }
       Storage storage = plan.values[static_cast<size_t>(value)].storage;
-      bool view = step.tactic == "view";
+      bool view = step.tactic == kViewTactic;
       if (storage != (view ? Storage::kAlias : Storage::kArena))
         return damaged("storage of a result");
       ready[static_cast<size_t>(value)] = true;
@@ -414,7 +443,7 @@ class Reader {
       if (step.inputs[i] < 0 && op.inputs[i].arity == Arity::kRequired)
         return damaged("absent operand");
     }
-    if (step.tactic == "view") {
+    if (step.tactic == kViewTactic) {
       bool sound = !step.inputs.empty() && step.inputs[0] >= 0 && step.outputs.size() == 1 &&
                    plan.values[static_cast<size_t>(step.outputs[0])].alias_of == step.inputs[0] &&
                    plan.values[static_cast<size_t>(step.outputs[0])].type.is_tensor() &&
@@ -431,6 +460,7 @@ class Reader {
   std::shared_ptr<const void> owner_;
   uint64_t budget_;
   std::vector<std::shared_ptr<const PlanConstant>> constants_;
+  std::vector<std::shared_ptr<const PlanKernel>> kernels_;
 };
 
 }  // namespace
@@ -446,6 +476,7 @@ Result<LoadedEngine> read_stored_engine(const fbs::Engine& engine, const OpRegis
   Reader reader(ops, weights, std::move(owner), budget);
   REDLINE_TRY(reader.read_info(engine, result.info));
   REDLINE_TRY(reader.read_constants(engine));
+  REDLINE_TRY(reader.read_kernels(engine));
   REDLINE_ASSIGN(result.plan, reader.read_plan(*engine.plan(), 0));
   return result;
 }

@@ -36,8 +36,37 @@ Status check_operands(const Plan& plan, const PlanStep& step, const Tactic* tact
   return {};
 }
 
+// A kernel that reads the other side's memory ends the process, or the GPU's work for it.
+Status check_spaces(const Plan& plan, const PlanStep& step, const Tactic* tactic) {
+  auto space_of = [&](int value) { return plan.values[static_cast<size_t>(value)].space; };
+  bool on_gpu = tactic != nullptr && tactic->device == "cuda";
+  Space reads = on_gpu || step.tactic == kDownloadTactic ? Space::kDevice : Space::kHost;
+  Space writes = on_gpu || step.tactic == kUploadTactic ? Space::kDevice : Space::kHost;
+  if (step.tactic == kViewTactic) reads = writes = space_of(step.inputs[0]);
+  for (size_t i = 0; i < step.inputs.size(); ++i) {
+    if (step.inputs[i] < 0) continue;
+    // A view reads nothing else.
+    if (step.tactic == kViewTactic && i > 0) continue;
+    if (space_of(step.inputs[i]) != reads) return refuse(step, "reads a value of the other side");
+  }
+  for (int output : step.outputs) {
+    if (space_of(output) != writes) return refuse(step, "makes a value of the other side");
+  }
+  for (const std::vector<int>& captures : step.captures) {
+    for (int value : captures) {
+      if (space_of(value) != Space::kHost) return refuse(step, "hands on a value of the GPU");
+    }
+  }
+  return {};
+}
+
 Status check_values(const Plan& plan) {
   for (const PlanValue& value : plan.values) {
+    if (value.storage == Storage::kAlias &&
+        plan.values[static_cast<size_t>(value.alias_of)].space != value.space) {
+      return invalid_argument("engine is damaged: value '", value.name,
+                              "' shows one of the other side; build it again");
+    }
     if (value.storage != Storage::kConstant) continue;
     if (value.constant < 0) {
       return invalid_argument("engine is damaged: constant '", value.name,
@@ -84,13 +113,17 @@ Problem problem_of(const Plan& plan, const PlanStep& step) {
   return problem;
 }
 
-Status check_plan(const Plan& plan, const TacticRegistry& tactics) {
+Status check_plan(const Plan& plan, const TacticRegistry& tactics, bool has_gpu) {
   REDLINE_TRY(check_values(plan));
   for (const PlanStep& step : plan.steps) {
-    bool view = step.tactic == "view";
+    bool view = step.tactic == kViewTactic;
+    bool copy = step.tactic == kUploadTactic || step.tactic == kDownloadTactic;
     if (view && !step.op->has(kTraitView)) return refuse(step, "is no view");
+    if (copy && (step.op->name != "identity" || step.inputs.size() != 1 || step.inputs[0] < 0)) {
+      return refuse(step, "is no copy");
+    }
     const Tactic* tactic = nullptr;
-    if (!step.tactic.empty() && !view) {
+    if (!step.tactic.empty() && !view && !copy) {
       tactic = tactics.find(step.tactic);
       if (tactic == nullptr) {
         return incompatible("step '", step.name, "' was built with tactic '", step.tactic,
@@ -103,8 +136,21 @@ Status check_plan(const Plan& plan, const TacticRegistry& tactics) {
       }
     }
     REDLINE_TRY(check_operands(plan, step, tactic));
+    REDLINE_TRY(check_spaces(plan, step, tactic));
+  }
+  for (const PlanValue& value : plan.values) {
+    if (value.space == Space::kHost) continue;
+    if (!has_gpu) return incompatible("the engine needs a GPU, and none was given");
+    bool sized = value.type.is_tensor() && value.type.dtype != DType::kString;
+    if (sized && value.storage != Storage::kInput) continue;
+    return invalid_argument("engine is damaged: value '", value.name,
+                            "' cannot be on a GPU; build it again");
   }
   for (const NamedValue& output : plan.outputs) {
+    if (plan.values[static_cast<size_t>(output.value)].space != Space::kHost) {
+      return invalid_argument("engine is damaged: output '", output.name,
+                              "' is on a GPU; build it again");
+    }
     if (!is_packed(plan, output.value)) continue;
     return invalid_argument("engine is damaged: output '", output.name,
                             "' is packed weights; build it again");

@@ -9,7 +9,7 @@ namespace redline {
 // Whether every step may be run the way the plan says, as far as that can be told before sizes are
 // known: a plan may come from a file that somebody made up, and what reads the file knows no
 // tactics. Subplans are left out: each has an executor of its own, which asks again.
-Status check_plan(const Plan& plan, const TacticRegistry& tactics);
+Status check_plan(const Plan& plan, const TacticRegistry& tactics, bool has_gpu);
 
 // What a step's tactic was asked when the engine was built: sizes that may vary are kDynamicDim.
 Problem problem_of(const Plan& plan, const PlanStep& step);

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "plan/plan.h"
+#include "runtime/device_image.h"
 #include "runtime/placement.h"
 #include "tactics/tactic.h"
 
@@ -25,14 +26,16 @@ class StepObserver {
                           std::span<const HostValue* const> outputs) = 0;
 };
 
-// Runs one plan on the CPU. Sizes are evaluated from the inputs' sizes, memory is planned and
+// Runs one plan: its steps on the host, and on the GPU those whose tactics are for one. Sizes are evaluated from the inputs' sizes, memory is planned and
 // kernels are prepared on the first run with those sizes; later runs with them do neither, and do
-// not allocate unless a step's output sizes depend on values. One thread at a time; the plan, the
-// tactics and the pool are shared and must outlive it.
+// not allocate unless a step's output sizes depend on values. Steps in a row on the GPU are one
+// graph launch. One thread at a time; the plan, the tactics and the pool are shared and must
+// outlive it.
 class Executor {
  public:
+  // `image` is null for a plan without steps on a GPU.
   static Result<std::unique_ptr<Executor>> create(const Plan& plan, const TacticRegistry& tactics,
-                                                  ThreadPool& pool);
+                                                  ThreadPool& pool, DeviceImagePtr image = nullptr);
   ~Executor();
 
   // One value for each input of the plan, checked against its type. They must stay unchanged until
@@ -40,7 +43,6 @@ class Executor {
   Status run(std::span<const HostValue> inputs);
   // Valid until the next run.
   const HostValue& output(size_t i) const;
-  // Sizes of output i for the given input types, when they can be told before a run.
   // Bytes of the arena for the sizes of the last run, and the least any plan could need.
   size_t arena_bytes() const;
   size_t arena_lower_bound() const;
@@ -53,11 +55,13 @@ class Executor {
   struct StepState;
   struct ShapeState;
   class StepContext;
+  struct Gpu;
+  struct Bases;
   struct DimProgram;
   struct ValueInfo;
 
   Executor(const Plan& plan, const TacticRegistry& tactics, ThreadPool& pool);
-  Status initialize();
+  Status initialize(DeviceImagePtr image);
   Status bind_inputs(std::span<const HostValue> inputs);
   Result<ShapeState*> find_shape_state();
   Status build_shape_state(ShapeState& state);
@@ -65,6 +69,9 @@ class Executor {
   // Which steps are dynamic, and where the values lie.
   Placement place(ShapeState& state) const;
   Status place_values(ShapeState& state);
+  Status prepare_steps(ShapeState& state);
+  Bases bases() const;
+  Result<std::shared_ptr<void>> allocate_host(size_t bytes) const;
   const void* part_of(const ShapeState& state, size_t value) const;
   Status run_step(ShapeState& state, size_t index);
   Status run_dynamic_step(ShapeState& state, size_t index);
@@ -80,7 +87,23 @@ class Executor {
   Result<std::unique_ptr<Kernel>> prepare_or_refuse(size_t index,
                                                     std::span<const TensorView> inputs,
                                                     std::span<const TensorView> outputs);
+  Status ensure_arena(const Placement& placement);
   Status ensure_workspace(size_t bytes);
+  Status run_steps(ShapeState& state);
+  Status observe_outputs(size_t index);
+
+  // --- On a GPU; see device_steps.cc ---
+  bool is_on_gpu(const PlanStep& step) const;
+  Status ensure_device_memory(size_t arena_bytes, size_t workspace_bytes);
+  void find_segments(ShapeState& state) const;
+  Status make_staging(ShapeState& state);
+  Status run_segment(ShapeState& state, size_t segment);
+  Status run_device_step(ShapeState& state, size_t index);
+  Status upload(ShapeState& state, size_t index);
+  Status download(ShapeState& state, size_t index);
+  // Until what the host must not touch, or wants to read, is as it should be.
+  Status wait_for_gpu();
+  Result<HostValue> on_host(const HostValue& value);
 
   const Plan& plan_;
   const TacticRegistry& tactics_;
@@ -99,6 +122,7 @@ class Executor {
   ShapeState* current_ = nullptr;
   std::vector<std::string> refusals_;
   StepObserver* observer_ = nullptr;
+  std::unique_ptr<Gpu> gpu_;
 };
 
 }  // namespace redline

@@ -13,8 +13,12 @@ namespace redline {
 namespace {
 
 constexpr size_t kAlignment = 64;
+constexpr size_t kDeviceAlignment = 256;
+constexpr size_t kDevicePartAlignment = 16;
 
-size_t round_up(size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
+size_t round_up(size_t bytes, size_t alignment) {
+  return (bytes + alignment - 1) / alignment * alignment;
+}
 
 int64_t positive(int64_t axis, int rank) { return axis < 0 ? axis + rank : axis; }
 
@@ -28,11 +32,11 @@ class Placer {
 
   Placement place() {
     measure();
-    live_peak_ = live_peak(roots());
+    live_peak_ = peak();
     for (size_t s = 0; s < plan_.steps.size(); ++s) {
       const PlanStep& step = plan_.steps[s];
       if (sized_.dynamic[s]) continue;
-      if (step.tactic == "view") {
+      if (step.tactic == kViewTactic) {
         elided_[s] = true;
       } else if (step.op->name == "concat") {
         place_concat(s);
@@ -99,13 +103,16 @@ class Placer {
            at(value).first >= 0;
   }
 
-  // The buffers of the arena: one an own memory, alive while anything in it is.
-  std::vector<MemoryItem> roots(std::vector<int>* item_of_value = nullptr) {
+  bool is_on_device(int value) const { return plan_value(value).space == Space::kDevice; }
+
+  // The buffers of an arena: one an own memory, alive while anything in it is.
+  std::vector<MemoryItem> roots(Space space, std::vector<int>* item_of_value = nullptr) {
     std::vector<MemoryItem> items;
     std::vector<int> item(values_.size(), -1);
     for (size_t i = 0; i < values_.size(); ++i) {
       auto v = static_cast<int>(i);
       auto root = static_cast<size_t>(root_of(v));
+      if (plan_.values[root].space != space) continue;
       if (at(v).first < 0 || !may_lie_in_arena(static_cast<int>(root))) continue;
       if (item[root] < 0) {
         item[root] = static_cast<int>(items.size());
@@ -119,8 +126,14 @@ class Placer {
     return items;
   }
 
+  size_t peak() {
+    return live_peak(roots(Space::kHost), kAlignment) +
+           live_peak(roots(Space::kDevice), kDeviceAlignment);
+  }
+
   // What is alive wherever it lies: of a buffer that is made in parts, the parts made so far.
-  size_t least_bytes(const std::vector<MemoryItem>& items, const std::vector<int>& item_of_value) {
+  size_t least_bytes(const std::vector<MemoryItem>& items, const std::vector<int>& item_of_value,
+                     size_t alignment) {
     std::vector<MemoryItem> parts;
     for (size_t i = 0; i < values_.size(); ++i) {
       auto v = static_cast<int>(i);
@@ -128,7 +141,7 @@ class Placer {
       int item = item_of_value[static_cast<size_t>(root_of(v))];
       if (item < 0 || place.maker < 0 || plan_value(v).storage != Storage::kArena) continue;
       if (elided_[static_cast<size_t>(place.maker)]) continue;
-      size_t bytes = place.parent < 0 ? round_up(place.bytes) : place.bytes;
+      size_t bytes = place.parent < 0 ? round_up(place.bytes, alignment) : place.bytes;
       parts.push_back({bytes, place.first, items[static_cast<size_t>(item)].last});
     }
     return live_peak(parts, 1);
@@ -136,9 +149,9 @@ class Placer {
 
   // Keeps a change of places unless it needs more memory.
   bool keep_if_no_larger(std::span<const int> changed) {
-    size_t peak = live_peak(roots());
-    if (peak <= live_peak_) {
-      live_peak_ = peak;
+    size_t changed_peak = peak();
+    if (changed_peak <= live_peak_) {
+      live_peak_ = changed_peak;
       return true;
     }
     for (int value : changed) {
@@ -146,6 +159,10 @@ class Placer {
       at(value).offset = 0;
     }
     return false;
+  }
+
+  bool is_aligned(int value, size_t offset) const {
+    return !is_on_device(value) || offset % kDevicePartAlignment == 0;
   }
 
   bool same_dtype(int a, int b) const {
@@ -164,6 +181,7 @@ class Placer {
     for (size_t i = 0; i < step.outputs.size(); ++i) {
       int part = step.outputs[i];
       if (is_output(part) || !same_dtype(part, whole)) return;
+      if (!is_aligned(whole, (*offsets)[i])) return;
       if ((*offsets)[i] > at(whole).bytes || at(part).bytes > at(whole).bytes - (*offsets)[i]) {
         return;
       }
@@ -266,6 +284,7 @@ class Placer {
           std::find(moved.begin(), moved.end(), operand) != moved.end()) {
         return;
       }
+      if (!is_aligned(joined, offset)) return;
       moved.push_back(operand);
       offsets.push_back(offset);
       offset += at(operand).bytes;
@@ -290,6 +309,17 @@ class Placer {
            !sized_.dynamic[static_cast<size_t>(place.maker)];
   }
 
+  MemoryPlan plan_space(Space space, size_t alignment, std::vector<int>& item_of_value) {
+    std::vector<int> items_here;
+    std::vector<MemoryItem> items = roots(space, &items_here);
+    MemoryPlan memory = plan_memory(items, alignment);
+    memory.lower_bound = std::min(memory.lower_bound, least_bytes(items, items_here, alignment));
+    for (size_t v = 0; v < values_.size(); ++v) {
+      if (items_here[v] >= 0) item_of_value[v] = items_here[v];
+    }
+    return memory;
+  }
+
   Placement result() {
     Placement placement;
     for (size_t v = 0; v < values_.size(); ++v) {
@@ -299,10 +329,9 @@ class Placer {
       placement.root.push_back(root);
       placement.offset.push_back(offset);
     }
-    std::vector<MemoryItem> items = roots(&placement.item_of_value);
-    placement.memory = plan_memory(items, kAlignment);
-    placement.memory.lower_bound =
-        std::min(placement.memory.lower_bound, least_bytes(items, placement.item_of_value));
+    placement.item_of_value.assign(values_.size(), -1);
+    placement.host = plan_space(Space::kHost, kAlignment, placement.item_of_value);
+    placement.device = plan_space(Space::kDevice, kDeviceAlignment, placement.item_of_value);
     placement.elided = std::move(elided_);
     return placement;
   }

@@ -21,13 +21,15 @@ struct SizedPlan {
 // Where the values of a plan lie for one set of sizes. A part of a value (split, slice, one index
 // of gather) is a view where its elements lie together; the operands of a concat are made in its
 // result where they lie together there, and none of them has a place already. Neither is done
-// where it would need more memory than copying.
+// where it would need more memory than copying, nor on a GPU where a part would not lie at a
+// multiple of 16 bytes, which its kernels count on.
 struct Placement {
   std::vector<int> root;           // of each value: the value whose memory it lies in
   std::vector<size_t> offset;      // and where in it, in bytes
   std::vector<bool> elided;        // of each step: its results are in place without running it
-  std::vector<int> item_of_value;  // index into the memory plan, -1: not in the arena
-  MemoryPlan memory;
+  std::vector<int> item_of_value;  // index into the plan of its space, -1: not in an arena
+  MemoryPlan host;
+  MemoryPlan device;
 };
 
 Placement plan_placement(const SizedPlan& sized);

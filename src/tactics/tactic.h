@@ -10,8 +10,8 @@
 #include "base/status.h"
 #include "base/thread_pool.h"
 #include "core/tensor.h"
+#include "device/compiler.h"
 #include "device/module.h"
-#include "device/nvrtc.h"
 #include "ops/op.h"
 
 namespace redline {
@@ -83,6 +83,10 @@ struct PrepareArgs {
   // GPU tactics: where, and what became of the texts of `kernels`, in their order.
   cuda::ContextPtr context;
   std::span<const std::shared_ptr<const cuda::Module>> modules;
+  // While an engine is built for a GPU: for which, and what makes its kernels. Without a context
+  // nothing can be run.
+  const cuda::DeviceInfo* gpu = nullptr;
+  cuda::KernelCompiler* compiler = nullptr;
   // For the tuner: a config that does not suit the sizes is refused. Otherwise such a step runs in
   // the tactic's usual way.
   bool strict = false;

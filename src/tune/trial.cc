@@ -31,69 +31,114 @@ std::string cpu_brand() {
   return brand.substr(first, brand.find_last_not_of(' ') + 1 - first);
 }
 
+class HostTrial final : public Trial {
+ public:
+  static Result<std::unique_ptr<Trial>> make(const Tactic& tactic, Config config,
+                                             const Problem& problem,
+                                             std::span<const Tensor> inputs,
+                                             const PrepareArgs& args) {
+    auto trial = std::make_unique<HostTrial>();
+    trial->pool_ = args.pool;
+    PrepareArgs strict = args;
+    strict.strict = true;
+    for (const Tensor& input : inputs) {
+      trial->inputs_.push_back(input.defined() ? input.view() : TensorView());
+    }
+    REDLINE_ASSIGN(trial->packed_, pack_for(tactic, config, problem, args));
+    for (const PackedOperand& operand : trial->packed_.operands) {
+      trial->inputs_[operand.input].data = const_cast<void*>(operand.bytes.raw());
+    }
+    REDLINE_ASSIGN(trial->kernel_, tactic.prepare(trial->packed_.problem, config, strict));
+    for (const OperandDesc& output : problem.outputs) {
+      TensorView view{output.dtype, output.dims, nullptr};
+      REDLINE_ASSIGN(view.data, trial->allocate(view.bytes()));
+      trial->outputs_.push_back(view);
+    }
+    REDLINE_TRY(trial->allocate(trial->kernel_->workspace_bytes()).status());
+    return std::unique_ptr<Trial>(std::move(trial));
+  }
+
+  Result<double> run() override {
+    auto start = std::chrono::steady_clock::now();
+    REDLINE_TRY(kernel_->run({inputs_, outputs_, memory_.back().get(), pool_}));
+    std::chrono::duration<double, std::micro> elapsed = std::chrono::steady_clock::now() - start;
+    return elapsed.count();
+  }
+
+  Status run_poisoned() override {
+    for (size_t i = 0; i < memory_.size(); ++i) {
+      std::memset(memory_[i].get(), kPoison, padded(bytes_[i]));
+    }
+    REDLINE_TRY(run().status());
+    for (size_t i = 0; i < memory_.size(); ++i) {
+      const auto* bytes = static_cast<const uint8_t*>(memory_[i].get());
+      for (size_t at = bytes_[i]; at < padded(bytes_[i]); ++at) {
+        if (bytes[at] == kPoison) continue;
+        bool workspace = i + 1 == memory_.size();
+        return internal_error("wrote behind ", workspace ? "its workspace" : str_cat("output ", i));
+      }
+    }
+    return {};
+  }
+
+  std::span<const TensorView> outputs() const override { return outputs_; }
+
+ private:
+  Result<void*> allocate(size_t bytes) {
+    void* data = std::aligned_alloc(64, padded(bytes));
+    if (data == nullptr) return out_of_memory("no memory for ", bytes, " bytes");
+    memory_.emplace_back(data, [](void* p) { std::free(p); });
+    bytes_.push_back(bytes);
+    return data;
+  }
+
+  PackedProblem packed_;
+  std::unique_ptr<Kernel> kernel_;
+  std::vector<TensorView> inputs_;
+  std::vector<TensorView> outputs_;
+  std::vector<std::shared_ptr<void>> memory_;  // of the outputs, then the workspace
+  std::vector<size_t> bytes_;
+  ThreadPool* pool_ = nullptr;
+};
+
 }  // namespace
 
 Result<std::unique_ptr<Trial>> Trial::create(const Tactic& tactic, Config config,
-                                             const Problem& problem, std::span<const Tensor> inputs,
+                                             const Problem& asked, const Problem& sized,
+                                             std::span<const Tensor> inputs,
                                              const PrepareArgs& args) {
-  std::unique_ptr<Trial> trial(new Trial());
-  trial->pool_ = args.pool;
-  PrepareArgs strict = args;
-  strict.strict = true;
-  for (const Tensor& input : inputs) {
-    trial->inputs_.push_back(input.defined() ? input.view() : TensorView());
+  if (tactic.device == "cuda") {
+    return make_gpu_trial(tactic, std::move(config), asked, sized, inputs, args);
   }
-  Problem own = problem;
-  if (tactic.pack != nullptr) {
-    REDLINE_ASSIGN(trial->packed_, tactic.pack(problem, config, args));
-    for (const PackedOperand& operand : trial->packed_) {
-      own.inputs[operand.input].constant = nullptr;
-      own.inputs[operand.input].packed = &operand.bytes;
-      trial->inputs_[operand.input].data = const_cast<void*>(operand.bytes.raw());
-    }
-  }
-  REDLINE_ASSIGN(trial->kernel_, tactic.prepare(own, config, strict));
-  auto allocate = [&](size_t bytes) {
-    void* data = std::aligned_alloc(64, padded(bytes));
-    trial->memory_.emplace_back(data, [](void* p) { std::free(p); });
-    trial->bytes_.push_back(bytes);
-    return data;
-  };
-  for (const OperandDesc& output : problem.outputs) {
-    TensorView view{output.dtype, output.dims, nullptr};
-    view.data = allocate(view.bytes());
-    if (view.data == nullptr) return out_of_memory("no memory for ", view.bytes(), " bytes");
-    trial->outputs_.push_back(view);
-  }
-  size_t workspace = trial->kernel_->workspace_bytes();
-  if (allocate(workspace) == nullptr) return out_of_memory("no memory for ", workspace, " bytes");
-  return trial;
+  return HostTrial::make(tactic, std::move(config), sized, inputs, args);
 }
 
-Result<double> Trial::run() {
-  auto start = std::chrono::steady_clock::now();
-  REDLINE_TRY(kernel_->run({inputs_, outputs_, memory_.back().get(), pool_}));
-  std::chrono::duration<double, std::micro> elapsed = std::chrono::steady_clock::now() - start;
-  return elapsed.count();
+Result<PackedProblem> pack_for(const Tactic& tactic, Config& config, const Problem& problem,
+                               const PrepareArgs& args) {
+  PackedProblem packed{problem, {}};
+  if (tactic.pack == nullptr) return packed;
+  REDLINE_ASSIGN(packed.operands, tactic.pack(problem, config, args));
+  for (const PackedOperand& operand : packed.operands) {
+    packed.problem.inputs[operand.input].constant = nullptr;
+    packed.problem.inputs[operand.input].packed = &operand.bytes;
+  }
+  return packed;
 }
 
-Status Trial::run_poisoned() {
-  for (size_t i = 0; i < memory_.size(); ++i) {
-    std::memset(memory_[i].get(), kPoison, padded(bytes_[i]));
+Result<std::vector<std::shared_ptr<const cuda::CompiledKernel>>> compile_kernels(
+    const Tactic& tactic, const Config& config, const Problem& problem, const PrepareArgs& args) {
+  std::vector<std::shared_ptr<const cuda::CompiledKernel>> kernels;
+  REDLINE_ASSIGN(std::vector<cuda::KernelSource> sources,
+                 tactic.kernels(problem, config, *args.gpu));
+  for (const cuda::KernelSource& source : sources) {
+    REDLINE_ASSIGN(auto kernel, args.compiler->get(source));
+    kernels.push_back(std::move(kernel));
   }
-  REDLINE_TRY(run().status());
-  for (size_t i = 0; i < memory_.size(); ++i) {
-    const auto* bytes = static_cast<const uint8_t*>(memory_[i].get());
-    for (size_t at = bytes_[i]; at < padded(bytes_[i]); ++at) {
-      if (bytes[at] == kPoison) continue;
-      bool workspace = i + 1 == memory_.size();
-      return internal_error("wrote behind ", workspace ? "its workspace" : str_cat("output ", i));
-    }
-  }
-  return {};
+  return kernels;
 }
 
 std::string machine_name(const PrepareArgs& args) {
+  if (args.gpu != nullptr) return str_cat(args.gpu->name, ", ", args.gpu->arch());
   return str_cat("cpu ", cpu_brand(), ", ", kernels::isa_name(kernels::detect_isa()), ", ",
                  args.num_threads(), args.num_threads() == 1 ? " thread" : " threads");
 }

@@ -13,31 +13,42 @@ namespace redline {
 // kernels and knows where they run. For a problem with concrete sizes. One thread.
 class Trial {
  public:
-  // `inputs` (undefined: absent) must outlive it. Packs and prepares; a failure is the tactic's
-  // refusal.
+  // Packs, compiles and prepares; a failure is the tactic's refusal. Kernels are written for
+  // `asked`, as those of the engine will be, and run with the sizes of `sized`. `inputs`
+  // (undefined: absent) must outlive it.
   static Result<std::unique_ptr<Trial>> create(const Tactic& tactic, Config config,
-                                               const Problem& problem,
+                                               const Problem& asked, const Problem& sized,
                                                std::span<const Tensor> inputs,
                                                const PrepareArgs& args);
-  // Runs once and returns the microseconds it took.
-  Result<double> run();
+  virtual ~Trial() = default;
+  // Runs once, or several times in a row where once is too short to be timed, and returns the
+  // microseconds that one took.
+  virtual Result<double> run() = 0;
   // Runs on outputs and workspace that hold NaN before; fails also when the kernel wrote behind
   // them. The outputs are then on the host.
-  Status run_poisoned();
-  std::span<const TensorView> outputs() const { return outputs_; }
-
- private:
-  Trial() = default;
-  std::vector<PackedOperand> packed_;
-  std::unique_ptr<Kernel> kernel_;
-  std::vector<TensorView> inputs_;
-  std::vector<TensorView> outputs_;
-  std::vector<std::shared_ptr<void>> memory_;  // of the outputs, then the workspace
-  std::vector<size_t> bytes_;
-  ThreadPool* pool_ = nullptr;
+  virtual Status run_poisoned() = 0;
+  virtual std::span<const TensorView> outputs() const = 0;
 };
 
-// Names what times depend on, for the database: "cpu AMD EPYC 9R14, avx512, 2 threads".
+// A problem whose operands were packed, and the bytes.
+struct PackedProblem {
+  Problem problem;
+  std::vector<PackedOperand> operands;
+};
+Result<PackedProblem> pack_for(const Tactic& tactic, Config& config, const Problem& problem,
+                               const PrepareArgs& args);
+
+// The kernels of a step, compiled, in the order of Tactic::kernels.
+Result<std::vector<std::shared_ptr<const cuda::CompiledKernel>>> compile_kernels(
+    const Tactic& tactic, const Config& config, const Problem& problem, const PrepareArgs& args);
+
+Result<std::unique_ptr<Trial>> make_gpu_trial(const Tactic& tactic, Config config,
+                                              const Problem& asked, const Problem& sized,
+                                              std::span<const Tensor> inputs,
+                                              const PrepareArgs& args);
+
+// Names what times depend on, for the database: "cpu AMD EPYC 9R14, avx512, 2 threads",
+// "NVIDIA H100 80GB HBM3, sm_90a".
 std::string machine_name(const PrepareArgs& args);
 
 }  // namespace redline

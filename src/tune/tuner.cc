@@ -196,7 +196,7 @@ class Tuner::Decision {
   Status make_trial(Candidate& c) {
     if (c.trial != nullptr) return {};
     Result<std::unique_ptr<Trial>> trial =
-        Trial::create(*c.tactic, c.config, sized_, expectation()->inputs, tuner_.args_);
+        Trial::create(*c.tactic, c.config, asked_, sized_, expectation()->inputs, tuner_.args_);
     if (trial.ok()) {
       c.trial = *std::move(trial);
       return {};

@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <cstring>
+
+#include "runtime/executor_state.h"
+
+// Steps on a GPU, and copies between it and the host.
+namespace redline {
+
+bool Executor::is_on_gpu(const PlanStep& step) const {
+  if (step.tactic == kUploadTactic || step.tactic == kDownloadTactic) return true;
+  if (step.tactic.empty() || step.tactic == kViewTactic) return false;
+  return tactics_.find(step.tactic)->device == "cuda";
+}
+
+Status Executor::ensure_device_memory(size_t arena_bytes, size_t workspace_bytes) {
+  const cuda::ContextPtr& context = gpu_->image->context();
+  // The old one first: both may not fit.
+  if (arena_bytes > gpu_->arena.bytes()) {
+    gpu_->arena = {};
+    REDLINE_ASSIGN(gpu_->arena, cuda::DeviceBuffer::create(context, arena_bytes));
+  }
+  if (workspace_bytes > gpu_->workspace.bytes()) {
+    gpu_->workspace = {};
+    REDLINE_ASSIGN(gpu_->workspace, cuda::DeviceBuffer::create(context, workspace_bytes));
+  }
+  return {};
+}
+
+Status Executor::make_staging(ShapeState& state) {
+  for (size_t s = 0; s < plan_.steps.size(); ++s) {
+    const PlanStep& step = plan_.steps[s];
+    if (step.tactic != kUploadTactic || state.steps[s].skip) continue;
+    auto root = static_cast<size_t>(
+        state.placement.root[static_cast<size_t>(step.inputs[0])]);
+    size_t bytes = state.steps[s].outputs[0].bytes();
+    cuda::PinnedBuffer& staging = state.steps[s].staging;
+    if (plan_.values[root].storage != Storage::kInput || bytes <= staging.bytes()) continue;
+    REDLINE_ASSIGN(staging, cuda::PinnedBuffer::create(gpu_->image->context(), bytes));
+  }
+  return {};
+}
+
+// Kernels in a row; copies and the host's steps stand between.
+void Executor::find_segments(ShapeState& state) const {
+  state.segments.clear();
+  bool open = false;
+  for (size_t s = 0; s < plan_.steps.size(); ++s) {
+    ShapeState::Step& ready = state.steps[s];
+    ready.segment = -1;
+    if (ready.skip) continue;
+    bool kernel = ready.kernel != nullptr && !ready.dynamic && is_on_gpu(plan_.steps[s]);
+    if (kernel && !open) {
+      ready.segment = static_cast<int>(state.segments.size());
+      state.segments.push_back({s, s, {}});
+    }
+    open = kernel;
+    if (kernel) state.segments.back().end = s + 1;
+  }
+}
+
+Status Executor::run_segment(ShapeState& state, size_t index) {
+  ShapeState::Segment& segment = state.segments[index];
+  gpu_->busy = true;
+  if (!segment.graph) {
+    Result<cuda::Graph> graph = cuda::Graph::capture(gpu_->stream, [&]() -> Status {
+      for (size_t s = segment.first; s < segment.end; ++s) {
+        if (state.steps[s].skip) continue;
+        Status status = run_device_step(state, s);
+        if (!status.ok()) return status.at_node(plan_.steps[s].name);
+      }
+      return {};
+    });
+    if (!graph.ok()) return graph.status();
+    segment.graph = *std::move(graph);
+  }
+  return segment.graph.launch(gpu_->stream);
+}
+
+Status Executor::run_device_step(ShapeState& state, size_t index) {
+  const PlanStep& step = plan_.steps[index];
+  if (step.tactic == kUploadTactic) return upload(state, index);
+  if (step.tactic == kDownloadTactic) return download(state, index);
+  const ShapeState::Step& ready = state.steps[index];
+  gpu_->busy = true;
+  KernelArgs args;
+  args.inputs = ready.inputs;
+  args.outputs = ready.outputs;
+  args.workspace = gpu_->workspace.data();
+  args.stream = &gpu_->stream;
+  return ready.kernel->run(args);
+}
+
+Status Executor::upload(ShapeState& state, size_t index) {
+  const ShapeState::Step& ready = state.steps[index];
+  const TensorView& from = ready.inputs[0];
+  const void* source = from.data;
+  if (ready.staging.bytes() > 0) {
+    std::memcpy(ready.staging.data(), from.data, from.bytes());
+    source = ready.staging.data();
+  }
+  gpu_->busy = true;
+  auto to = reinterpret_cast<cuda::DevicePtr>(ready.outputs[0].data);
+  return gpu_->stream.copy_to_device(to, source, from.bytes());
+}
+
+Status Executor::download(ShapeState& state, size_t index) {
+  const ShapeState::Step& ready = state.steps[index];
+  auto from = reinterpret_cast<cuda::DevicePtr>(ready.inputs[0].data);
+  gpu_->busy = true;
+  return gpu_->stream.copy_to_host(ready.outputs[0].data, from, ready.outputs[0].bytes());
+}
+
+Status Executor::wait_for_gpu() {
+  if (gpu_ == nullptr || !gpu_->busy) return {};
+  gpu_->busy = false;
+  return gpu_->stream.synchronize();
+}
+
+Result<HostValue> Executor::on_host(const HostValue& value) {
+  REDLINE_ASSIGN(Tensor copy, Tensor::create(value.tensor.dtype(), value.tensor.dims()));
+  auto from = reinterpret_cast<cuda::DevicePtr>(value.tensor.raw());
+  if (copy.bytes() > 0) {
+    REDLINE_TRY(gpu_->stream.copy_to_host(copy.mutable_raw(), from, copy.bytes()));
+    REDLINE_TRY(gpu_->stream.synchronize());
+  }
+  return HostValue::of(std::move(copy));
+}
+
+}  // namespace redline

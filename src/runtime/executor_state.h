@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <memory>
+#include <string_view>
+#include <vector>
+
+#include "device/module.h"
+#include "runtime/executor.h"
+
+// What an executor keeps, for the files that implement it.
+namespace redline {
+
+// Of symbols for what only values tell; a plan's own symbols with that beginning have no value.
+inline constexpr std::string_view kFreshSymbol = "\1run";
+
+struct Executor::DimProgram {
+  std::vector<int64_t> code;
+};
+
+// What does not change from run to run.
+struct Executor::ValueInfo {
+  std::vector<DimProgram> dims;
+  bool sized = false;  // its sizes follow from the inputs' sizes
+  bool is_output = false;
+};
+
+struct Executor::StepState {
+  std::vector<std::unique_ptr<Executor>> subplans;
+  // Of the last run of a step whose sizes are not known beforehand.
+  std::unique_ptr<Kernel> kernel;
+  std::vector<Dims> kernel_dims;
+};
+
+// Memory that views and graphs point into; what was made for other addresses is made again.
+struct Executor::Bases {
+  const void* arena = nullptr;
+  const void* device_arena = nullptr;
+  const void* device_workspace = nullptr;
+  bool operator==(const Bases&) const = default;
+};
+
+// What a session has of its own on the GPU.
+struct Executor::Gpu {
+  DeviceImagePtr image;
+  cuda::Stream stream;
+  cuda::DeviceBuffer arena;
+  cuda::DeviceBuffer workspace;
+  bool busy = false;  // something was queued since the host waited last
+};
+
+// Everything that is ready for one set of input sizes.
+struct Executor::ShapeState {
+  struct Step {
+    bool dynamic = false;  // sizes are found on the way
+    bool told = false;     // by the op's rule, without the values of the run
+    bool skip = false;     // nothing to do
+    std::unique_ptr<Kernel> kernel;
+    std::vector<TensorView> inputs;
+    std::vector<TensorView> outputs;
+    int segment = -1;            // of GPU steps, which it begins
+    cuda::PinnedBuffer staging;  // of an upload from the caller's memory
+  };
+  struct Segment {  // steps [first, end) as one launch
+    size_t first;
+    size_t end;
+    cuda::Graph graph;
+  };
+  struct Patch {  // an operand whose address the caller chooses
+    size_t step;
+    size_t operand;
+    int value;
+  };
+  std::vector<int64_t> symbols;
+  std::vector<Dims> dims;  // of each sized value
+  Placement placement;
+  std::vector<Step> steps;
+  std::vector<Patch> patches;
+  std::vector<std::shared_ptr<void>> output_buffers;
+  std::vector<Segment> segments;
+  size_t workspace = 0;
+  size_t device_workspace = 0;
+  std::optional<Bases> placed;  // what the views were made for
+};
+
+}  // namespace redline
