@@ -40,7 +40,9 @@ struct ValueInfo {
 };
 
 struct EngineOptions {
-  std::string device = "auto";  // "cpu", or "auto"
+  // "cpu"; "cuda", or "cuda:1" for the second GPU; "auto": what a loaded engine was built for, and
+  // for a model the GPU if there is one that can be used, else the CPU, which is logged.
+  std::string device = "auto";
   int num_threads = 0;          // 0: the physical cores that the process may use
   // Messages for people; the library itself prints nothing. May be called from any thread.
   std::function<void(Severity, std::string_view message)> log;

@@ -27,6 +27,12 @@ enum class Precision : uint8_t { kFloat32, kTf32, kFloat16, kBFloat16 };
 struct BuildSettings : EngineOptions {
   // Sizes to optimise for, by the symbol's name; a symbol that is not listed is taken to be 1.
   std::vector<std::pair<std::string, int64_t>> optimal_sizes;
+  // On a GPU: whether steps that none of its kernels takes may run on the host. Without it they are
+  // an error; device "auto" allows it. They are logged.
+  bool host_fallback = false;
+  // Builds for a GPU that is not here ("sm_90a"), with device "cuda": the engine can be saved, not
+  // run. Kernels are chosen by what the tuning database says, and not checked.
+  std::string target;
   std::vector<std::string> disabled_passes;
   bool verify_passes = false;  // run the reference before and after each pass
   std::string dump_ir;         // folder for the graph after each pass

@@ -13,13 +13,20 @@
 namespace redline {
 namespace {
 
-bool has_packed_constants(const Plan& plan) {
-  for (const auto& constant : plan.constants) {
-    if (!constant->recipe.empty()) return true;
-  }
-  return std::any_of(plan.steps.begin(), plan.steps.end(), [](const PlanStep& step) {
-    return std::any_of(step.subplans.begin(), step.subplans.end(),
-                       [](const auto& subplan) { return has_packed_constants(*subplan); });
+// Whether a library packed constants: only its own version on such a machine reads them.
+bool has_library_packing(const Plan& plan, const TacticRegistry& tactics) {
+  auto is_packed = [&](int value) {
+    const PlanValue* v = value < 0 ? nullptr : &plan.values[static_cast<size_t>(value)];
+    return v != nullptr && v->storage == Storage::kConstant &&
+           !plan.constants[static_cast<size_t>(v->constant)]->recipe.empty();
+  };
+  return std::any_of(plan.steps.begin(), plan.steps.end(), [&](const PlanStep& step) {
+    const Tactic* tactic = tactics.find(step.tactic);
+    return (tactic != nullptr && tactic->library != nullptr &&
+            std::any_of(step.inputs.begin(), step.inputs.end(), is_packed)) ||
+           std::any_of(
+               step.subplans.begin(), step.subplans.end(),
+               [&](const auto& subplan) { return has_library_packing(*subplan, tactics); });
   });
 }
 
@@ -37,6 +44,37 @@ Result<DType> compute_dtype(const BuildSettings& settings) {
 Status check_built_precision(const BuildSettings& settings) {
   if (settings.precision == Precision::kFloat32) return {};
   return invalid_argument("is an engine already: its precision was chosen when it was built");
+}
+
+// What a build for a GPU needs; without a compiler: the CPU.
+struct GpuBuild {
+  cuda::DeviceInfo info;
+  cuda::ContextPtr context;  // null: built for a GPU that is not here
+  std::shared_ptr<cuda::KernelCompiler> compiler;
+};
+
+Result<GpuBuild> find_build_gpu(const BuildSettings& settings, const Logger& logger) {
+  GpuBuild gpu;
+  if (!settings.target.empty()) {
+    if (settings.device != "cuda") {
+      return invalid_argument("target ", settings.target, " is for device cuda, not ",
+                              settings.device);
+    }
+    REDLINE_ASSIGN(gpu.info, cuda::DeviceInfo::of_arch(settings.target));
+  } else {
+    REDLINE_ASSIGN(gpu.context, find_gpu(settings, logger));
+    if (gpu.context == nullptr) return gpu;
+    gpu.info = gpu.context->info();
+  }
+  Result<std::shared_ptr<cuda::KernelCompiler>> compiler = cuda::KernelCompiler::create(
+      cuda::CubinCache(cuda::CubinCache::default_folder(), logger));
+  if (compiler.ok()) {
+    gpu.compiler = *std::move(compiler);
+    return gpu;
+  }
+  if (settings.device != "auto") return compiler.status();
+  logger.warning("using the CPU beside ", gpu.info.name, ": ", compiler.status().message());
+  return GpuBuild();
 }
 
 Result<Engine> build_from(const ModelBytes& model, const BuildSettings& settings) {
@@ -59,7 +97,15 @@ Result<Engine> build_graph(std::unique_ptr<OpRegistry> ops, Graph& graph, Engine
   impl->ops = std::move(ops);
   impl->info = std::move(info);
   BuildOptions options;
-  options.device = "cpu";
+  REDLINE_ASSIGN(GpuBuild gpu, find_build_gpu(settings, impl->logger));
+  if (gpu.compiler != nullptr) {
+    options.device = impl->info.device = "cuda";
+    impl->info.device_arch = gpu.info.arch();
+    options.gpu = &gpu.info;
+    options.context = impl->gpu = gpu.context;
+    options.compiler = gpu.compiler.get();
+    options.host_fallback = settings.host_fallback || settings.device == "auto";
+  }
   options.disabled_passes = settings.disabled_passes;
   options.verify_passes = settings.verify_passes;
   options.dump_ir = settings.dump_ir;
@@ -74,8 +120,8 @@ Result<Engine> build_graph(std::unique_ptr<OpRegistry> ops, Graph& graph, Engine
   BuildReport report;
   REDLINE_ASSIGN(impl->plan, build_plan(graph, *impl->tactics, *impl->pool, options, &report));
   impl->build_report = describe_build(report);
-  if (has_packed_constants(impl->plan)) impl->info.libraries = packing_library();
-  describe_plan(*impl);
+  if (has_library_packing(impl->plan, *impl->tactics)) impl->info.libraries = packing_library();
+  REDLINE_TRY(finish_engine(*impl));
   return Engine(std::move(impl));
 }
 

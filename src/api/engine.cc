@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
+#include <charconv>
 #include <chrono>
 #include <cstring>
 
@@ -27,9 +28,6 @@ ValueInfo describe(const Plan& plan, const NamedValue& named) {
 }  // namespace
 
 Result<std::shared_ptr<Engine::Impl>> make_engine_impl(const EngineOptions& options) {
-  if (options.device != "cpu" && options.device != "auto") {
-    return unsupported("device '", options.device, "'; this build of Redline has: cpu");
-  }
   auto impl = std::make_shared<Engine::Impl>();
   impl->ops = make_op_registry();
   impl->tactics = make_tactic_registry();
@@ -39,17 +37,64 @@ Result<std::shared_ptr<Engine::Impl>> make_engine_impl(const EngineOptions& opti
   return impl;
 }
 
-void describe_plan(Engine::Impl& impl) {
+Result<cuda::ContextPtr> find_gpu(const EngineOptions& options, const Logger& logger) {
+  std::string_view device = options.device;
+  if (device == "cpu") return cuda::ContextPtr();
+  if (device == "auto") {
+    Result<cuda::ContextPtr> gpu = cuda::Context::create(0);
+    if (gpu.ok()) return gpu;
+    logger.verbose("using the CPU: ", gpu.status().message());
+    return cuda::ContextPtr();
+  }
+  int ordinal = 0;
+  std::string_view number = device.starts_with("cuda:") ? device.substr(5) : "0";
+  auto [end, error] = std::from_chars(number.data(), number.data() + number.size(), ordinal);
+  bool good = error == std::errc() && end == number.data() + number.size() && ordinal >= 0;
+  if (!good || !device.starts_with("cuda") || (device.size() > 4 && device[4] != ':')) {
+    return invalid_argument("unknown device '", device, "'; expected cpu, cuda, cuda:N or auto");
+  }
+  return cuda::Context::create(ordinal);
+}
+
+Status finish_engine(Engine::Impl& impl) {
   for (const NamedValue& input : impl.plan.inputs)
     impl.inputs.push_back(describe(impl.plan, input));
   for (const NamedValue& output : impl.plan.outputs) {
     impl.outputs.push_back(describe(impl.plan, output));
   }
+  if (impl.gpu == nullptr) return {};
+  REDLINE_ASSIGN(impl.image, DeviceImage::create(impl.plan, impl.gpu));
+  return {};
 }
 
 std::string_view version() { return REDLINE_VERSION; }
 
 namespace {
+
+// An engine runs where it was built for, and nowhere else.
+Status find_engine_device(Engine::Impl& impl, const EngineOptions& options) {
+  const EngineInfo& info = impl.info;
+  bool wants_gpu = options.device != "auto" && options.device != "cpu";
+  if (info.device == "cpu") {
+    if (!wants_gpu) return {};
+    return incompatible("the engine was built for the CPU, not for '", options.device,
+                        "'; build it again for that");
+  }
+  if (info.device != "cuda") {
+    return incompatible("the engine was built for '", info.device, "', which is not known here");
+  }
+  if (options.device == "cpu") {
+    return incompatible("the engine was built for a GPU (", info.device_arch,
+                        "), not for the CPU; build it again for that");
+  }
+  EngineOptions gpu_options = options;
+  if (options.device == "auto") gpu_options.device = "cuda";
+  REDLINE_ASSIGN(impl.gpu, find_gpu(gpu_options, impl.logger));
+  const cuda::DeviceInfo& gpu = impl.gpu->info();
+  if (gpu.arch() == info.device_arch) return {};
+  return incompatible("the engine was built for ", info.device_arch, ", here is ", gpu.name, " (",
+                      gpu.arch(), "); build it again on this machine");
+}
 
 template <class Load>
 Result<Engine> load_with(const EngineOptions& options, Load&& load) {
@@ -63,7 +108,8 @@ Result<Engine> load_with(const EngineOptions& options, Load&& load) {
                         "; build it again on this machine");
   }
   impl->plan = std::move(loaded.plan);
-  describe_plan(*impl);
+  REDLINE_TRY(find_engine_device(*impl, options));
+  REDLINE_TRY(finish_engine(*impl));
   return Engine(std::move(impl));
 }
 
@@ -107,7 +153,12 @@ struct Session::Impl {
 Result<Session> Engine::create_session() const {
   auto session = std::make_unique<Session::Impl>();
   session->engine = impl_;
-  REDLINE_ASSIGN(session->executor, Executor::create(impl_->plan, *impl_->tactics, *impl_->pool));
+  if (impl_->info.device == "cuda" && impl_->image == nullptr) {
+    return incompatible("the engine was built for ", impl_->info.device_arch,
+                        ", which is not here; save it and load it there");
+  }
+  REDLINE_ASSIGN(session->executor,
+                 Executor::create(impl_->plan, *impl_->tactics, *impl_->pool, impl_->image));
   session->inputs.resize(impl_->plan.inputs.size());
   session->bound.resize(impl_->plan.inputs.size());
   return Session(std::move(session));

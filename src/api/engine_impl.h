@@ -23,14 +23,19 @@ struct Engine::Impl {
   Logger logger;
   EngineInfo info;
   Plan plan;
+  cuda::ContextPtr gpu;   // null: the CPU
+  DeviceImagePtr image;   // of the plan, on the GPU
   std::vector<ValueInfo> inputs;
   std::vector<ValueInfo> outputs;
   std::string build_report = "{}";  // of an engine built here
 };
 
-// An engine that lacks only its plan and info.
+// An engine that lacks its plan and info, and its GPU.
 Result<std::shared_ptr<Engine::Impl>> make_engine_impl(const EngineOptions& options);
-// Describes the inputs and outputs of the plan that `impl` has by now.
-void describe_plan(Engine::Impl& impl);
+// The GPU that the options name; null: the CPU. "auto" takes a GPU when one can be used.
+Result<cuda::ContextPtr> find_gpu(const EngineOptions& options, const Logger& logger);
+// Describes the inputs and outputs of the plan that `impl` has by now, and brings what it needs to
+// its GPU.
+Status finish_engine(Engine::Impl& impl);
 
 }  // namespace redline

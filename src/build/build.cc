@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "build/build.h"
 
+#include <algorithm>
+
 #include "build/choose_tactics.h"
+#include "build/insert_copies.h"
 #include "build/lower.h"
 #include "passes/pass.h"
 
@@ -26,20 +29,55 @@ Status optimise(Graph& graph, const TacticRegistry& tactics, const BuildOptions&
   return run_passes(graph, *make_pass_registry(), pipeline(), pass_options).status();
 }
 
+// Nothing leaves the GPU unsaid.
+Status allow_host_steps(const std::vector<HostStep>& steps, const BuildOptions& options) {
+  if (steps.empty()) return {};
+  constexpr size_t kShown = 8;
+  std::string list;
+  for (size_t i = 0; i < std::min(kShown, steps.size()); ++i) {
+    list += str_cat(i == 0 ? "" : "; ", steps[i].op, " '", steps[i].name, "': ", steps[i].reason);
+  }
+  if (steps.size() > kShown) list += str_cat("; and ", steps.size() - kShown, " more");
+  if (!options.host_fallback) {
+    return unsupported(steps.size(), steps.size() == 1 ? " step" : " steps",
+                       " cannot run on the GPU (allow the host for them with fallback=allow): ",
+                       list);
+  }
+  options.logger.warning(steps.size(), steps.size() == 1 ? " step runs" : " steps run",
+                         " on the host: ", list);
+  return {};
+}
+
 }  // namespace
 
 Result<Plan> build_plan(Graph& graph, const TacticRegistry& tactics, ThreadPool& pool,
                         const BuildOptions& options, BuildReport* report) {
+  bool on_gpu = options.device == "cuda";
   PrecisionReport precision;
   if (options.opt_level > 0) REDLINE_TRY(optimise(graph, tactics, options, precision));
   REDLINE_ASSIGN(Plan plan, lower_graph(graph));
-  if (options.opt_level == 0) return plan;
+  if (options.opt_level == 0 && !on_gpu) return plan;
   TuningDatabase database(options.opt_level >= 2 ? options.tuning_database : "", options.logger);
   PrepareArgs args{&pool};
   Tuner tuner(tactics, args, database,
-              {options.device, options.opt_level, options.build_seconds, options.logger});
-  REDLINE_TRY(choose_tactics(plan, tuner, args, options));
-  if (report != nullptr) *report = {tuner.report(), std::move(precision)};
+              {"cpu", options.opt_level, options.build_seconds, options.logger});
+  DeviceTuner host{tuner, args};
+  std::vector<HostStep> host_steps;
+  if (!on_gpu) {
+    REDLINE_TRY(choose_tactics(plan, host, nullptr, options, host_steps));
+    if (report != nullptr) *report = {tuner.report(), std::move(precision)};
+    return plan;
+  }
+  args.context = options.context;
+  args.gpu = options.gpu;
+  args.compiler = options.compiler;
+  Tuner gpu_tuner(tactics, args, database,
+                  {"cuda", options.opt_level, options.build_seconds, options.logger});
+  DeviceTuner gpu{gpu_tuner, args};
+  REDLINE_TRY(choose_tactics(plan, host, &gpu, options, host_steps));
+  REDLINE_TRY(allow_host_steps(host_steps, options));
+  insert_copies(plan, tactics, graph.registry().get("identity"));
+  if (report != nullptr) *report = {gpu_tuner.report(), std::move(precision)};
   return plan;
 }
 

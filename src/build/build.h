@@ -16,7 +16,11 @@
 namespace redline {
 
 struct BuildOptions {
-  std::string device = "cpu";
+  std::string device = "cpu";  // or "cuda", with the next three
+  const cuda::DeviceInfo* gpu = nullptr;
+  cuda::ContextPtr context;  // null: there is no such GPU here, nothing is timed or checked
+  cuda::KernelCompiler* compiler = nullptr;
+  bool host_fallback = false;  // steps that no GPU tactic takes run on the host
   std::vector<std::string> disabled_passes;
   bool verify_passes = false;             // compare the reference before and after each pass
   std::string dump_ir;                    // folder for the graph after each pass; empty: none

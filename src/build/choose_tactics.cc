@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "build/choose_tactics.h"
 
+#include <algorithm>
 #include <map>
 #include <optional>
+#include <set>
 
+#include "build/insert_copies.h"
 #include "ops/fused.h"
 
 namespace redline {
@@ -157,28 +160,93 @@ void drop_unread_constants(Plan& plan) {
   plan.constants = std::move(kept);
 }
 
-Status choose_for_step(Plan& plan, PlanStep& step, Tuner& tuner, const Sizes& sizes,
-                       const PrepareArgs& args, const BuildOptions& options) {
-  if (step.tactic == "view" || !step.subplans.empty()) return {};
+// What a step is asked to do: as it stands in the engine, and with the sizes to optimise for.
+struct Asked {
+  Problem problem;
+  Problem sized;
+};
+
+Asked ask(const Plan& plan, const PlanStep& step, const Sizes& sizes) {
   Problem problem = describe(plan, step);
   Problem sized = concrete(plan, step, sizes, problem);
-  Tuner::Choice choice = tuner.choose(problem, sized);
-  if (choice.tactic == nullptr) return {};
-  if (choice.tactic->pack != nullptr) {
-    Result<std::vector<PackedOperand>> packed = choice.tactic->pack(sized, choice.config, args);
-    if (!packed.ok()) {
-      options.logger.warning("step '", step.name, "' stays on the reference: ", choice.tactic->name,
-                             " cannot pack for ", sized.to_string(), ": ",
-                             packed.status().message());
-      return {};
-    }
-    for (PackedOperand& operand : *packed) use_packed(plan, step, std::move(operand));
+  return {std::move(problem), std::move(sized)};
+}
+
+std::vector<std::shared_ptr<const PlanKernel>> keep_kernels(
+    std::span<const std::shared_ptr<const cuda::CompiledKernel>> compiled, std::string_view name) {
+  std::vector<std::shared_ptr<const PlanKernel>> kernels;
+  for (const auto& from : compiled) {
+    auto kernel = std::make_shared<PlanKernel>();
+    kernel->entry = name;
+    kernel->cubin = Tensor::wrap(DType::kUInt8, Dims{static_cast<int64_t>(from->cubin.size())},
+                                 from->cubin.data(), from);
+    kernel->registers = from->registers;
+    kernel->shared_bytes = from->static_shared_bytes;
+    kernel->spill_bytes = from->spill_bytes;
+    kernels.push_back(std::move(kernel));
   }
+  return kernels;
+}
+
+// True when a tactic was found and taken; else `reason` says why not.
+Result<bool> choose_on(DeviceTuner& device, Plan& plan, PlanStep& step, const Asked& asked,
+                       const BuildOptions& options, std::string& reason) {
+  Tuner::Choice choice = device.tuner.choose(asked.problem, asked.sized);
+  if (choice.tactic == nullptr) {
+    reason = choice.reason;
+    return false;
+  }
+  Result<PackedProblem> packed =
+      pack_for(*choice.tactic, choice.config, asked.sized, device.args);
+  if (!packed.ok()) {
+    reason = str_cat(choice.tactic->name, " cannot pack: ", packed.status().message());
+    options.logger.warning("step '", step.name, "' does without ", choice.tactic->name,
+                           ", which cannot pack for ", asked.sized.to_string(), ": ",
+                           packed.status().message());
+    return false;
+  }
+  if (choice.tactic->kernels != nullptr) {
+    Problem written = asked.problem;
+    for (const PackedOperand& operand : packed->operands) {
+      written.inputs[operand.input].constant = nullptr;
+      written.inputs[operand.input].packed = &operand.bytes;
+    }
+    REDLINE_ASSIGN(auto kernels,
+                   compile_kernels(*choice.tactic, choice.config, written, device.args));
+    step.kernels = keep_kernels(kernels, choice.tactic->name);
+  }
+  for (PackedOperand& operand : packed->operands) use_packed(plan, step, std::move(operand));
   step.tactic = choice.tactic->name;
   step.config = std::move(choice.config);
   step.us = choice.us;
   step.error = choice.error;
-  return {};
+  return true;
+}
+
+bool is_sized(const PlanStep& step, const std::vector<bool>& sized) {
+  auto is = [&](int value) { return value < 0 || sized[static_cast<size_t>(value)]; };
+  return std::all_of(step.inputs.begin(), step.inputs.end(), is) &&
+         std::all_of(step.outputs.begin(), step.outputs.end(), is);
+}
+
+bool has_choice(const PlanStep& step) {
+  return step.tactic != kViewTactic && step.subplans.empty();
+}
+
+// What the tuner will want to try of all steps is compiled at once, on all cores.
+Status prefetch_kernels(const Plan& plan, const std::vector<bool>& sized, const Sizes& sizes,
+                        DeviceTuner& gpu, const BuildOptions& options) {
+  std::vector<cuda::KernelSource> sources;
+  std::set<std::string> seen;
+  for (const PlanStep& step : plan.steps) {
+    if (!has_choice(step) || !is_sized(step, sized)) continue;
+    Asked asked = ask(plan, step, sizes);
+    if (!seen.insert(asked.problem.to_string() + "\n" + asked.sized.to_string()).second) continue;
+    for (cuda::KernelSource& source : gpu.tuner.kernels_to_try(asked.problem, asked.sized)) {
+      sources.push_back(std::move(source));
+    }
+  }
+  return gpu.args.compiler->prefetch(sources, *gpu.args.pool, options.progress);
 }
 
 }  // namespace
@@ -200,18 +268,37 @@ bool has_kernel(const RegionDraft& region, const OpDef& fused, const TacticRegis
   return false;
 }
 
-Status choose_tactics(Plan& plan, Tuner& tuner, const PrepareArgs& args,
-                      const BuildOptions& options) {
+Status choose_tactics(Plan& plan, DeviceTuner& host, DeviceTuner* gpu, const BuildOptions& options,
+                      std::vector<HostStep>& host_steps) {
   Sizes sizes = likely_sizes(plan, options);
+  std::vector<bool> sized = sized_values(plan);
+  if (gpu != nullptr) REDLINE_TRY(prefetch_kernels(plan, sized, sizes, *gpu, options));
   for (size_t i = 0; i < plan.steps.size(); ++i) {
     PlanStep& step = plan.steps[i];
     REDLINE_TRY(options.progress.report(
         "choose", static_cast<double>(i) / static_cast<double>(plan.steps.size())));
+    std::string reason = "it runs subgraphs";
     for (const auto& subplan : step.subplans) {
-      REDLINE_TRY(choose_tactics(*subplan, tuner, args, options));
+      REDLINE_TRY(choose_tactics(*subplan, host, nullptr, options, host_steps));
     }
-    Status status = choose_for_step(plan, step, tuner, sizes, args, options);
-    if (!status.ok()) return status.with_context(str_cat("step '", step.name, "'"));
+    bool chosen = step.tactic == kViewTactic;
+    if (has_choice(step)) {
+      Asked asked = ask(plan, step, sizes);
+      if (gpu != nullptr && is_sized(step, sized)) {
+        Result<bool> taken = choose_on(*gpu, plan, step, asked, options, reason);
+        if (!taken.ok()) return taken.status().with_context(str_cat("step '", step.name, "'"));
+        chosen = *taken;
+      } else {
+        reason = "its sizes are known only when it runs";
+      }
+      if (!chosen && gpu != nullptr) options.logger.verbose("step '", step.name, "': ", reason);
+      std::string ignored;
+      if (!chosen) {
+        Result<bool> taken = choose_on(host, plan, step, asked, options, ignored);
+        if (!taken.ok()) return taken.status().with_context(str_cat("step '", step.name, "'"));
+      }
+    }
+    if (gpu != nullptr && !chosen) host_steps.push_back({step.name, step.op->name, reason});
   }
   drop_unread_constants(plan);
   return {};

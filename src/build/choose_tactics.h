@@ -6,10 +6,25 @@
 
 namespace redline {
 
-// Gives each step of the plan (and of its subplans) the tactic that the tuner chooses and packs
-// constants for it. Steps that no tactic supports keep the reference.
-Status choose_tactics(Plan& plan, Tuner& tuner, const PrepareArgs& args,
-                      const BuildOptions& options);
+// One device's tuner and what its tactics are given.
+struct DeviceTuner {
+  Tuner& tuner;
+  PrepareArgs args;
+};
+
+// A step that was asked to be on the GPU and is not.
+struct HostStep {
+  std::string name;
+  std::string op;
+  std::string reason;
+};
+
+// Gives each step of the plan (and of its subplans) the tactic that the tuner chooses, packs
+// constants for it and compiles its kernels. With `gpu`, that is asked first for steps whose sizes
+// follow from the inputs'; those that stay on the host are added to `host_steps`. Steps that no
+// tactic supports keep the reference.
+Status choose_tactics(Plan& plan, DeviceTuner& host, DeviceTuner* gpu, const BuildOptions& options,
+                      std::vector<HostStep>& host_steps);
 
 // True when a tactic takes a region of the graph as it is.
 bool has_kernel(const RegionDraft& region, const OpDef& fused, const TacticRegistry& tactics,

@@ -267,7 +267,8 @@ Result<std::unique_ptr<Kernel>> Executor::prepare(const PlanStep& step,
   const Tactic* tactic = tactics_.find(step.tactic);
   // Whoever built the engine asked; whoever wrote the file may not have. Not sooner: tactics count
   // on what the op's rule has checked.
-  Status supported = tactic->supports(problem_of(plan_, step));
+  Problem asked = problem_of(plan_, step);
+  Status supported = tactic->supports(asked);
   if (!supported.ok()) {
     return supported.with_context(str_cat("step '", step.name, "'")).at_node(step.name);
   }
@@ -303,6 +304,7 @@ Result<std::unique_ptr<Kernel>> Executor::prepare(const PlanStep& step,
   if (gpu_ != nullptr) {
     args.context = gpu_->image->context();
     args.modules = gpu_->image->modules(step);
+    args.written = &asked;
   }
   Result<std::unique_ptr<Kernel>> kernel = tactic->prepare(problem, step.config, args);
   if (!kernel.ok())

@@ -83,6 +83,8 @@ struct PrepareArgs {
   // GPU tactics: where, and what became of the texts of `kernels`, in their order.
   cuda::ContextPtr context;
   std::span<const std::shared_ptr<const cuda::Module>> modules;
+  // The problem that those were written for, whose unknown sizes are kDynamicDim.
+  const Problem* written = nullptr;
   // While an engine is built for a GPU: for which, and what makes its kernels. Without a context
   // nothing can be run.
   const cuda::DeviceInfo* gpu = nullptr;

@@ -35,6 +35,7 @@ class GpuTrial final : public Trial {
     PrepareArgs own = args;
     own.strict = true;
     own.modules = modules_;
+    own.written = &written.problem;
     REDLINE_ASSIGN(kernel_, tactic.prepare(packed.problem, config, own));
     return make_memory(sized, inputs, packed);
   }

@@ -72,8 +72,29 @@ class Tuner::Decision {
   Decision(Tuner& tuner, const Problem& asked, const Problem& sized, ProblemReport& report)
       : tuner_(tuner), asked_(asked), sized_(sized), report_(report) {}
 
+  std::vector<cuda::KernelSource> kernels_to_try() {
+    collect();
+    look_up();
+    std::vector<Candidate*> wanted;
+    if (has_no_device() || !is_sized(sized_)) {
+      if (!candidates_.empty()) wanted.push_back(&candidates_[0]);
+    } else if (tuner_.options_.level >= 3 && !is_known()) {
+      wanted = best_few();
+    } else if (Candidate* c = pick()) {
+      wanted.push_back(c);
+    }
+    std::vector<cuda::KernelSource> sources;
+    for (Candidate* c : wanted) {
+      // A refusal is for `choose` to see.
+      auto kernels = c->tactic->kernels(asked_, c->config, *tuner_.args_.gpu);
+      if (kernels.ok()) sources.insert(sources.end(), kernels->begin(), kernels->end());
+    }
+    return sources;
+  }
+
   Choice run() {
     collect();
+    if (has_no_device()) return choose_untried("there is no such GPU here to try it on");
     if (!is_sized(sized_)) return choose_untried("its sizes are known only when it runs");
     double bytes = trial_bytes(sized_);
     if (bytes > kMaxTrialBytes) {
@@ -97,6 +118,11 @@ class Tuner::Decision {
   };
 
   CandidateReport& report_of(const Candidate& c) { return report_.candidates[c.report]; }
+
+  // Built for a GPU that is elsewhere.
+  bool has_no_device() const {
+    return tuner_.options_.device == "cuda" && tuner_.args_.context == nullptr;
+  }
 
   bool is_usable(const Candidate& c) {
     Verdict verdict = report_of(c).verdict;
@@ -147,8 +173,16 @@ class Tuner::Decision {
       report_.reason = "preferred; " + why;
       return {c.tactic, c.config};
     }
-    report_.reason = "no tactic takes it";
+    report_.reason = why_none();
     return {};
+  }
+
+  std::string why_none() const {
+    std::string why = candidates_.empty() ? "no tactic takes it" : "every tactic was dropped";
+    for (const CandidateReport& c : report_.candidates) {
+      if (!c.reason.empty()) return str_cat(why, " (", c.tactic, ": ", c.reason, ")");
+    }
+    return why;
   }
 
   void look_up() {
@@ -175,13 +209,16 @@ class Tuner::Decision {
     return few;
   }
 
-  bool wants_timing() {
-    if (tuner_.options_.level < 3) return false;
+  bool is_known() {
     std::vector<Candidate*> few = best_few();
-    bool known = std::all_of(few.begin(), few.end(), [&](Candidate* c) {
+    return std::all_of(few.begin(), few.end(), [&](Candidate* c) {
       return report_of(*c).us > 0 || report_of(*c).verdict == Verdict::kNotCheckable;
     });
-    return few.size() > 1 && !known && tuner_.seconds_left() > 0 && expectation().ok();
+  }
+
+  bool wants_timing() {
+    if (tuner_.options_.level < 3) return false;
+    return best_few().size() > 1 && !is_known() && tuner_.seconds_left() > 0 && expectation().ok();
   }
 
   const Result<Expectation>& expectation() {
@@ -270,7 +307,7 @@ class Tuner::Decision {
       double error = report.verdict == Verdict::kRight ? report.error : -1;
       return {c->tactic, c->config, report.us, error};
     }
-    report_.reason = candidates_.empty() ? "no tactic takes it" : "every tactic was dropped";
+    report_.reason = why_none();
     return {};
   }
 
@@ -337,6 +374,12 @@ Tuner::Tuner(const TacticRegistry& tactics, const PrepareArgs& args, TuningDatab
 
 double Tuner::seconds_left() const { return options_.seconds - report_.timing_seconds; }
 
+std::vector<cuda::KernelSource> Tuner::kernels_to_try(const Problem& asked, const Problem& sized) {
+  ProblemReport report;
+  report.problem = sized.to_string();
+  return Decision(*this, asked, sized, report).kernels_to_try();
+}
+
 Tuner::Choice Tuner::choose(const Problem& asked, const Problem& sized) {
   std::string name = sized.to_string();
   std::string key = asked.to_string() + "\n" + name;
@@ -352,6 +395,7 @@ Tuner::Choice Tuner::choose(const Problem& asked, const Problem& sized) {
   report.problem = std::move(name);
   report.steps = 1;
   Choice choice = Decision(*this, asked, sized, report).run();
+  choice.reason = report.reason;
   options_.logger.verbose(report.problem, ": ",
                           choice.tactic ? choice.tactic->name : "the reference", ", ",
                           report.reason);

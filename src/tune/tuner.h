@@ -65,10 +65,14 @@ class Tuner {
     Config config;                   // before packing
     double us = 0;                   // 0: not timed
     double error = -1;               // negative: not checked
+    std::string reason;              // in words
   };
   // `asked` has kDynamicDim where sizes vary, and what takes it must take every size; `sized` has
   // the sizes to optimise for. Equal problems are decided once.
   Choice choose(const Problem& asked, const Problem& sized);
+  // The texts of the kernels that `choose` will want to have compiled for these, as far as that can
+  // be told; for compiling them all at once.
+  std::vector<cuda::KernelSource> kernels_to_try(const Problem& asked, const Problem& sized);
 
   const TuneReport& report() const { return report_; }
 

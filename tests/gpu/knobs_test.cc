@@ -19,9 +19,9 @@ class KnobsTest : public testing::Test {
   }
   Status prepare(const char* tactic, const Config& config, size_t num_modules) {
     std::vector<std::shared_ptr<const cuda::Module>> modules(num_modules);
-    return tactics_->find(tactic)
-        ->prepare(problem_, config, {pool_.get(), context_, modules})
-        .status();
+    PrepareArgs args{pool_.get(), context_, modules};
+    args.written = &problem_;
+    return tactics_->find(tactic)->prepare(problem_, config, args).status();
   }
   std::unique_ptr<OpRegistry> ops_ = make_op_registry();
   std::unique_ptr<TacticRegistry> tactics_ = make_tactic_registry();
@@ -30,18 +30,8 @@ class KnobsTest : public testing::Test {
   Problem problem_;
 };
 
-TEST_F(KnobsTest, SizesOfOperandsAndAxesThatAreNotThere) {
-  for (int64_t code : {int64_t{5} << 32, int64_t{7} << 1, int64_t{-1}}) {
-    Status status = prepare("cuda.element", {{"sizes", std::vector<int64_t>{code}}}, 2);
-    EXPECT_EQ(status.code(), StatusCode::kIncompatible) << code;
-    EXPECT_NE(status.message().find("do not fit"), std::string::npos) << status.message();
-  }
-}
-
 TEST_F(KnobsTest, KnobsOfAnotherType) {
-  Status status = prepare("cuda.element", {{"sizes", std::string("all")}}, 2);
-  EXPECT_EQ(status.code(), StatusCode::kIncompatible) << status.to_string();
-  status =
+  Status status =
       prepare("cuda.pointwise",
               {{"lanes", std::string("4")}, {"unroll", int64_t{1}}, {"threads", int64_t{256}}}, 1);
   EXPECT_EQ(status.code(), StatusCode::kIncompatible);

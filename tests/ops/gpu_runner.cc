@@ -69,8 +69,9 @@ Status GpuRunner::run(const Tactic& tactic, const Problem& written, const Proble
     modules.push_back(std::move(module));
   }
   if (compile_only()) return {};
-  REDLINE_ASSIGN(std::unique_ptr<Kernel> kernel,
-                 tactic.prepare(problem, config, {&pool, context_, modules}));
+  PrepareArgs args{&pool, context_, modules};
+  args.written = &written;
+  REDLINE_ASSIGN(std::unique_ptr<Kernel> kernel, tactic.prepare(problem, config, args));
   REDLINE_TRY(launch(*kernel, inputs, outputs));
   return emulated_ ? check_thread_order(*kernel, inputs, outputs) : Status();
 }

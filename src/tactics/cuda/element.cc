@@ -7,7 +7,6 @@
 #include "ops/elements.h"
 #include "ops/fused.h"
 #include "tactics/cuda/element_writer.h"
-#include "tactics/knob.h"
 
 namespace redline {
 
@@ -179,25 +178,11 @@ std::vector<ElementParameter> element_parameters(const Problem& problem) {
   return parameters;
 }
 
-int64_t encode_size(const ElementParameter& parameter) {
-  return static_cast<int64_t>(parameter.operand) << 32 | parameter.axis << 1 |
-         (parameter.output ? 1 : 0);
-}
-
-Result<WrittenSizes> written_sizes(const Problem& problem, const Config& config) {
-  WrittenSizes sizes{problem, {}};
-  const auto* codes = find_knob<std::vector<int64_t>>(config, "sizes");
-  if (codes == nullptr) return sizes;
-  for (int64_t code : *codes) {
-    auto& operands = (code & 1) != 0 ? sizes.problem.outputs : sizes.problem.inputs;
-    auto operand = static_cast<size_t>(code >> 32);
-    auto axis = static_cast<int>(code >> 1 & 0x7fff);
-    if (operand >= operands.size() || axis >= operands[operand].dims.rank()) {
-      return incompatible("a kernel's parameters do not fit its step");
-    }
-    int64_t& size = operands[operand].dims[static_cast<size_t>(axis)];
-    sizes.values.push_back(size);
-    size = kDynamicDim;
+std::vector<int64_t> parameter_values(const Problem& written, const Problem& problem) {
+  std::vector<int64_t> sizes;
+  for (const ElementParameter& p : element_parameters(written)) {
+    const OperandDesc& operand = (p.output ? problem.outputs : problem.inputs)[p.operand];
+    sizes.push_back(operand.dims[static_cast<size_t>(p.axis)]);
   }
   return sizes;
 }

@@ -136,15 +136,8 @@ struct ElementParameter {
 };
 std::vector<ElementParameter> element_parameters(const Problem& problem);
 
-// The parameter as a config's list "sizes" holds it.
-int64_t encode_size(const ElementParameter& parameter);
-// What a step's kernels were written for, given its sizes now and its config: the problem with the
-// sizes that were unknown then, and their values, in the kernels' order.
-struct WrittenSizes {
-  Problem problem;
-  std::vector<int64_t> values;
-};
-Result<WrittenSizes> written_sizes(const Problem& problem, const Config& config);
+// Their values, in that order, when a kernel that was written for `written` runs on `problem`.
+std::vector<int64_t> parameter_values(const Problem& written, const Problem& problem);
 
 // Whether 32-bit indices reach all elements; they are several times cheaper to take apart.
 bool fits_short_indices(const Problem& problem);

@@ -57,10 +57,9 @@ class ElementLaunch final : public Kernel {
   std::vector<int64_t> sizes_;
 };
 
-Result<std::unique_ptr<Kernel>> prepare(const Problem& problem, const Config& config,
+Result<std::unique_ptr<Kernel>> prepare(const Problem& problem, const Config&,
                                         const PrepareArgs& args) {
-  REDLINE_ASSIGN(WrittenSizes written, written_sizes(problem, config));
-  std::vector<int64_t>& sizes = written.values;
+  std::vector<int64_t> sizes = parameter_values(*args.written, problem);
   bool unknown = !sizes.empty();
   size_t per_output = unknown ? 2 : 1;
   if (args.modules.size() != per_output * problem.outputs.size()) {
@@ -86,16 +85,6 @@ Result<std::unique_ptr<Kernel>> prepare(const Problem& problem, const Config& co
       str_cat("cuda.element of ", problem.op->name), std::move(outputs), std::move(sizes)));
 }
 
-std::vector<Config> configs(const Problem& problem) {
-  std::vector<int64_t> sizes;
-  for (const ElementParameter& p : element_parameters(problem)) {
-    sizes.push_back(encode_size(p));
-  }
-  Config config;
-  if (!sizes.empty()) config.push_back({"sizes", sizes});
-  return {config};
-}
-
 }  // namespace
 
 void register_tactic_element_kernel(TacticRegistry& registry) {
@@ -105,7 +94,6 @@ void register_tactic_element_kernel(TacticRegistry& registry) {
                 .device = "cuda",
                 .ops = std::move(ops),
                 .supports = element_supports,
-                .configs = configs,
                 .kernels = kernels,
                 .prepare = prepare,
                 .preference = 0});

@@ -264,21 +264,14 @@ Result<std::vector<Way>> ways_of(const Problem& problem, const RowsProblem& rows
 std::vector<Config> configs(const Problem& problem) {
   Result<RowsProblem> rows = rows_of(problem);
   if (!rows.ok()) return {{}};
-  std::vector<int64_t> sizes;
-  for (const ElementParameter& p : element_parameters(problem)) sizes.push_back(encode_size(p));
+  if (has_any_length(*rows)) return {{}};
   std::vector<Config> result;
-  if (has_any_length(*rows)) {
-    result.push_back({{"sizes", sizes}});
-    return result;
-  }
   std::vector<std::vector<int64_t>> seen;
   for (const Way& way : all_ways(problem, *rows)) {
     std::vector<int64_t> codes = encode(way);
     if (std::find(seen.begin(), seen.end(), codes) != seen.end()) continue;
     seen.push_back(codes);
-    Config config = {{"kernels", codes}, {"parts", static_cast<int64_t>(way.parts)}};
-    if (!sizes.empty()) config.push_back({"sizes", sizes});
-    result.push_back(std::move(config));
+    result.push_back({{"kernels", codes}, {"parts", static_cast<int64_t>(way.parts)}});
   }
   return result;
 }
@@ -346,8 +339,8 @@ int64_t blocks_of(const RowsShape& shape, int64_t rows, int64_t parts, bool appl
 
 Result<std::unique_ptr<Kernel>> prepare(const Problem& problem, const Config& config,
                                         const PrepareArgs& args) {
-  REDLINE_ASSIGN(WrittenSizes sizes, written_sizes(problem, config));
-  const Problem& written_problem = sizes.problem;
+  const Problem& written_problem = *args.written;
+  std::vector<int64_t> sizes = parameter_values(written_problem, problem);
   REDLINE_ASSIGN(RowsProblem written, rows_of(written_problem));
   REDLINE_ASSIGN(RowsProblem rows, rows_of(problem));
   REDLINE_ASSIGN(std::vector<Way> ways, ways_of(written_problem, written, config));
@@ -355,7 +348,7 @@ Result<std::unique_ptr<Kernel>> prepare(const Problem& problem, const Config& co
   std::optional<int64_t> length = rows.known_size(true);
   if (!count || !length) return unsupported("sizes that overflow");
   size_t first = 0;
-  bool known = sizes.values.empty();
+  bool known = sizes.empty();
   for (const Way& way : ways) {
     size_t module = first;
     first += way.launches.size();
@@ -370,7 +363,7 @@ Result<std::unique_ptr<Kernel>> prepare(const Problem& problem, const Config& co
     }
     size_t states = way.launches.size() > 1 ? static_cast<size_t>(*count * way.parts) : 0;
     size_t workspace = states == 0 ? 0 : (2 * states + 1) * kStateBytes;
-    return KernelLaunch::create(problem, "cuda.rows", std::move(steps), std::move(sizes.values),
+    return KernelLaunch::create(problem, "cuda.rows", std::move(steps), std::move(sizes),
                                 way.parts, workspace);
   }
   return incompatible("a step over rows whose kernels do not take its sizes");

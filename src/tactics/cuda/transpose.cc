@@ -144,8 +144,6 @@ bool is_known(const Movement& m) {
 std::vector<Config> configs(const Problem& problem) {
   ElementWriter writer(problem);
   Movement m = movement_of(problem, writer);
-  std::vector<int64_t> sizes;
-  for (const ElementParameter& p : element_parameters(problem)) sizes.push_back(encode_size(p));
   std::vector<Way> ways = ways_of(m);
   if (is_known(m)) {
     // Small problems want more blocks than large tiles give.
@@ -159,9 +157,7 @@ std::vector<Config> configs(const Problem& problem) {
   }
   std::vector<Config> result;
   for (const Way& way : ways) {
-    Config config = {{"tile", std::vector<int64_t>{way.a, way.b, way.lanes_a, way.lanes_b}}};
-    if (!sizes.empty()) config.push_back({"sizes", sizes});
-    result.push_back(std::move(config));
+    result.push_back({{"tile", std::vector<int64_t>{way.a, way.b, way.lanes_a, way.lanes_b}}});
   }
   return result;
 }
@@ -356,18 +352,18 @@ std::optional<int64_t> blocks_of(const Movement& m, const Way& way, const Dims& 
 
 Result<std::unique_ptr<Kernel>> prepare(const Problem& problem, const Config& config,
                                         const PrepareArgs& args) {
-  REDLINE_ASSIGN(WrittenSizes written, written_sizes(problem, config));
-  ElementWriter writer(written.problem);
-  Movement m = movement_of(written.problem, writer);
-  REDLINE_ASSIGN(std::vector<Way> ways, ways_of(written.problem, m, config));
-  bool known = written.values.empty();
+  ElementWriter writer(*args.written);
+  Movement m = movement_of(*args.written, writer);
+  REDLINE_ASSIGN(std::vector<Way> ways, ways_of(*args.written, m, config));
+  std::vector<int64_t> sizes = parameter_values(*args.written, problem);
+  bool known = sizes.empty();
   for (size_t i = 0; i < ways.size(); ++i) {
     if (!ways[i].wide && !known && !fits_short_indices(problem)) continue;
     std::optional<int64_t> blocks = blocks_of(m, ways[i], problem.inputs[0].dims);
     if (!blocks) continue;
     REDLINE_ASSIGN(KernelLaunch::Step step, KernelLaunch::step(args, i, kEntry, *blocks, kThreads));
     return KernelLaunch::create(problem, "cuda.transpose", {std::move(step)},
-                                std::move(written.values));
+                                std::move(sizes));
   }
   return incompatible("a transpose whose kernels do not take its sizes");
 }

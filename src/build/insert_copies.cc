@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "build/insert_copies.h"
+
+#include <algorithm>
+#include <map>
+#include <set>
+
+namespace redline {
+namespace {
+
+class CopyInserter {
+ public:
+  CopyInserter(Plan& plan, const TacticRegistry& tactics, const OpDef& identity)
+      : plan_(plan), tactics_(tactics), identity_(identity), sized_(sized_values(plan)) {}
+
+  void run() {
+    std::vector<PlanStep> steps = std::exchange(plan_.steps, {});
+    for (PlanStep& step : steps) place(step);
+    for (NamedValue& output : plan_.outputs) output.value = on(Space::kHost, output.value);
+    uploads_.insert(uploads_.end(), std::make_move_iterator(plan_.steps.begin()),
+                    std::make_move_iterator(plan_.steps.end()));
+    plan_.steps = std::move(uploads_);
+  }
+
+ private:
+  // A view, to be made again of its base's copy.
+  struct View {
+    const OpDef* op;
+    Attrs attrs;
+    std::vector<int> inputs;
+    std::string name;
+  };
+
+  PlanValue& value(int v) { return plan_.values[static_cast<size_t>(v)]; }
+
+  Space space_of(const PlanStep& step) {
+    if (step.tactic.empty()) return Space::kHost;
+    if (step.tactic != kViewTactic) {
+      return tactics_.find(step.tactic)->device == "cuda" ? Space::kDevice : Space::kHost;
+    }
+    // Where a view lies that only the run places, the host must be able to say.
+    bool sized = sized_[static_cast<size_t>(step.outputs[0])];
+    return sized ? value(step.inputs[0]).space : Space::kHost;
+  }
+
+  void place(PlanStep& step) {
+    Space space = space_of(step);
+    bool view = step.tactic == kViewTactic;
+    for (size_t i = 0; i < step.inputs.size(); ++i) {
+      // Once sizes are known a view reads its first operand only.
+      bool read = !view || i == 0 || space == Space::kHost;
+      if (step.inputs[i] >= 0 && read) step.inputs[i] = on(space, step.inputs[i]);
+    }
+    for (auto& captures : step.captures) {
+      for (int& v : captures) v = on(Space::kHost, v);
+    }
+    for (int output : step.outputs) {
+      if (output >= 0) value(output).space = space;
+    }
+    if (view) {
+      value(step.outputs[0]).alias_of = step.inputs[0];
+      views_.emplace(step.outputs[0], View{step.op, step.attrs, step.inputs, step.name});
+    }
+    plan_.steps.push_back(std::move(step));
+  }
+
+  // The value as that side has it.
+  int on(Space space, int v) {
+    if (value(v).space == space) return v;
+    if (auto it = twins_.find(v); it != twins_.end()) return it->second;
+    PlanValue twin = value(v);
+    twin.space = space;
+    PlanStep step;
+    auto view = views_.find(v);
+    if (view != views_.end()) {
+      step.op = view->second.op;
+      step.attrs = view->second.attrs;
+      step.inputs = view->second.inputs;
+      step.inputs[0] = twin.alias_of = on(space, step.inputs[0]);
+      step.name = view->second.name;
+      step.tactic = kViewTactic;
+    } else if (twin.storage != Storage::kConstant) {
+      step.op = &identity_;
+      step.inputs = {v};
+      step.name = twin.name;
+      step.tactic = space == Space::kDevice ? kUploadTactic : kDownloadTactic;
+      twin.storage = Storage::kArena;
+    }
+    int index = static_cast<int>(plan_.values.size());
+    plan_.values.push_back(std::move(twin));
+    twins_.emplace(v, index);
+    if (step.op != nullptr) {
+      step.outputs = {index};
+      // Inputs are there from the start: their copies split no row of kernels.
+      bool early = value(v).storage == Storage::kInput;
+      (early ? uploads_ : plan_.steps).push_back(std::move(step));
+    }
+    return index;
+  }
+
+  Plan& plan_;
+  const TacticRegistry& tactics_;
+  const OpDef& identity_;
+  std::vector<bool> sized_;
+  std::vector<PlanStep> uploads_;
+  std::map<int, int> twins_;
+  std::map<int, View> views_;
+};
+
+}  // namespace
+
+std::vector<bool> sized_values(const Plan& plan) {
+  std::set<std::string> known;
+  for (const NamedValue& input : plan.inputs) {
+    const Type& type = plan.values[static_cast<size_t>(input.value)].type;
+    if (!type.is_tensor() || !type.shape.has_rank()) continue;
+    for (const Dim& dim : type.shape.dims()) {
+      if (dim.is_symbol()) known.insert(std::string(dim.symbol_name()));
+    }
+  }
+  std::vector<bool> sized;
+  for (const PlanValue& value : plan.values) {
+    const Type& type = value.type;
+    bool is = type.is_tensor() && type.dtype != DType::kString && type.shape.has_rank() &&
+              type.shape.rank() <= kMaxRank;
+    for (int i = 0; is && i < type.shape.rank(); ++i) {
+      is = !type.shape[i].is_invalid();
+      for (const std::string& symbol : type.shape[i].symbols()) is &= known.contains(symbol);
+    }
+    if (is && value.storage == Storage::kAlias) is = sized[static_cast<size_t>(value.alias_of)];
+    sized.push_back(is);
+  }
+  return sized;
+}
+
+void insert_copies(Plan& plan, const TacticRegistry& tactics, const OpDef& identity) {
+  CopyInserter(plan, tactics, identity).run();
+}
+
+}  // namespace redline

@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: Apache-2.0
+// Engines for a GPU, built and run on the emulator.
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "build/build.h"
+#include "emulator.h"
+#include "ir/text.h"
+#include "plan/engine_file.h"
+#include "runtime/executor.h"
+
+namespace redline {
+namespace {
+
+constexpr std::string_view kNetwork = R"(graph g(%x: f32[n,6]) {
+  %w: f32[6,8] = const random 1
+  %b: f32[8] = const random 2
+  %p = matmul(%x, %w)
+  %q = add(%p, %b)
+  %r = relu(%q)
+  %s = softmax(%r) {axis=-1}
+  %axis: i64[1] = const [1]
+  %m = reduce_max(%q, %axis)
+  return %s, %m
+}
+)";
+
+class GpuEngineTest : public testing::Test {
+ protected:
+  Result<Plan> build(std::string_view text, bool host_fallback = false, int opt_level = 3) {
+    REDLINE_ASSIGN(auto graph, parse_graph(*ops_, text));
+    BuildOptions options;
+    options.device = "cuda";
+    options.gpu = &context_->info();
+    options.context = context_;
+    options.compiler = &compiler_;
+    options.host_fallback = host_fallback;
+    options.opt_level = opt_level;
+    options.logger =
+        Logger([this](Severity, std::string_view message) { log_ += str_cat(message, "\n"); });
+    return build_plan(*graph, *tactics_, *pool_, options);
+  }
+  Plan build_on_cpu(std::string_view text) {
+    auto graph = parse_graph(*ops_, text).value();
+    BuildOptions options;
+    options.opt_level = 0;
+    return build_plan(*graph, *tactics_, *pool_, options).value();
+  }
+  Result<std::unique_ptr<Executor>> make_executor(const Plan& plan) {
+    REDLINE_ASSIGN(DeviceImagePtr image, DeviceImage::create(plan, context_));
+    return Executor::create(plan, *tactics_, *pool_, std::move(image));
+  }
+  static Tensor ramp(const Dims& dims) {
+    std::vector<float> values(static_cast<size_t>(dims.count()));
+    for (size_t i = 0; i < values.size(); ++i) {
+      values[i] = static_cast<float>((i * 7 + 3) % 11) / 5 - 1;
+    }
+    return Tensor::from<float>(DType::kFloat32, dims, values);
+  }
+  // Runs both on the same input and compares their outputs.
+  void expect_same(Executor& gpu, Executor& cpu, const Tensor& x) {
+    std::vector<HostValue> inputs = {HostValue::of(x)};
+    ASSERT_TRUE(cpu.run(inputs).ok());
+    Status ran = gpu.run(inputs);
+    ASSERT_TRUE(ran.ok()) << ran.message();
+    for (size_t i = 0; i < 2; ++i) {
+      const Tensor& want = cpu.output(i).tensor;
+      const Tensor& got = gpu.output(i).tensor;
+      ASSERT_EQ(got.dims(), want.dims());
+      for (int64_t e = 0; e < want.count(); ++e) {
+        ASSERT_NEAR(got.data<float>()[e], want.data<float>()[e], 1e-5) << i << " " << e;
+      }
+    }
+  }
+
+  static size_t count(const Plan& plan, std::string_view tactic) {
+    return static_cast<size_t>(
+        std::count_if(plan.steps.begin(), plan.steps.end(),
+                      [&](const PlanStep& step) { return step.tactic == tactic; }));
+  }
+
+  std::unique_ptr<OpRegistry> ops_ = make_op_registry();
+  std::unique_ptr<TacticRegistry> tactics_ = make_tactic_registry();
+  std::unique_ptr<ThreadPool> pool_ = ThreadPool::create(2).value();
+  cuda::ContextPtr context_ = cuda::Context::create(emulator::driver(), 0).value();
+  cuda::KernelCompiler compiler_{emulator::compile};
+  std::string log_;
+};
+
+TEST_F(GpuEngineTest, RunsWhatTheCpuRunsForAnySize) {
+  Result<Plan> plan = build(kNetwork);
+  ASSERT_TRUE(plan.ok()) << plan.status().message();
+  EXPECT_EQ(count(*plan, kUploadTactic), 1u);
+  EXPECT_EQ(count(*plan, kDownloadTactic), 2u);
+  EXPECT_EQ(plan->steps[0].tactic, kUploadTactic);
+  Plan reference = build_on_cpu(kNetwork);
+  auto gpu = make_executor(*plan).value();
+  auto cpu = Executor::create(reference, *tactics_, *pool_).value();
+  for (int64_t n : {3, 1, 40, 3, 0, 40}) expect_same(*gpu, *cpu, ramp({n, 6}));
+  EXPECT_EQ(log_, "");
+}
+
+TEST_F(GpuEngineTest, IsTheSameFromAFile) {
+  Plan plan = build(kNetwork).value();
+  EngineInfo info;
+  info.device = "cuda";
+  info.device_arch = "sm_90a";
+  std::vector<std::byte> bytes = serialize_engine(info, plan).value();
+  Result<LoadedEngine> loaded = parse_engine(bytes, nullptr, *ops_);
+  ASSERT_TRUE(loaded.ok()) << loaded.status().message();
+  EXPECT_EQ(loaded->info.device_arch, "sm_90a");
+  Plan reference = build_on_cpu(kNetwork);
+  auto gpu = make_executor(loaded->plan).value();
+  auto cpu = Executor::create(reference, *tactics_, *pool_).value();
+  expect_same(*gpu, *cpu, ramp({5, 6}));
+  // The same bytes once more: nothing depends on addresses.
+  EXPECT_EQ(serialize_engine(info, loaded->plan).value(), bytes);
+}
+
+// Sizes of %i depend on values: such steps are the host's.
+constexpr std::string_view kMixed = R"(graph g(%x: f32[4,6]) {
+  %a = relu(%x)
+  %t = exp(%a)
+  %i = nonzero(%a)
+  %axis: i64[1] = const [1]
+  %s = reduce_sum(%i, %axis)
+  %c = cast(%s) {to=f32}
+  %u = add(%t, %t)
+  return %u, %c
+}
+)";
+
+TEST_F(GpuEngineTest, StepsOnTheHostAreAllowedOrRefused) {
+  Result<Plan> refused = build(kMixed);
+  ASSERT_FALSE(refused.ok());
+  EXPECT_NE(refused.status().message().find("nonzero"), std::string::npos) << refused.status().message();
+  EXPECT_NE(refused.status().message().find("fallback"), std::string::npos);
+
+  Result<Plan> plan = build(kMixed, /*host_fallback=*/true);
+  ASSERT_TRUE(plan.ok()) << plan.status().message();
+  EXPECT_NE(log_.find("on the host: nonzero"), std::string::npos) << log_;
+  Plan reference = build_on_cpu(kMixed);
+  auto gpu = make_executor(*plan).value();
+  auto cpu = Executor::create(reference, *tactics_, *pool_).value();
+  for (int times = 0; times < 3; ++times) expect_same(*gpu, *cpu, ramp({4, 6}));
+}
+
+TEST_F(GpuEngineTest, AViewIsOnTheSideOfItsReader) {
+  constexpr std::string_view text = R"(graph g(%x: f32[4,6]) {
+    %shape: i64[2] = const [6, 4]
+    %v = reshape(%x, %shape)
+    %a = relu(%v)
+    %w = reshape(%a, %shape)
+    %e = exp(%w)
+    return %e, %w
+  }
+  )";
+  Plan plan = build(text, false, 1).value();
+  EXPECT_EQ(count(plan, kUploadTactic), 1u);
+  Plan reference = build_on_cpu(text);
+  auto gpu = make_executor(plan).value();
+  auto cpu = Executor::create(reference, *tactics_, *pool_).value();
+  expect_same(*gpu, *cpu, ramp({4, 6}));
+}
+
+// Each call of the driver fails once: an error, and right results in the run after it.
+TEST_F(GpuEngineTest, EveryFailureIsReportedAndLeavesItUsable) {
+  Plan plan = build(kNetwork).value();
+  Plan reference = build_on_cpu(kNetwork);
+  auto cpu = Executor::create(reference, *tactics_, *pool_).value();
+  emulator::fail_call(0);
+  {
+    auto gpu = make_executor(plan).value();
+    expect_same(*gpu, *cpu, ramp({3, 6}));
+    expect_same(*gpu, *cpu, ramp({9, 6}));
+  }
+  int calls = emulator::fail_call(0);
+  ASSERT_GT(calls, 20);
+  for (int n = 1; n <= calls; ++n) {
+    emulator::fail_call(n);
+    Result<std::unique_ptr<Executor>> gpu = make_executor(plan);
+    if (!gpu.ok()) {
+      EXPECT_NE(gpu.status().message(), "");
+      continue;
+    }
+    std::vector<HostValue> inputs = {HostValue::of(ramp({3, 6}))};
+    std::vector<HostValue> other = {HostValue::of(ramp({9, 6}))};
+    bool failed = !(*gpu)->run(inputs).ok();
+    failed |= !(*gpu)->run(other).ok();
+    EXPECT_TRUE(failed) << n;
+    emulator::fail_call(0);
+    expect_same(**gpu, *cpu, ramp({9, 6}));
+    expect_same(**gpu, *cpu, ramp({3, 6}));
+  }
+  emulator::fail_call(0);
+}
+
+// Kernels would read the other side's memory.
+TEST_F(GpuEngineTest, ValuesOnTheWrongSideAreRefused) {
+  for (size_t v = 0; v < build(kNetwork)->values.size(); ++v) {
+    Plan plan = build(kNetwork).value();
+    PlanValue& value = plan.values[v];
+    bool read = false;
+    for (const PlanStep& step : plan.steps) {
+      for (int input : step.inputs) read |= input == static_cast<int>(v);
+      for (int output : step.outputs) read |= output == static_cast<int>(v);
+    }
+    if (!read) continue;
+    value.space = value.space == Space::kHost ? Space::kDevice : Space::kHost;
+    Result<std::unique_ptr<Executor>> gpu = make_executor(plan);
+    EXPECT_FALSE(gpu.ok()) << "value " << v << " " << value.name;
+  }
+  Plan plan = build(kNetwork).value();
+  EXPECT_FALSE(Executor::create(plan, *tactics_, *pool_).ok());
+}
+
+}  // namespace
+}  // namespace redline
