@@ -214,25 +214,33 @@ Precision precision_from(const std::string& name) {
   throw nb::value_error(message.c_str());
 }
 
-BuildSettings settings_from(const std::string& device, int threads, nb::object progress,
-                            nb::object log, std::vector<std::string> disabled_passes,
-                            bool verify_passes, const std::string& dump_ir, int opt_level,
-                            std::vector<std::pair<std::string, int64_t>> optimal_sizes,
-                            std::optional<double> build_time,
-                            std::optional<std::string> tuning_database,
-                            const std::string& precision, bool check_range) {
+// The names are those of build() in __init__.py, which has their defaults.
+BuildSettings settings_from(const nb::dict& options) {
   BuildSettings settings;
-  settings.precision = precision_from(precision);
-  settings.check_range = check_range;
-  settings.device = device;
-  settings.num_threads = threads;
-  settings.disabled_passes = std::move(disabled_passes);
-  settings.verify_passes = verify_passes;
-  settings.dump_ir = dump_ir;
-  settings.opt_level = opt_level;
-  settings.optimal_sizes = std::move(optimal_sizes);
-  settings.build_seconds = build_time;
-  settings.tuning_database = std::move(tuning_database);
+  auto get = [&](const char* name, auto& to) {
+    to = nb::cast<std::remove_reference_t<decltype(to)>>(options[name]);
+  };
+  get("device", settings.device);
+  get("threads", settings.num_threads);
+  get("disable_passes", settings.disabled_passes);
+  get("verify_passes", settings.verify_passes);
+  get("dump_ir", settings.dump_ir);
+  get("opt_level", settings.opt_level);
+  get("sizes", settings.optimal_sizes);
+  get("build_time", settings.build_seconds);
+  get("tuning_database", settings.tuning_database);
+  get("check_range", settings.check_range);
+  get("target", settings.target);
+  std::string word;
+  get("precision", word);
+  settings.precision = precision_from(word);
+  get("fallback", word);
+  if (word != "allow" && word != "refuse") {
+    throw nb::value_error(("fallback is '" + word + "', expected 'refuse' or 'allow'").c_str());
+  }
+  settings.host_fallback = word == "allow";
+  nb::object progress = options["progress"];
+  nb::object log = options["log"];
   if (!progress.is_none()) {
     settings.progress = [call = shared(progress)](std::string_view phase, double fraction) {
       nb::gil_scoped_acquire gil;
@@ -501,35 +509,20 @@ NB_MODULE(_redline, m) {
       .def("build", &PyGraphBuilder::build)
       .def_static("op_names", &GraphBuilder::op_names);
 
+  m.def("devices", &devices);
   m.def(
       "build_path",
-      [](const std::string& path, const std::string& device, int threads, nb::object progress,
-         nb::object log, std::vector<std::string> disabled, bool verify, const std::string& dump_ir,
-         int opt_level, std::vector<std::pair<std::string, int64_t>> sizes,
-         std::optional<double> build_time, std::optional<std::string> tuning_database,
-         const std::string& precision, bool check_range) {
-        BuildSettings settings = settings_from(
-            device, threads, progress, log, std::move(disabled), verify, dump_ir, opt_level,
-            std::move(sizes), build_time, std::move(tuning_database), precision, check_range);
+      [](const std::string& path, const nb::dict& options) {
+        BuildSettings settings = settings_from(options);
         return build_without_gil([&] { return load(path, settings); });
       },
-      "model"_a, "device"_a, "threads"_a, "progress"_a.none(), "log"_a.none(), "disable_passes"_a,
-      "verify_passes"_a, "dump_ir"_a, "opt_level"_a, "sizes"_a, "build_time"_a.none(),
-      "tuning_database"_a.none(), "precision"_a, "check_range"_a);
+      "model"_a, "options"_a);
   m.def(
       "build_bytes",
-      [](nb::bytes model, const std::string& device, int threads, nb::object progress,
-         nb::object log, std::vector<std::string> disabled, bool verify, const std::string& dump_ir,
-         int opt_level, std::vector<std::pair<std::string, int64_t>> sizes,
-         std::optional<double> build_time, std::optional<std::string> tuning_database,
-         const std::string& precision, bool check_range) {
-        BuildSettings settings = settings_from(
-            device, threads, progress, log, std::move(disabled), verify, dump_ir, opt_level,
-            std::move(sizes), build_time, std::move(tuning_database), precision, check_range);
+      [](nb::bytes model, const nb::dict& options) {
+        BuildSettings settings = settings_from(options);
         auto bytes = std::as_bytes(std::span(model.c_str(), model.size()));
         return build_without_gil([&] { return load(bytes, settings); });
       },
-      "model"_a, "device"_a, "threads"_a, "progress"_a.none(), "log"_a.none(), "disable_passes"_a,
-      "verify_passes"_a, "dump_ir"_a, "opt_level"_a, "sizes"_a, "build_time"_a.none(),
-      "tuning_database"_a.none(), "precision"_a, "check_range"_a);
+      "model"_a, "options"_a);
 }

@@ -28,6 +28,8 @@
 namespace redline {
 
 REDLINE_API std::string_view version();
+// What engines can run on here: "cpu", and each usable GPU as "cuda:0 (NVIDIA H100, sm_90a)".
+REDLINE_API std::vector<std::string> devices();
 
 // An input or output of an engine.
 struct ValueInfo {

@@ -14,7 +14,7 @@ from typing import Any as _Any, Literal as _Literal
 from ._redline import Engine, Error, GraphBuilder, Session, __version__
 from . import _redline
 
-__all__ = ["Engine", "Error", "GraphBuilder", "Session", "build", "build_report", "inspect", "load",
+__all__ = ["Engine", "Error", "GraphBuilder", "Session", "build", "build_report", "devices", "inspect", "load",
            "__version__"]
 
 
@@ -35,6 +35,8 @@ def build(
     tuning_database: str | _os.PathLike[str] | _Literal[False] | None = None,
     precision: _Literal["fp32", "tf32", "fp16", "bf16"] = "fp32",
     check_range: bool = False,
+    fallback: _Literal["refuse", "allow"] = "refuse",
+    target: str = "",
 ) -> Engine:
     """Builds an engine from a path, bytes or an onnx.ModelProto; bytes and paths of engines load.
 
@@ -44,16 +46,33 @@ def build(
     False for none, by default tuning.jsonl in ~/.cache/redline.
     precision: what f32 is computed in wherever that is safe ("tf32" is not supported yet).
     check_range: with "fp16", look for values that overflow, however long that takes.
+    device: "cpu", "cuda", "cuda:N", or "auto", which takes a GPU when there is one. fallback: whether
+    steps that the GPU cannot run may run on the host ("auto" allows it). target: with device "cuda", an
+    architecture ("sm_90a") to build for without such a GPU; the engine can be saved, not run here.
     Raises redline.Error with the reason; its `code`, `node` and `position` say what and where."""
-    args = (device, threads, progress, log, list(disable_passes), verify_passes, dump_ir, opt_level,
-            list((sizes or {}).items()), build_time,
-            "" if tuning_database is False else tuning_database and _os.fspath(tuning_database), precision, check_range)
+    options = {
+        "device": device,
+        "threads": threads,
+        "progress": progress,
+        "log": log,
+        "disable_passes": list(disable_passes),
+        "verify_passes": verify_passes,
+        "dump_ir": dump_ir,
+        "opt_level": opt_level,
+        "sizes": list((sizes or {}).items()),
+        "build_time": build_time,
+        "tuning_database": "" if tuning_database is False else tuning_database and _os.fspath(tuning_database),
+        "precision": precision,
+        "check_range": check_range,
+        "fallback": fallback,
+        "target": target,
+    }
     if hasattr(model, "SerializeToString"):
         model = model.SerializeToString()
     if isinstance(model, (bytes, bytearray, memoryview)):
-        engine = _redline.build_bytes(bytes(model), *args)
+        engine = _redline.build_bytes(bytes(model), options)
     else:
-        engine = _redline.build_path(_os.fspath(model), *args)
+        engine = _redline.build_path(_os.fspath(model), options)
     if output is not None:
         engine.save(_os.fspath(output))
     return engine
@@ -64,6 +83,11 @@ def load(model: _Any, device: str = "auto", **options: _Any) -> Session:
 
     Takes the options of build()."""
     return build(model, device=device, **options).create_session()
+
+
+def devices() -> list[str]:
+    """What engines can run on here: "cpu", and each usable GPU as "cuda:0 (NVIDIA H100, sm_90a)"."""
+    return _redline.devices()
 
 
 def inspect(engine: Engine) -> dict[str, _Any]:

@@ -13,8 +13,8 @@
 namespace redline {
 namespace {
 
-// Whether a library packed constants: only its own version on such a machine reads them.
-bool has_library_packing(const Plan& plan, const TacticRegistry& tactics) {
+// Whether constants are packed for this CPU and its library: no other reads them.
+bool has_cpu_packing(const Plan& plan, const TacticRegistry& tactics) {
   auto is_packed = [&](int value) {
     const PlanValue* v = value < 0 ? nullptr : &plan.values[static_cast<size_t>(value)];
     return v != nullptr && v->storage == Storage::kConstant &&
@@ -22,11 +22,11 @@ bool has_library_packing(const Plan& plan, const TacticRegistry& tactics) {
   };
   return std::any_of(plan.steps.begin(), plan.steps.end(), [&](const PlanStep& step) {
     const Tactic* tactic = tactics.find(step.tactic);
-    return (tactic != nullptr && tactic->library != nullptr &&
+    return (tactic != nullptr && tactic->device == "cpu" &&
             std::any_of(step.inputs.begin(), step.inputs.end(), is_packed)) ||
            std::any_of(
                step.subplans.begin(), step.subplans.end(),
-               [&](const auto& subplan) { return has_library_packing(*subplan, tactics); });
+               [&](const auto& subplan) { return has_cpu_packing(*subplan, tactics); });
   });
 }
 
@@ -120,7 +120,7 @@ Result<Engine> build_graph(std::unique_ptr<OpRegistry> ops, Graph& graph, Engine
   BuildReport report;
   REDLINE_ASSIGN(impl->plan, build_plan(graph, *impl->tactics, *impl->pool, options, &report));
   impl->build_report = describe_build(report);
-  if (has_library_packing(impl->plan, *impl->tactics)) impl->info.libraries = packing_library();
+  if (has_cpu_packing(impl->plan, *impl->tactics)) impl->info.libraries = packing_library();
   REDLINE_TRY(finish_engine(*impl));
   return Engine(std::move(impl));
 }

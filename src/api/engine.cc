@@ -69,6 +69,18 @@ Status finish_engine(Engine::Impl& impl) {
 
 std::string_view version() { return REDLINE_VERSION; }
 
+std::vector<std::string> devices() {
+  std::vector<std::string> names = {"cpu"};
+  Result<const cuda::DriverApi*> driver = cuda::load_driver();
+  if (!driver.ok()) return names;
+  Result<std::vector<cuda::DeviceInfo>> gpus = cuda::list_devices(**driver);
+  if (!gpus.ok()) return names;
+  for (const cuda::DeviceInfo& gpu : *gpus) {
+    names.push_back(str_cat("cuda:", gpu.ordinal, " (", gpu.name, ", ", gpu.arch(), ")"));
+  }
+  return names;
+}
+
 namespace {
 
 // An engine runs where it was built for, and nowhere else.

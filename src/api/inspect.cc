@@ -28,7 +28,8 @@ json describe(const Plan& plan) {
         const PlanValue& v = plan.values[static_cast<size_t>(value)];
         list.push_back({{"name", v.name},
                         {"type", v.type.to_string()},
-                        {"constant", v.storage == Storage::kConstant}});
+                        {"constant", v.storage == Storage::kConstant},
+                        {"device", v.space == Space::kDevice ? "cuda" : "cpu"}});
       }
       return list;
     };
@@ -38,6 +39,13 @@ json describe(const Plan& plan) {
                   {"tactic", step.tactic.empty() ? "reference" : step.tactic},
                   {"inputs", operands(step.inputs)},
                   {"outputs", operands(step.outputs)}};
+    for (const auto& kernel : step.kernels) {
+      entry["kernels"].push_back({{"entry", kernel->entry},
+                                  {"bytes", kernel->cubin.bytes()},
+                                  {"registers", kernel->registers},
+                                  {"shared_bytes", kernel->shared_bytes},
+                                  {"spill_bytes", kernel->spill_bytes}});
+    }
     if (step.us > 0) entry["us"] = step.us;
     if (step.error >= 0) entry["error"] = step.error;
     for (const NamedAttr& knob : step.config)

@@ -83,6 +83,9 @@ void register_verb_build(VerbTable& table) {
                auto options = add_model_options(app);
                auto output = std::make_shared<std::string>();
                app.add_option("-o,--output", *output, "Engine file; the model's name with .engine");
+               app.add_option("--target", options->target,
+                              "With --device cuda: build for this architecture (sm_90a) without "
+                              "having such a GPU");
                auto report = std::make_shared<bool>(false);
                app.add_flag("--report", *report, "Say how each kernel was chosen");
                return [options, output, report] { return run(*options, *output, *report); };

@@ -153,7 +153,13 @@ void add_precision_options(CLI::App& app, const std::shared_ptr<ModelOptions>& o
 std::shared_ptr<ModelOptions> add_model_options(CLI::App& app) {
   auto options = std::make_shared<ModelOptions>();
   app.add_option("model", options->path, "ONNX model or engine file")->required();
-  app.add_option("--device", options->device, "Where to run: auto, cpu")->capture_default_str();
+  app.add_option("--device", options->device,
+                 "Where to run: auto, cpu, cuda, or cuda:N for a further GPU")
+      ->capture_default_str();
+  app.add_option("--fallback", options->fallback,
+                 "Steps that the GPU cannot run: refuse, or allow them on the host (as auto does)")
+      ->check(CLI::IsMember({"refuse", "allow"}))
+      ->capture_default_str();
   app.add_option("--threads", options->threads, "CPU threads; 0: the physical cores")
       ->capture_default_str();
   app.add_option("--opt-level", options->opt_level,
@@ -203,6 +209,8 @@ std::optional<std::string> tuning_database(const ModelOptions& options) {
 Result<BuildSettings> build_settings(const ModelOptions& options) {
   BuildSettings settings;
   settings.device = options.device;
+  settings.host_fallback = options.fallback == "allow";
+  settings.target = options.target;
   settings.num_threads = options.threads;
   settings.opt_level = options.opt_level;
   settings.precision = options.precision;

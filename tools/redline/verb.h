@@ -36,6 +36,8 @@ void register_verb_all(VerbTable& table);
 struct ModelOptions {
   std::string path;
   std::string device = "auto";
+  std::string fallback = "refuse";
+  std::string target;
   int threads = 0;
   int opt_level = 3;
   Precision precision = Precision::kFloat32;

@@ -11,9 +11,14 @@ void register_verb_version(VerbTable& table) {
                app.add_flag("--json", *json, "Print JSON");
                return [json]() -> Status {
                  if (*json) {
-                   print_json({{"version", version()}, {"devices", {"cpu"}}});
+                   print_json({{"version", version()}, {"devices", devices()}});
                  } else {
-                   std::printf("redline %s (devices: cpu)\n", std::string(version()).c_str());
+                   std::string names;
+                   for (const std::string& device : devices()) {
+                     names += (names.empty() ? "" : ", ") + device;
+                   }
+                   std::printf("redline %s (devices: %s)\n", std::string(version()).c_str(),
+                               names.c_str());
                  }
                  return {};
                };
