@@ -43,9 +43,10 @@ struct ValueInfo {
 
 struct EngineOptions {
   // "cpu"; "cuda", or "cuda:1" for the second GPU; "auto": what a loaded engine was built for, and
-  // for a model the GPU if there is one that can be used, else the CPU, which is logged.
+  // for a model the GPU if there is one that can be used, else the CPU, which is logged; "none": an
+  // engine of any machine is loaded to be looked at, not to be run.
   std::string device = "auto";
-  int num_threads = 0;          // 0: the physical cores that the process may use
+  int num_threads = 0;  // 0: the physical cores that the process may use
   // Messages for people; the library itself prints nothing. May be called from any thread.
   std::function<void(Severity, std::string_view message)> log;
 };

@@ -66,8 +66,8 @@ Result<GpuBuild> find_build_gpu(const BuildSettings& settings, const Logger& log
     if (gpu.context == nullptr) return gpu;
     gpu.info = gpu.context->info();
   }
-  Result<std::shared_ptr<cuda::KernelCompiler>> compiler = cuda::KernelCompiler::create(
-      cuda::CubinCache(cuda::CubinCache::default_folder(), logger));
+  Result<std::shared_ptr<cuda::KernelCompiler>> compiler =
+      cuda::KernelCompiler::create(cuda::CubinCache(cuda::CubinCache::default_folder(), logger));
   if (compiler.ok()) {
     gpu.compiler = *std::move(compiler);
     return gpu;
@@ -104,6 +104,7 @@ Result<Engine> build_graph(std::unique_ptr<OpRegistry> ops, Graph& graph, Engine
     options.gpu = &gpu.info;
     options.context = impl->gpu = gpu.context;
     options.compiler = gpu.compiler.get();
+    impl->runs_here = gpu.context != nullptr;
     options.host_fallback = settings.host_fallback || settings.device == "auto";
   }
   options.disabled_passes = settings.disabled_passes;

@@ -114,13 +114,15 @@ Result<Engine> load_with(const EngineOptions& options, Load&& load) {
   REDLINE_ASSIGN(LoadedEngine loaded, load(*impl->ops));
   impl->info = std::move(loaded.info);
   const std::string& libraries = impl->info.libraries;
-  if (!libraries.empty() && libraries != packing_library()) {
+  bool runs = options.device != "none";
+  if (runs && !libraries.empty() && libraries != packing_library()) {
     return incompatible("the engine was built with ", libraries, ", here is ",
                         packing_library().empty() ? "none" : packing_library(),
                         "; build it again on this machine");
   }
   impl->plan = std::move(loaded.plan);
-  REDLINE_TRY(find_engine_device(*impl, options));
+  impl->runs_here = runs;
+  if (runs) REDLINE_TRY(find_engine_device(*impl, options));
   REDLINE_TRY(finish_engine(*impl));
   return Engine(std::move(impl));
 }
@@ -165,9 +167,9 @@ struct Session::Impl {
 Result<Session> Engine::create_session() const {
   auto session = std::make_unique<Session::Impl>();
   session->engine = impl_;
-  if (impl_->info.device == "cuda" && impl_->image == nullptr) {
-    return incompatible("the engine was built for ", impl_->info.device_arch,
-                        ", which is not here; save it and load it there");
+  if (!impl_->runs_here) {
+    return incompatible("the engine was not loaded to be run here; it is for ", impl_->info.device,
+                        " ", impl_->info.device_arch);
   }
   REDLINE_ASSIGN(session->executor,
                  Executor::create(impl_->plan, *impl_->tactics, *impl_->pool, impl_->image));

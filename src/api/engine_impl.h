@@ -23,8 +23,9 @@ struct Engine::Impl {
   Logger logger;
   EngineInfo info;
   Plan plan;
-  cuda::ContextPtr gpu;   // null: the CPU
-  DeviceImagePtr image;   // of the plan, on the GPU
+  cuda::ContextPtr gpu;  // null: the CPU
+  DeviceImagePtr image;  // of the plan, on the GPU
+  bool runs_here = true;
   std::vector<ValueInfo> inputs;
   std::vector<ValueInfo> outputs;
   std::string build_report = "{}";  // of an engine built here

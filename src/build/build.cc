@@ -39,9 +39,9 @@ Status allow_host_steps(const std::vector<HostStep>& steps, const BuildOptions& 
   }
   if (steps.size() > kShown) list += str_cat("; and ", steps.size() - kShown, " more");
   if (!options.host_fallback) {
-    return unsupported(steps.size(), steps.size() == 1 ? " step" : " steps",
-                       " cannot run on the GPU (allow the host for them with fallback=allow): ",
-                       list);
+    return unsupported(
+        steps.size(), steps.size() == 1 ? " step" : " steps",
+        " cannot run on the GPU (allow the host for them with fallback=allow): ", list);
   }
   options.logger.warning(steps.size(), steps.size() == 1 ? " step runs" : " steps run",
                          " on the host: ", list);

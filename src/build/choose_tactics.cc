@@ -196,8 +196,7 @@ Result<bool> choose_on(DeviceTuner& device, Plan& plan, PlanStep& step, const As
     reason = choice.reason;
     return false;
   }
-  Result<PackedProblem> packed =
-      pack_for(*choice.tactic, choice.config, asked.sized, device.args);
+  Result<PackedProblem> packed = pack_for(*choice.tactic, choice.config, asked.sized, device.args);
   if (!packed.ok()) {
     reason = str_cat(choice.tactic->name, " cannot pack: ", packed.status().message());
     options.logger.warning("step '", step.name, "' does without ", choice.tactic->name,

@@ -36,8 +36,8 @@ Status KernelCompiler::prefetch(std::span<const KernelSource> sources, ThreadPoo
   // Progress is told between pieces, from this thread.
   size_t piece = static_cast<size_t>(pool.num_threads()) * 4;
   for (size_t done = 0; done < list.size(); done += piece) {
-    REDLINE_TRY(progress.report(
-        "compile", static_cast<double>(done) / static_cast<double>(list.size())));
+    REDLINE_TRY(
+        progress.report("compile", static_cast<double>(done) / static_cast<double>(list.size())));
     size_t count = std::min(piece, list.size() - done);
     pool.parallel_for(static_cast<int64_t>(count), 1, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {

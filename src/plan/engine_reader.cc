@@ -106,8 +106,8 @@ Result<LoadedEngine> parse_engine(std::span<const std::byte> bytes,
       return damaged("its weights");
     Hash128 hash = hash128(weights.subspan(offset, blob.bytes));
     if (hash != Hash128{blob.hash->low(), blob.hash->high()}) {
-      return damaged(str_cat("the checksum of weight '",
-                             blob.name ? blob.name->string_view() : "", "' differs"));
+      return damaged(str_cat("the checksum of weight '", blob.name ? blob.name->string_view() : "",
+                             "' differs"));
     }
     hashes.push_back(hash);
     end = align_weight(offset + blob.bytes);

@@ -35,9 +35,8 @@ class Writer {
     auto device = text(info.device);
     auto arch = text(info.device_arch);
     auto libraries = text(info.libraries);
-    b_.Finish(
-        fbs::CreateEngine(b_, model, device, arch, libraries, metadata_offset, constants, root,
-                          kernels));
+    b_.Finish(fbs::CreateEngine(b_, model, device, arch, libraries, metadata_offset, constants,
+                                root, kernels));
     auto* data = reinterpret_cast<const std::byte*>(b_.GetBufferPointer());
     return std::vector<std::byte>(data, data + b_.GetSize());
   }

@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <cstring>
 
-
 namespace redline {
 namespace {
 
@@ -34,8 +33,8 @@ void DeviceImage::place_constants(const Plan& plan, size_t& bytes) {
     if (value.storage != Storage::kConstant || value.space != Space::kDevice) continue;
     const PlanConstant& constant = *plan.constants[static_cast<size_t>(value.constant)];
     if (!offsets_.emplace(&constant, bytes).second) continue;
-    bytes += (constant.data.bytes() + kConstantAlignment - 1) / kConstantAlignment *
-             kConstantAlignment;
+    bytes +=
+        (constant.data.bytes() + kConstantAlignment - 1) / kConstantAlignment * kConstantAlignment;
   }
   for (const PlanStep& step : plan.steps) {
     for (const auto& subplan : step.subplans) place_constants(*subplan, bytes);
@@ -59,7 +58,8 @@ Status DeviceImage::upload() const {
       size_t bytes = std::min(piece, constant->data.bytes() - done);
       REDLINE_TRY(free[turn].synchronize());
       std::memcpy(staging[turn].data(), from + done, bytes);
-      REDLINE_TRY(stream.copy_to_device(memory_.ptr() + offset + done, staging[turn].data(), bytes));
+      REDLINE_TRY(
+          stream.copy_to_device(memory_.ptr() + offset + done, staging[turn].data(), bytes));
       REDLINE_TRY(free[turn].record(stream));
     }
   }

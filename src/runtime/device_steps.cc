@@ -30,8 +30,7 @@ Status Executor::make_staging(ShapeState& state) {
   for (size_t s = 0; s < plan_.steps.size(); ++s) {
     const PlanStep& step = plan_.steps[s];
     if (step.tactic != kUploadTactic || state.steps[s].skip) continue;
-    auto root = static_cast<size_t>(
-        state.placement.root[static_cast<size_t>(step.inputs[0])]);
+    auto root = static_cast<size_t>(state.placement.root[static_cast<size_t>(step.inputs[0])]);
     size_t bytes = state.steps[s].outputs[0].bytes();
     cuda::PinnedBuffer& staging = state.steps[s].staging;
     if (plan_.values[root].storage != Storage::kInput || bytes <= staging.bytes()) continue;

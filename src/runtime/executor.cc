@@ -68,8 +68,8 @@ Status Executor::initialize(DeviceImagePtr image) {
       // Packed bytes are seen with the type they had before.
       std::optional<Dims> dims = constant.type.shape.as_static();
       if (!dims) return internal_error("constant '", value.name, "' has no sizes");
-      const void* data = value.space == Space::kDevice ? gpu_->image->constant(constant)
-                                                       : constant.data.raw();
+      const void* data =
+          value.space == Space::kDevice ? gpu_->image->constant(constant) : constant.data.raw();
       slots_[v] = HostValue::of(Tensor::wrap(constant.type.dtype, *dims, data,
                                              plan_.constants[static_cast<size_t>(value.constant)]));
       info.sized = true;
@@ -100,8 +100,8 @@ Status Executor::initialize(DeviceImagePtr image) {
   steps_.resize(plan_.steps.size());
   for (size_t i = 0; i < plan_.steps.size(); ++i) {
     for (const auto& subplan : plan_.steps[i].subplans) {
-      REDLINE_ASSIGN(auto executor, Executor::create(*subplan, tactics_, pool_,
-                                                     gpu_ ? gpu_->image : nullptr));
+      REDLINE_ASSIGN(auto executor,
+                     Executor::create(*subplan, tactics_, pool_, gpu_ ? gpu_->image : nullptr));
       steps_[i].subplans.push_back(std::move(executor));
     }
   }

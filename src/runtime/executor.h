@@ -26,11 +26,11 @@ class StepObserver {
                           std::span<const HostValue* const> outputs) = 0;
 };
 
-// Runs one plan: its steps on the host, and on the GPU those whose tactics are for one. Sizes are evaluated from the inputs' sizes, memory is planned and
-// kernels are prepared on the first run with those sizes; later runs with them do neither, and do
-// not allocate unless a step's output sizes depend on values. Steps in a row on the GPU are one
-// graph launch. One thread at a time; the plan, the tactics and the pool are shared and must
-// outlive it.
+// Runs one plan: its steps on the host, and on the GPU those whose tactics are for one. Sizes are
+// evaluated from the inputs' sizes, memory is planned and kernels are prepared on the first run
+// with those sizes; later runs with them do neither, and do not allocate unless a step's output
+// sizes depend on values. Steps in a row on the GPU are one graph launch. One thread at a time; the
+// plan, the tactics and the pool are shared and must outlive it.
 class Executor {
  public:
   // `image` is null for a plan without steps on a GPU.

@@ -34,8 +34,7 @@ std::string cpu_brand() {
 class HostTrial final : public Trial {
  public:
   static Result<std::unique_ptr<Trial>> make(const Tactic& tactic, Config config,
-                                             const Problem& problem,
-                                             std::span<const Tensor> inputs,
+                                             const Problem& problem, std::span<const Tensor> inputs,
                                              const PrepareArgs& args) {
     auto trial = std::make_unique<HostTrial>();
     trial->pool_ = args.pool;

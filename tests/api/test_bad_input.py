@@ -316,6 +316,11 @@ def test_names_that_exporters_give_to_any_size_need_not_agree(name):
     assert relu.run({"x": np.zeros((2, 3, 4), np.float32)})["y"].shape == (2, 3, 4)
 
 
-@pytest.mark.parametrize("device", ["gpu", "", "cuda:99"])
+@pytest.mark.parametrize("device", ["gpu", "", "cuda:x", "cuda:", "cudax", "none"])
 def test_device(device):
-    assert device in error_of(lambda: redline.load(RELU, device=device))
+    assert f"unknown device '{device}'" in error_of(lambda: redline.load(RELU, device=device))
+
+
+def test_device_that_is_not_here():
+    error = error_of(lambda: redline.load(RELU, device="cuda:99"))
+    assert "99" in error or "no NVIDIA driver" in error

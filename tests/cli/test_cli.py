@@ -234,8 +234,36 @@ def test_damaged_engines(folder):
 
 
 def test_other_device(folder):
+    done = run("run", "m.onnx", "--device", "tpu", cwd=folder)
+    assert done.returncode == 1 and "unknown device 'tpu'; expected cpu, cuda" in done.stderr
+    run("build", "m.onnx", "--device", "cpu", cwd=folder)
+    done = run("run", "m.engine", "--device", "cuda", cwd=folder)
+    assert done.returncode == 1 and "built for the CPU, not for 'cuda'" in done.stderr
+
+
+@pytest.mark.skipif(len(redline.devices()) > 1, reason="a GPU is here")
+def test_no_gpu(folder):
     done = run("run", "m.onnx", "--device", "cuda", cwd=folder)
-    assert done.returncode == 1 and "device 'cuda'" in done.stderr
+    assert done.returncode == 1 and "NVIDIA driver" in done.stderr
+    assert run("run", "m.onnx", "--device", "auto", "--output-dir", "o", cwd=folder).returncode == 0
+
+
+def test_an_engine_for_a_gpu_elsewhere(folder):
+    """It is built without a GPU, can be looked at, and says why it does not run."""
+    done = run("build", "m.onnx", "--device", "cuda", "--target", "sm_80", cwd=folder)
+    if "NVRTC" in done.stderr:
+        pytest.skip("no NVRTC to compile kernels with")
+    assert done.returncode == 0, done.stderr
+    done = run("inspect", "m.engine", "--json", cwd=folder)
+    engine = json.loads(done.stdout)
+    assert engine["device"] == "cuda" and engine["device_arch"] == "sm_80"
+    assert any("kernels" in step for step in engine["steps"])
+    done = run("run", "m.engine", cwd=folder)
+    assert done.returncode == 1 and ("sm_80" in done.stderr or "driver" in done.stderr)
+    done = run("run", "m.engine", "--device", "cpu", cwd=folder)
+    assert done.returncode == 1 and "built for a GPU (sm_80)" in done.stderr
+    done = run("build", "m.onnx", "--device", "cuda", "--target", "sm_12", cwd=folder)
+    assert done.returncode == 1 and "sm_12" in done.stderr
 
 
 def test_interrupt_leaves_nothing(folder):

@@ -99,7 +99,8 @@ def test_a_program_outside_uses_the_bundle(bundle, tmp_path):
     _, top = bundle
     model_and_inputs(tmp_path)
     out = tmp_path / "out"
-    for command in (["cmake", "-S", ROOT / "examples" / "embed", "-B", out, f"-DCMAKE_PREFIX_PATH={top}"],
+    for command in (["cmake", "-G", "Ninja", "-S", ROOT / "examples" / "embed", "-B", out,
+                     f"-DCMAKE_PREFIX_PATH={top}"],
                     ["cmake", "--build", out]):
         done = subprocess.run([*map(str, command)], capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr

@@ -49,7 +49,7 @@ def programs(installed, tmp_path_factory):
     source.mkdir()
     for path in (ROOT / "examples" / "embed").iterdir():
         (source / path.name).write_text(path.read_text())
-    run("cmake", "-S", source, "-B", folder / "out", f"-DCMAKE_PREFIX_PATH={installed}")
+    run("cmake", "-G", "Ninja", "-S", source, "-B", folder / "out", f"-DCMAKE_PREFIX_PATH={installed}")
     run("cmake", "--build", folder / "out")
     return folder / "out"
 

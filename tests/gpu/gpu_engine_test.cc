@@ -135,7 +135,8 @@ constexpr std::string_view kMixed = R"(graph g(%x: f32[4,6]) {
 TEST_F(GpuEngineTest, StepsOnTheHostAreAllowedOrRefused) {
   Result<Plan> refused = build(kMixed);
   ASSERT_FALSE(refused.ok());
-  EXPECT_NE(refused.status().message().find("nonzero"), std::string::npos) << refused.status().message();
+  EXPECT_NE(refused.status().message().find("nonzero"), std::string::npos)
+      << refused.status().message();
   EXPECT_NE(refused.status().message().find("fallback"), std::string::npos);
 
   Result<Plan> plan = build(kMixed, /*host_fallback=*/true);

@@ -137,7 +137,7 @@ TEST_F(TunerTest, ThePreferredOneStaysWhenNoneIsClearlyFaster) {
 
 TEST_F(TunerTest, AWrongOneIsDroppedAndReportedAndTheResultIsRight) {
   g_behaviour<0> = {.us = 4000};
-  g_behaviour<1> = {.us = 10, .forgets_y = true};
+  g_behaviour<1> = {.us = 200, .forgets_y = true};
   g_behaviour<2> = {.us = 400};
   Plan plan = build();
   EXPECT_EQ(plan.steps[0].tactic, "third");

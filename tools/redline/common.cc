@@ -241,6 +241,14 @@ Result<Engine> load_engine_or_model(const ModelOptions& options) {
   return engine;
 }
 
+Result<Engine> load_to_look_at(const ModelOptions& options) {
+  Result<ModelBytes> model = open_model(options.path);
+  ModelOptions own = options;
+  // An engine needs no device for that.
+  if (model.ok() && looks_like_engine(model->bytes)) own.device = "none";
+  return load_engine_or_model(own);
+}
+
 Result<ModelBytes> open_onnx(const std::string& path) {
   REDLINE_ASSIGN(ModelBytes model, open_model(path));
   if (looks_like_engine(model.bytes)) {

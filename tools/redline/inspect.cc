@@ -7,7 +7,7 @@ namespace redline::cli {
 namespace {
 
 Status run(const ModelOptions& options) {
-  REDLINE_ASSIGN(Engine engine, load_engine_or_model(options));
+  REDLINE_ASSIGN(Engine engine, load_to_look_at(options));
   Json info = Json::parse(engine.inspect());
   if (options.json) {
     print_json(info);

@@ -58,6 +58,8 @@ std::optional<std::string> tuning_database(const ModelOptions& options);
 // Shows progress on a terminal; Ctrl-C cancels.
 Result<BuildSettings> build_settings(const ModelOptions& options);
 Result<Engine> load_engine_or_model(const ModelOptions& options);
+// An engine that was built for any machine, or a model, which is built.
+Result<Engine> load_to_look_at(const ModelOptions& options);
 // For verbs that take no engine.
 Result<ModelBytes> open_onnx(const std::string& path);
 // An error for a size that is given to a symbol which no input has.
