@@ -24,9 +24,8 @@ bool has_cpu_packing(const Plan& plan, const TacticRegistry& tactics) {
     const Tactic* tactic = tactics.find(step.tactic);
     return (tactic != nullptr && tactic->device == "cpu" &&
             std::any_of(step.inputs.begin(), step.inputs.end(), is_packed)) ||
-           std::any_of(
-               step.subplans.begin(), step.subplans.end(),
-               [&](const auto& subplan) { return has_cpu_packing(*subplan, tactics); });
+           std::any_of(step.subplans.begin(), step.subplans.end(),
+                       [&](const auto& subplan) { return has_cpu_packing(*subplan, tactics); });
   });
 }
 
