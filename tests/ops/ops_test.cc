@@ -524,7 +524,10 @@ class Driver {
     operand.dims = value.tensor.dims();
     if (constant) operand.constant = &value.tensor;
     if (!dynamic || constant) return operand;
-    for (int64_t& dim : operand.dims) dim = kDynamicDim;
+    // What broadcasts is 1 in the graph too: an unknown size is that of the others.
+    for (int64_t& dim : operand.dims) {
+      if (dim != 1) dim = kDynamicDim;
+    }
     return operand;
   }
 
