@@ -363,8 +363,8 @@ Result<std::unique_ptr<Kernel>> prepare(const Problem& problem, const Config& co
     }
     size_t states = way.launches.size() > 1 ? static_cast<size_t>(*count * way.parts) : 0;
     size_t workspace = states == 0 ? 0 : (2 * states + 1) * kStateBytes;
-    return KernelLaunch::create(problem, "cuda.rows", std::move(steps), std::move(sizes),
-                                way.parts, workspace);
+    return KernelLaunch::create(problem, "cuda.rows", std::move(steps), std::move(sizes), way.parts,
+                                workspace);
   }
   return incompatible("a step over rows whose kernels do not take its sizes");
 }

@@ -362,8 +362,7 @@ Result<std::unique_ptr<Kernel>> prepare(const Problem& problem, const Config& co
     std::optional<int64_t> blocks = blocks_of(m, ways[i], problem.inputs[0].dims);
     if (!blocks) continue;
     REDLINE_ASSIGN(KernelLaunch::Step step, KernelLaunch::step(args, i, kEntry, *blocks, kThreads));
-    return KernelLaunch::create(problem, "cuda.transpose", {std::move(step)},
-                                std::move(sizes));
+    return KernelLaunch::create(problem, "cuda.transpose", {std::move(step)}, std::move(sizes));
   }
   return incompatible("a transpose whose kernels do not take its sizes");
 }
