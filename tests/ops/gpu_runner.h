@@ -31,16 +31,24 @@ class GpuRunner {
              const Config& config, ThreadPool& pool, std::span<const TensorView> inputs,
              std::span<const TensorView> outputs);
 
+  // From now on each run is repeated and timed; nothing is read back.
+  void set_timed() { timed_ = true; }
+  // Of the last run, on average in the fastest of several series.
+  double microseconds() const { return microseconds_; }
+
   // Kernels with spills, by the tactic's name.
   const std::vector<std::string>& spills() const { return spills_; }
 
  private:
   Status launch(const Kernel& kernel, std::span<const TensorView> inputs,
                 std::span<const TensorView> outputs);
+  Status time(const Kernel& kernel, const KernelArgs& args);
   Status check_thread_order(const Kernel& kernel, std::span<const TensorView> inputs,
                             std::span<const TensorView> outputs);
   cuda::DeviceInfo device_;
   bool emulated_ = false;
+  bool timed_ = false;
+  double microseconds_ = 0;
   cuda::ContextPtr context_;
   cuda::Stream stream_;
   Compile compile_;

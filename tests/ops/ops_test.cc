@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// ops_test [-v] [--device cpu|cuda|emulated|ARCH] [--tactic NAME] FILE.cases ...: runs conformance
-// cases, one a line:
+// ops_test [-v] [--device cpu|cuda|emulated|ARCH] [--tactic NAME] [--time] FILE.cases ...: runs
+// conformance cases, one a line:
 //
 //   op(inputs) {attributes} -> outputs          softmax(f32[2,3,0]) {axis=1} -> f32[2,3,0]
 //
@@ -12,7 +12,8 @@
 // For each case: the shape rule sees static sizes with and without the given values, symbols in
 // place of all sizes, and unknown ranks; it must never contradict what the reference makes. Then
 // every tactic of the device that takes the problem must agree with the reference. An ARCH
-// ("sm_80") compiles its GPU kernels, which needs no GPU, and runs none.
+// ("sm_80") compiles its GPU kernels, which needs no GPU, and runs none. --time says how long GPU
+// kernels take, and checks nothing.
 
 #include <cmath>
 #include <cstdio>
@@ -367,8 +368,9 @@ struct Poisoned {
 
 class Driver {
  public:
-  Driver(bool verbose, std::unique_ptr<GpuRunner> gpu, std::string only)
+  Driver(bool verbose, std::unique_ptr<GpuRunner> gpu, std::string only, bool timed)
       : verbose_(verbose),
+        timed_(timed),
         only_(std::move(only)),
         gpu_(std::move(gpu)),
         ops_(make_op_registry()),
@@ -388,6 +390,7 @@ class Driver {
       size_t first = line.find_first_not_of(" \t\r");
       if (first == std::string::npos || line[first] == '#') continue;
       ++totals.cases;
+      if (timed_) std::printf("%s\n", line.c_str());
       Status status = run_case(line, static_cast<uint64_t>(number) * 1000, totals);
       if (status.ok()) continue;
       ++totals.failures;
@@ -420,6 +423,10 @@ class Driver {
     if (num_outputs < c.op->min_outputs() || num_outputs > c.op->max_outputs()) {
       return invalid_argument(c.op->name, " does not have ", num_outputs, " outputs");
     }
+    if (timed_) {
+      REDLINE_ASSIGN(std::vector<HostValue> results, results_by_rule(c, num_outputs));
+      return run_tactics(c, results, totals);
+    }
     Result<std::vector<HostValue>> results = run_reference(*c.op, c.attrs, inputs, num_outputs);
     if (c.error) {
       if (results.ok()) return internal_error("expected an error with '", *c.error, "', got none");
@@ -440,6 +447,29 @@ class Driver {
     }
     REDLINE_TRY(check_reference_at(c, *results));
     return run_tactics(c, *results, totals);
+  }
+
+  // Tensors of the right sizes that hold nothing.
+  static Result<std::vector<HostValue>> results_by_rule(const Case& c, size_t num_outputs) {
+    REDLINE_ASSIGN(Inferred inferred, infer(c, Question::kGivenValues, num_outputs));
+    std::vector<HostValue> results;
+    for (const Type& type : inferred.types) {
+      std::optional<Dims> dims = type.is_tensor() ? type.shape.as_static() : std::nullopt;
+      if (!dims) return unsupported("no sizes without a run");
+      REDLINE_ASSIGN(Tensor tensor, Tensor::create(type.dtype, *dims));
+      results.push_back(HostValue::of(std::move(tensor)));
+    }
+    return results;
+  }
+
+  void print_time(const std::string& what, const Case& c, const std::vector<HostValue>& results) {
+    size_t bytes = 0;
+    for (const CaseValue& input : c.inputs) bytes += input.present ? input.value.tensor.bytes() : 0;
+    for (const HostValue& result : results) bytes += result.tensor.bytes();
+    if (gpu_->compile_only()) return;
+    double us = gpu_->microseconds();
+    std::printf("  %9.2f us %6.0f GB/s %s\n", us, static_cast<double>(bytes) / us / 1000,
+                what.c_str());
   }
 
   // A bad case may fail or pass in the rule, as long as it comes back.
@@ -496,6 +526,7 @@ class Driver {
           if (!status.ok()) return status.with_context(where + text);
           ++totals.tactic_runs;
           if (verbose_) std::printf("  ran %s%s\n", where.c_str(), text.c_str());
+          if (timed_) print_time(where + text, c, results);
         }
         if (gpu_ == nullptr) continue;
         Problem written = describe(c, results, constants, true);
@@ -508,6 +539,7 @@ class Driver {
         if (tactic->configs != nullptr) configs = tactic->configs(written);
         Status status = run_on_gpu(*tactic, written, problem, configs[0], c, results);
         if (!status.ok()) return status.with_context(where + ", unknown sizes");
+        if (timed_) print_time(where + ", unknown sizes", c, results);
         ++totals.tactic_runs;
       }
     }
@@ -581,7 +613,7 @@ class Driver {
       }
     }
     REDLINE_TRY(gpu_->run(tactic, written, prepared, own, *pool_, inputs, outputs));
-    if (gpu_->compile_only()) return {};
+    if (gpu_->compile_only() || timed_) return {};
     for (size_t i = 0; i < results.size(); ++i) {
       Tolerance tolerance = rounding_tolerance(made[i].dtype(), reduction_length(c, results));
       REDLINE_TRY(compare_tensors(results[i].tensor, made[i], tolerance)
@@ -633,6 +665,7 @@ class Driver {
   }
 
   bool verbose_;
+  bool timed_;
   std::string only_;  // a tactic's name; empty: all
   std::unique_ptr<GpuRunner> gpu_;
   std::unique_ptr<OpRegistry> ops_;
@@ -662,9 +695,11 @@ int main(int argc, char** argv) {
     only = files[0];
     files.erase(files.begin());
   }
-  if (files.empty()) {
+  bool timed = take("--time");
+  if (files.empty() || (timed && device == "cpu")) {
     std::printf(
-        "usage: ops_test [-v] [--device cpu|cuda|emulated|ARCH] [--tactic NAME] FILE.cases ...\n");
+        "usage: ops_test [-v] [--device cpu|cuda|emulated|ARCH] [--tactic NAME] [--time] "
+        "FILE.cases ...\n");
     return 2;
   }
   std::unique_ptr<GpuRunner> gpu;
@@ -678,7 +713,8 @@ int main(int argc, char** argv) {
     }
     gpu = *std::move(made);
   }
-  redline::Driver driver(verbose, std::move(gpu), only);
+  if (timed) gpu->set_timed();
+  redline::Driver driver(verbose, std::move(gpu), only, timed);
   bool good = true;
   for (const std::string& file : files) good = driver.run_file(file) && good;
   return good ? 0 : 1;

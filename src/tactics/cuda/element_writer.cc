@@ -211,7 +211,8 @@ ElementKernel ElementWriter::whole(const std::string& entry, int threads,
     named += str_cat("const idx ", parameter, " = (idx)p_", parameter, ";\n");
   }
   rest.insert(rest.end(), more.begin(), more.end());
-  return {entry, source_text(signature(entry, threads, rest), files, named + statements)};
+  std::string bounds = str_cat(threads, ", ", std::max(1, 512 / threads));
+  return {entry, source_text(signature(entry, bounds, rest), files, named + statements)};
 }
 
 ElementContext ElementWriter::context_of(const BodyNode& node, size_t output) {
@@ -266,7 +267,7 @@ Result<std::string> ElementWriter::element(int value, const ElementIndex& at) {
 }
 
 // The first line of a kernel: the inputs, then the `rest` of the parameters.
-std::string ElementWriter::signature(const std::string& name, int threads,
+std::string ElementWriter::signature(const std::string& name, const std::string& bounds,
                                      const std::vector<std::string>& rest) const {
   std::string text;
   auto add = [&](const std::string& parameter) { text += (text.empty() ? "" : ", ") + parameter; };
@@ -276,7 +277,7 @@ std::string ElementWriter::signature(const std::string& name, int threads,
     add(str_cat("const ", type, "* __restrict__ in", i));
   }
   for (const std::string& parameter : rest) add(parameter);
-  return str_cat("extern \"C\" __global__ void __launch_bounds__(", threads, ") ", name, "(", text,
+  return str_cat("extern \"C\" __global__ void __launch_bounds__(", bounds, ") ", name, "(", text,
                  ")");
 }
 
@@ -315,7 +316,8 @@ Result<ElementKernel> ElementWriter::kernel(size_t output) {
   std::string name = element_entry(problem_, output);
   std::vector<std::string> rest = {"void* __restrict__ out_raw"};
   for (const std::string& parameter : parameters_) rest.push_back("const i64 p_" + parameter);
-  return ElementKernel{name, source_text(signature(name, kElementThreads, rest), {}, body_text_)};
+  return ElementKernel{
+      name, source_text(signature(name, std::to_string(kElementThreads), rest), {}, body_text_)};
 }
 
 std::string ElementWriter::source_text(const std::string& signature,
@@ -419,8 +421,8 @@ Result<ElementKernel> ElementWriter::vector_kernel(const std::string& entry, con
   for (size_t i = 0; i < problem_.outputs.size(); ++i) {
     rest.push_back(str_cat("void* __restrict__ out_raw", i));
   }
-  return ElementKernel{entry,
-                       source_text(signature(entry, threads, rest), {"lanes.cuh"}, body_text_)};
+  return ElementKernel{entry, source_text(signature(entry, std::to_string(threads), rest),
+                                          {"lanes.cuh"}, body_text_)};
 }
 
 }  // namespace redline

@@ -57,7 +57,8 @@ class ElementWriter {
   std::string functions_text() const;
   // The whole text: types, the named files of kernels/cuda, functions of the rules, then the kernel
   // with all inputs, all outputs (void* out_raw0, ...), the unknown sizes (i64 p_NAME) and `more`
-  // parameters.
+  // parameters. Blocks of `threads` may use the registers that leave room for 512 threads on a
+  // multiprocessor: left alone, ptxas spills to fit more.
   ElementKernel whole(const std::string& entry, int threads, const std::vector<std::string>& files,
                       const std::string& statements,
                       const std::vector<std::string>& more = {}) const;
@@ -79,7 +80,7 @@ class ElementWriter {
   std::string source_text(const std::string& signature, const std::vector<std::string>& files,
                           const std::string& statements) const;
   ElementContext context_of(const BodyNode& node, size_t output);
-  std::string signature(const std::string& name, int threads,
+  std::string signature(const std::string& name, const std::string& bounds,
                         const std::vector<std::string>& rest) const;
   Status describe_values();
 
