@@ -40,6 +40,7 @@ std::string numbers(const ProductSpec& spec, const ProductTail& tail, const Prod
                              {"int kStages", knobs.stages},
                              {"int kSplits", knobs.splits},
                              {"bool kCluster", cluster},
+                             {"bool kMatrix", knobs.matrix},
                              {"int kColumns", spec.columns},
                              {"int kDepth", spec.depth},
                              {"bool kColumnsTogether", spec.columns_together && knobs.packed == 0},
@@ -137,13 +138,16 @@ Result<ProductKnobs> product_knobs(const Config& config, DType dtype) {
     }
     *knob.value = *given;
   }
-  for (auto [name, value] : {std::pair{"cluster", &knobs.cluster}, {"packed", &knobs.packed}}) {
+  for (auto [name, value] : {std::pair{"cluster", &knobs.cluster},
+                             {"packed", &knobs.packed},
+                             {"matrix", &knobs.matrix}}) {
     if (const auto* given = find_knob<int64_t>(config, name)) *value = *given != 0 ? 1 : 0;
   }
-  bool small = dtype != DType::kFloat32;
-  int64_t warp_rows = small ? 16 : 4;
-  int64_t warp_columns = small ? 16 : 32;
-  int64_t step = small ? 16 : 4;
+  bool half = dtype != DType::kFloat32;
+  bool matrix = half || knobs.matrix != 0;
+  int64_t warp_rows = matrix ? 16 : 4;
+  int64_t warp_columns = matrix ? 16 : 32;
+  int64_t step = half ? 16 : matrix ? 8 : 4;
   int64_t row_chunks = knobs.tile_depth * static_cast<int64_t>(dtype_bytes(dtype)) / 16;
   bool fits = knobs.tile_rows % (warp_rows * knobs.warps_rows) == 0 &&
               knobs.tile_columns % (warp_columns * knobs.warps_columns) == 0 &&

@@ -40,6 +40,7 @@ struct ProductKnobs {
   int64_t splits = 1;   // blocks that share the depth of a tile
   int64_t cluster = 0;  // 1: they add up in shared memory, where the GPU has clusters
   int64_t packed = 0;   // 1: b is packed in tiles
+  int64_t matrix = 0;   // 1: f32 on tensor cores, its numbers split in two
 
   int64_t threads() const { return 32 * warps_rows * warps_columns * warps_depth; }
   int64_t shared_bytes(DType dtype) const;

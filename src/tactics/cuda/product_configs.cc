@@ -28,6 +28,12 @@ constexpr Tile kMatrixTiles[] = {
     {64, 32, 64, 2, 1, 2, 6},   {32, 64, 64, 1, 2, 2, 6},   {32, 32, 128, 1, 1, 4, 4},
     {16, 128, 64, 1, 4, 2, 5},  {16, 64, 128, 1, 2, 4, 4},  {16, 32, 128, 1, 1, 4, 6},
 };
+// f32 on tensor cores, its numbers split in two.
+constexpr Tile kSplitTiles[] = {
+    {128, 128, 32, 2, 4, 1, 3}, {128, 64, 32, 4, 2, 1, 3}, {64, 64, 32, 2, 2, 1, 4},
+    {64, 64, 32, 2, 2, 2, 4},   {32, 64, 32, 1, 2, 4, 4},  {32, 32, 32, 1, 1, 4, 6},
+    {16, 64, 32, 1, 2, 4, 5},   {16, 32, 32, 1, 1, 4, 6},
+};
 // f32 by multiplications of the threads.
 constexpr Tile kScalarTiles[] = {
     {128, 128, 16, 4, 2, 1, 3}, {64, 128, 16, 2, 2, 1, 4}, {64, 64, 16, 4, 2, 1, 4},
@@ -52,9 +58,10 @@ double cost(const ProductSpec& spec, const ProductKnobs& knobs, double rows) {
   resident = std::clamp(resident, 1.0,
                         std::max(1.0, std::floor(1024.0 / static_cast<double>(knobs.threads()))));
   double at_once = std::min(resident, std::max(1.0, div_up(blocks, kMultiprocessors)));
-  bool matrix = spec.dtype != DType::kFloat32;
+  bool half = spec.dtype != DType::kFloat32;
+  bool matrix = half || knobs.matrix != 0;
   // A warp's own tile bounds how often a fragment is used again.
-  double rate = matrix ? 1100 : 100;
+  double rate = half ? 1100 : matrix ? 200 : 100;
   double warp_rows = tile_rows / static_cast<double>(knobs.warps_rows);
   double warp_columns = tile_columns / static_cast<double>(knobs.warps_columns);
   double reuse = warp_rows * warp_columns / (warp_rows + warp_columns);
@@ -80,7 +87,8 @@ Config config_of(const ProductKnobs& knobs) {
           {"warps_depth", knobs.warps_depth},
           {"stages", knobs.stages},
           {"splits", knobs.splits},
-          {"cluster", knobs.cluster}};
+          {"cluster", knobs.cluster},
+          {"matrix", knobs.matrix}};
 }
 
 }  // namespace
@@ -91,8 +99,9 @@ std::vector<Config> product_configs(const ProductSpec& spec, int64_t rows) {
     double clocks;
   };
   std::vector<Candidate> candidates;
-  auto consider = [&](const Tile& tile) {
+  auto consider = [&](const Tile& tile, int64_t matrix) {
     ProductKnobs knobs;
+    knobs.matrix = matrix;
     knobs.tile_rows = tile.rows;
     knobs.tile_columns = tile.columns;
     knobs.tile_depth = tile.depth;
@@ -114,17 +123,24 @@ std::vector<Config> product_configs(const ProductSpec& spec, int64_t rows) {
           {knobs, cost(spec, knobs, static_cast<double>(std::max<int64_t>(rows, 1)))});
     }
   };
-  if (spec.dtype == DType::kFloat32) {
-    for (const Tile& tile : kScalarTiles) consider(tile);
+  bool half = spec.dtype != DType::kFloat32;
+  if (half) {
+    for (const Tile& tile : kMatrixTiles) consider(tile, 0);
   } else {
-    for (const Tile& tile : kMatrixTiles) consider(tile);
+    for (const Tile& tile : kSplitTiles) consider(tile, 1);
+    for (const Tile& tile : kScalarTiles) consider(tile, 0);
   }
   std::stable_sort(candidates.begin(), candidates.end(),
                    [](const Candidate& a, const Candidate& b) { return a.clocks < b.clocks; });
+  // Of both kinds in turns, best first: the model does not compare them well.
   std::vector<Config> configs;
-  for (const Candidate& candidate : candidates) {
-    if (configs.size() == kMostConfigs) break;
-    configs.push_back(config_of(candidate.knobs));
+  size_t next[2] = {0, 0};
+  for (int64_t kind = half ? 0 : candidates.front().knobs.matrix; configs.size() < kMostConfigs;
+       kind = half ? 0 : 1 - kind) {
+    size_t& i = next[kind];
+    while (i < candidates.size() && candidates[i].knobs.matrix != kind) ++i;
+    if (i == candidates.size()) break;
+    configs.push_back(config_of(candidates[i++].knobs));
   }
   return configs;
 }

@@ -132,20 +132,26 @@ __device__ inline void mma(float (&d)[4], const u32 (&a)[4], const u32 (&b)[2], 
 #endif
 }
 
-// A number as two of 11 bits; what is left is below 2^-21 of it.
-__device__ inline void split_tf32(float value, u32& high, u32& low) {
-  high = float_to_bits(value) & ~0x1fffu;
-  low = float_to_bits(value - bits_to_float(high)) & ~0x1fffu;
-}
+// Fragments of f32 numbers, each as two of 11 bits; what is left is below 2^-21 of it. Infinity is
+// in `high` alone: nothing else may be multiplied with a half of the other operand that may be 0.
+template <int COUNT>
+struct SplitFragment {
+  u32 high[COUNT], finite[COUNT], low[COUNT];
+  __device__ inline SplitFragment(const float (&value)[COUNT]) {
+#pragma unroll
+    for (int i = 0; i < COUNT; ++i) {
+      bool infinite = fabsf(value[i]) == INFINITY;
+      high[i] = float_to_bits(value[i]) & ~0x1fffu;
+      finite[i] = infinite ? 0u : high[i];
+      low[i] = infinite ? 0u : float_to_bits(value[i] - bits_to_float(high[i])) & ~0x1fffu;
+    }
+  }
+};
 
 // d += a b to nearly f32: three products of their halves, the least first.
-__device__ inline void mma_split(float (&d)[4], const float (&a)[4], const float (&b)[2]) {
-  u32 a_high[4], a_low[4], b_high[2], b_low[2];
-#pragma unroll
-  for (int i = 0; i < 4; ++i) split_tf32(a[i], a_high[i], a_low[i]);
-#pragma unroll
-  for (int i = 0; i < 2; ++i) split_tf32(b[i], b_high[i], b_low[i]);
-  mma(d, a_low, b_high, 0.0f);
-  mma(d, a_high, b_low, 0.0f);
-  mma(d, a_high, b_high, 0.0f);
+__device__ inline void mma_split(float (&d)[4], const SplitFragment<4>& a,
+                                 const SplitFragment<2>& b) {
+  mma(d, a.low, b.finite, 0.0f);
+  mma(d, a.finite, b.low, 0.0f);
+  mma(d, a.high, b.high, 0.0f);
 }

@@ -210,7 +210,7 @@ struct AttentionRows<N, float> : AttentionState<N> {
         for (int step = first; step < first + kTogether && step < kSteps; ++step) {
           float y[2] = {element<N::kChunks>(keys, row, step * 8 + lane % 4),
                         element<N::kChunks>(keys, row, step * 8 + 4 + lane % 4)};
-          mma_split(part, q[step], y);
+          mma_split(part, SplitFragment<4>(q[step]), SplitFragment<2>(y));
         }
 #pragma unroll
         for (int e = 0; e < 4; ++e) score[j][e] += part[e];
@@ -231,7 +231,7 @@ struct AttentionRows<N, float> : AttentionState<N> {
         float x[4] = {score[step][0], score[step][2], score[step][1], score[step][3]};
         float y[2] = {element<N::kValueChunks>(values, row + step * 8, j * 8 + lane / 4),
                       element<N::kValueChunks>(values, row + step * 8 + 1, j * 8 + lane / 4)};
-        mma_split(part, x, y);
+        mma_split(part, SplitFragment<4>(x), SplitFragment<2>(y));
       }
 #pragma unroll
       for (int e = 0; e < 4; ++e) this->sum[j][e] += part[e];

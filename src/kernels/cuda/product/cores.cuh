@@ -15,15 +15,13 @@ struct WarpPlace {
   }
 };
 
-// 16-bit floats on tensor cores.
+// The sums of 16x8 fragments.
 template <class P>
-struct MatrixCore {
+struct FragmentSums {
   typedef WarpPlace<P> Place;
   static constexpr int kRows = Place::kWarpRows / 16;
   static constexpr int kColumns = Place::kWarpColumns / 8;
-  static constexpr int kSteps = P::kTileDepth / 16 / P::kWarpsDepth;
   static_assert(Place::kWarpColumns % 16 == 0 && Place::kWarpRows % 16 == 0, "tiles of 16x16");
-  static_assert(kSteps * P::kWarpsDepth * 16 == P::kTileDepth, "each group has the same depth");
   Place place;
   float sum[kRows][kColumns][4];
 
@@ -34,41 +32,6 @@ struct MatrixCore {
       for (int j = 0; j < kColumns; ++j) {
 #pragma unroll
         for (int e = 0; e < 4; ++e) sum[i][j][e] = 0;
-      }
-    }
-  }
-
-  __device__ inline void add(const Chunk* a, const Chunk* b) {
-#pragma unroll
-    for (int step = 0; step < kSteps; ++step) {
-      int depth = place.group * kSteps + step;  // in 16 elements
-      u32 x[kRows][4];
-#pragma unroll
-      for (int i = 0; i < kRows; ++i) {
-        int row = place.row + i * 16 + place.lane % 16;
-        load_matrices<kStraight>(
-            x[i], &a[chunk_place<P::kDepthChunks>(row, depth * 2 + place.lane / 16)]);
-      }
-#pragma unroll
-      for (int j = 0; j < kColumns; j += 2) {
-        int column = place.column + j * 8;
-        u32 y[4];
-        if constexpr (P::kColumnsTogether) {
-          int row = depth * 16 + place.lane % 16;
-          load_matrices<kTransposed>(
-              y, &b[chunk_place<P::kColumnChunks>(row, column / 8 + place.lane / 16)]);
-        } else {
-          int row = column + place.lane % 8 + place.lane / 16 * 8;
-          load_matrices<kStraight>(
-              y, &b[chunk_place<P::kDepthChunks>(row, depth * 2 + place.lane / 8 % 2)]);
-        }
-        u32 left[2] = {y[0], y[1]};
-        u32 right[2] = {y[2], y[3]};
-#pragma unroll
-        for (int i = 0; i < kRows; ++i) {
-          mma(sum[i][j], x[i], left, typename P::Element());
-          mma(sum[i][j + 1], x[i], right, typename P::Element());
-        }
       }
     }
   }
@@ -84,6 +47,50 @@ struct MatrixCore {
         lanes_of<float, 2> lower = {{sum[i][j][2], sum[i][j][3]}};
         store_lanes(mine + i * 16 * P::kPitch + j * 8, upper);
         store_lanes(mine + (i * 16 + 8) * P::kPitch + j * 8, lower);
+      }
+    }
+  }
+};
+
+// 16-bit floats on tensor cores.
+template <class P>
+struct MatrixCore : FragmentSums<P> {
+  typedef FragmentSums<P> Sums;
+  static constexpr int kSteps = P::kTileDepth / 16 / P::kWarpsDepth;
+  static_assert(kSteps * P::kWarpsDepth * 16 == P::kTileDepth, "each group has the same depth");
+
+  __device__ inline void add(const Chunk* a, const Chunk* b) {
+    const auto& place = this->place;
+#pragma unroll
+    for (int step = 0; step < kSteps; ++step) {
+      int depth = place.group * kSteps + step;  // in 16 elements
+      u32 x[Sums::kRows][4];
+#pragma unroll
+      for (int i = 0; i < Sums::kRows; ++i) {
+        int row = place.row + i * 16 + place.lane % 16;
+        load_matrices<kStraight>(
+            x[i], &a[chunk_place<P::kDepthChunks>(row, depth * 2 + place.lane / 16)]);
+      }
+#pragma unroll
+      for (int j = 0; j < Sums::kColumns; j += 2) {
+        int column = place.column + j * 8;
+        u32 y[4];
+        if constexpr (P::kColumnsTogether) {
+          int row = depth * 16 + place.lane % 16;
+          load_matrices<kTransposed>(
+              y, &b[chunk_place<P::kColumnChunks>(row, column / 8 + place.lane / 16)]);
+        } else {
+          int row = column + place.lane % 8 + place.lane / 16 * 8;
+          load_matrices<kStraight>(
+              y, &b[chunk_place<P::kDepthChunks>(row, depth * 2 + place.lane / 8 % 2)]);
+        }
+        u32 left[2] = {y[0], y[1]};
+        u32 right[2] = {y[2], y[3]};
+#pragma unroll
+        for (int i = 0; i < Sums::kRows; ++i) {
+          mma(this->sum[i][j], x[i], left, typename P::Element());
+          mma(this->sum[i][j + 1], x[i], right, typename P::Element());
+        }
       }
     }
   }
@@ -168,11 +175,74 @@ struct ScalarCore {
   }
 };
 
-template <class P, class T>
+// f32 on tensor cores, each number split in two. They cut sums off instead of rounding them, so the
+// sums of a tile's depth are added to the rest in f32.
+template <class P>
+struct SplitCore : FragmentSums<P> {
+  typedef FragmentSums<P> Sums;
+  static constexpr int kSteps = P::kTileDepth / 8 / P::kWarpsDepth;
+  static_assert(kSteps * P::kWarpsDepth * 8 == P::kTileDepth, "each group has the same depth");
+
+  template <int CHUNKS>
+  __device__ inline static float element(const Chunk* tile, int row, int column) {
+    return ((const float*)&tile[chunk_place<CHUNKS>(row, column / 4)])[column % 4];
+  }
+  __device__ inline void add(const Chunk* a, const Chunk* b) {
+    const auto& place = this->place;
+    int g = place.lane / 4;
+    int t = place.lane % 4;
+    float part[Sums::kRows][Sums::kColumns][4] = {};
+#pragma unroll
+    for (int step = 0; step < kSteps; ++step) {
+      int depth = (place.group * kSteps + step) * 8 + t;
+      float x[Sums::kRows][4];
+#pragma unroll
+      for (int i = 0; i < Sums::kRows; ++i) {
+#pragma unroll
+        for (int e = 0; e < 4; ++e) {
+          int row = place.row + i * 16 + g + e % 2 * 8;
+          x[i][e] = element<P::kDepthChunks>(a, row, depth + e / 2 * 4);
+        }
+      }
+#pragma unroll
+      for (int j = 0; j < Sums::kColumns; ++j) {
+        int column = place.column + j * 8 + g;
+        float y[2];
+#pragma unroll
+        for (int e = 0; e < 2; ++e) {
+          if constexpr (P::kColumnsTogether) {
+            y[e] = element<P::kColumnChunks>(b, depth + e * 4, column);
+          } else {
+            y[e] = element<P::kDepthChunks>(b, column, depth + e * 4);
+          }
+        }
+        SplitFragment<2> right(y);
+#pragma unroll
+        for (int i = 0; i < Sums::kRows; ++i) {
+          mma_split(part[i][j], SplitFragment<4>(x[i]), right);
+        }
+      }
+    }
+#pragma unroll
+    for (int i = 0; i < Sums::kRows; ++i) {
+#pragma unroll
+      for (int j = 0; j < Sums::kColumns; ++j) {
+#pragma unroll
+        for (int e = 0; e < 4; ++e) this->sum[i][j][e] += part[i][j][e];
+      }
+    }
+  }
+};
+
+template <class P, class T, bool MATRIX>
 struct CoreOf {
   typedef MatrixCore<P> type;
 };
 template <class P>
-struct CoreOf<P, float> {
+struct CoreOf<P, float, false> {
   typedef ScalarCore<P> type;
+};
+template <class P>
+struct CoreOf<P, float, true> {
+  typedef SplitCore<P> type;
 };

@@ -7,6 +7,7 @@
 //   kStages                                   tiles in shared memory
 //   kSplits, kCluster                         blocks that share a tile's depth; whether they add up
 //                                             among themselves, or the results are added later
+//   kMatrix                                   f32 on tensor cores, its numbers split in two
 //   kColumns, kDepth                          of the whole product
 //   kColumnsTogether                          b lies row by row of depth, else column by column
 //   kConstant                                 b may be read before the former kernel has ended
@@ -104,7 +105,7 @@ __device__ inline void product(A a, B b, const Tail& tail, const ProductPlace& a
     }
     copy_commit();
   }
-  typename CoreOf<N, typename P::Element>::type core;
+  typename CoreOf<N, typename P::Element, P::kMatrix>::type core;
   core.clear();
   int stage = 0;
 #pragma unroll 1
