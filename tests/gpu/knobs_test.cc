@@ -38,5 +38,54 @@ TEST_F(KnobsTest, KnobsOfAnotherType) {
   EXPECT_NE(status.message().find("lanes"), std::string::npos) << status.message();
 }
 
+TEST_F(KnobsTest, TilesThatDoNotFit) {
+  OperandDesc a;
+  a.dtype = DType::kFloat16;
+  a.dims = {32, 64};
+  OperandDesc b = a;
+  b.dims = {64, 48};
+  OperandDesc y = a;
+  y.dims = {32, 48};
+  problem_.op = &ops_->get("matmul");
+  problem_.inputs = {a, b};
+  problem_.outputs = {y};
+  Config good = tactics_->find("cuda.gemm")->configs(problem_).at(0);
+  EXPECT_EQ(prepare("cuda.gemm", {}, 1).code(), StatusCode::kIncompatible);
+  EXPECT_EQ(prepare("cuda.gemm", good, 0).code(), StatusCode::kIncompatible);
+  for (NamedAttr wrong : {NamedAttr{"tile_rows", int64_t{24}},
+                          {"tile_depth", int64_t{48}},
+                          {"stages", int64_t{1}},
+                          {"warps_depth", int64_t{-1}},
+                          {"splits", int64_t{1} << 40},
+                          {"tile_columns", std::string("64")}}) {
+    Config config = good;
+    for (NamedAttr& knob : config) {
+      if (knob.name == wrong.name) knob.value = wrong.value;
+    }
+    Status status = prepare("cuda.gemm", config, 1);
+    EXPECT_EQ(status.code(), StatusCode::kIncompatible) << wrong.name << status.to_string();
+  }
+}
+
+TEST_F(KnobsTest, PackedOperandOfOtherSizes) {
+  OperandDesc a;
+  a.dtype = DType::kFloat16;
+  a.dims = {32, 64};
+  Tensor bytes = Tensor::create(DType::kUInt8, {16}).value();
+  OperandDesc b = a;
+  b.dims = {64, 48};
+  b.packed = &bytes;
+  OperandDesc y = a;
+  y.dims = {32, 48};
+  problem_.op = &ops_->get("matmul");
+  problem_.inputs = {a, b};
+  problem_.outputs = {y};
+  Config config = tactics_->find("cuda.gemm")->configs(problem_).at(0);
+  config.push_back({"packed", int64_t{1}});
+  Status status = prepare("cuda.gemm", config, 1);
+  EXPECT_EQ(status.code(), StatusCode::kIncompatible) << status.to_string();
+  EXPECT_NE(status.message().find("packed"), std::string::npos) << status.message();
+}
+
 }  // namespace
 }  // namespace redline

@@ -2,7 +2,6 @@
 #include "tactics/cuda/product.h"
 
 #include <algorithm>
-#include <cstring>
 #include <numeric>
 
 #include "kernels/cuda/sources.h"
@@ -60,6 +59,42 @@ std::string tile_types(const ProductSpec& spec, const ProductKnobs& knobs) {
   std::string tile = spec.columns_together ? "AlongColumns<Numbers::kTileDepth, N::kColumnChunks, "
                                            : "AlongRows<Numbers::kTileColumns, N::kDepthChunks, ";
   return str_cat(a, "typedef ", tile, spec.b.vector, ", N::kThreads, ", spec.b.type, "> B;\n");
+}
+
+// Tile after tile along the depth, then along the columns; zeros where b has ended.
+template <class T>
+void pack_tiles(const ProductSpec& spec, const ProductKnobs& knobs, const Tensor& constant,
+                const ProductStrides& strides, Tensor& bytes, ThreadPool* pool) {
+  constexpr int64_t kLanes = 16 / sizeof(T);
+  int64_t across = div_up(spec.columns, knobs.tile_columns);
+  int64_t deep = div_up(spec.depth, knobs.tile_depth);
+  int64_t chunks = knobs.tile_depth / kLanes;
+  const auto* from = static_cast<const T*>(constant.raw());
+  auto* to = static_cast<T*>(bytes.mutable_raw());
+  auto pack_tile = [&](int64_t tile) {
+    int64_t batch = tile / (across * deep);
+    int64_t first_column = tile / deep % across * knobs.tile_columns;
+    int64_t first_depth = tile % deep * knobs.tile_depth;
+    int64_t rows = std::min(knobs.tile_columns, spec.columns - first_column);
+    int64_t columns = std::min(knobs.tile_depth, spec.depth - first_depth);
+    T* own = to + tile * knobs.tile_columns * knobs.tile_depth;
+    std::fill_n(own, knobs.tile_columns * knobs.tile_depth, T(0));
+    for (int64_t row = 0; row < rows; ++row) {
+      int64_t swizzle = chunks == 4 ? row / 2 % 4 : row % 8;  // chunk_place() of tiles.cuh
+      int64_t next = strides.at(batch, first_column + row, first_depth);
+      int64_t inside = first_depth % strides.inner_count;
+      for (int64_t i = 0; i < columns; ++i) {
+        own[(row * chunks + ((i / kLanes) ^ swizzle)) * kLanes + i % kLanes] = from[next];
+        next += strides.inner;
+        if (++inside < strides.inner_count) continue;
+        inside = 0;
+        next += strides.outer - strides.inner_count * strides.inner;
+      }
+    }
+  };
+  pool->parallel_for(spec.batch * across * deep, 4, [&](int64_t begin, int64_t end) {
+    for (int64_t tile = begin; tile < end; ++tile) pack_tile(tile);
+  });
 }
 
 int packed_input(const ProductSpec& spec, const ProductKnobs& knobs) {
@@ -158,46 +193,24 @@ Result<ProductKnobs> product_knobs(const Config& config, DType dtype) {
   return knobs;
 }
 
-Result<Tensor> pack_product(const ProductSpec& spec, const ProductKnobs& knobs,
-                            const Tensor& constant, const ProductOffset& offset) {
-  auto element = static_cast<int64_t>(dtype_bytes(spec.dtype));
-  int64_t lanes = 16 / element;
-  int64_t across = div_up(spec.columns, knobs.tile_columns);
-  int64_t deep = div_up(spec.depth, knobs.tile_depth);
-  int64_t tile_bytes = knobs.tile_columns * knobs.tile_depth * element;
-  int64_t chunks = knobs.tile_depth / lanes;
-  REDLINE_ASSIGN(Tensor packed,
-                 Tensor::create(DType::kUInt8, {static_cast<int64_t>(packed_bytes(spec, knobs))}));
-  const auto* from = static_cast<const char*>(constant.raw());
-  auto* to = static_cast<char*>(packed.mutable_raw());
-  std::memset(to, 0, packed.bytes());
-  for (int64_t batch = 0; batch < spec.batch; ++batch) {
-    for (int64_t column = 0; column < spec.columns; ++column) {
-      int64_t row = column % knobs.tile_columns;
-      int64_t swizzle = chunks == 4 ? row / 2 % 4 : row % 8;  // chunk_place() of tiles.cuh
-      char* tiles = to + (batch * across + column / knobs.tile_columns) * deep * tile_bytes;
-      for (int64_t depth = 0; depth < spec.depth; ++depth) {
-        int64_t inside = depth % knobs.tile_depth;
-        int64_t place = (row * chunks + ((inside / lanes) ^ swizzle)) * lanes + inside % lanes;
-        std::memcpy(tiles + depth / knobs.tile_depth * tile_bytes + place * element,
-                    from + offset(batch, column, depth) * element, static_cast<size_t>(element));
-      }
-    }
-  }
-  return packed;
-}
-
-Result<std::vector<PackedOperand>> pack_product_operand(const ProductSpec& spec, Config& config,
-                                                        const OperandDesc& operand, size_t input,
-                                                        const ProductOffset& offset) {
+Result<std::vector<PackedOperand>> pack_product(const ProductSpec& spec, Config& config,
+                                                const OperandDesc& operand,
+                                                const ProductStrides& strides,
+                                                const PrepareArgs& args) {
   std::vector<PackedOperand> result;
   if (!spec.can_pack || operand.constant == nullptr) return result;
   REDLINE_ASSIGN(ProductKnobs knobs, product_knobs(config, spec.dtype));
-  REDLINE_ASSIGN(Tensor bytes, pack_product(spec, knobs, *operand.constant, offset));
+  REDLINE_ASSIGN(Tensor bytes,
+                 Tensor::create(DType::kUInt8, {static_cast<int64_t>(packed_bytes(spec, knobs))}));
+  if (spec.dtype == DType::kFloat32) {
+    pack_tiles<uint32_t>(spec, knobs, *operand.constant, strides, bytes, args.pool);
+  } else {
+    pack_tiles<uint16_t>(spec, knobs, *operand.constant, strides, bytes, args.pool);
+  }
   std::erase_if(config, [](const NamedAttr& knob) { return knob.name == "packed"; });
   config.push_back({"packed", int64_t{1}});
   std::string recipe = str_cat("product tiles ", knobs.tile_columns, "x", knobs.tile_depth);
-  result.push_back({input, std::move(bytes), std::move(recipe)});
+  result.push_back({spec.b_input, std::move(bytes), std::move(recipe)});
   return result;
 }
 

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <functional>
 #include <string>
 #include <vector>
 
@@ -53,14 +52,21 @@ int product_vector(DType dtype, int64_t period);
 // The ways worth trying, best guess first, for a number of rows.
 std::vector<Config> product_configs(const ProductSpec& spec, int64_t rows);
 
-// b as tiles, for `knobs`. `offset` says where the element of product `batch`, column and depth is.
-using ProductOffset = std::function<int64_t(int64_t batch, int64_t column, int64_t depth)>;
-Result<Tensor> pack_product(const ProductSpec& spec, const ProductKnobs& knobs,
-                            const Tensor& constant, const ProductOffset& offset);
-// What a tactic's `pack` does with it.
-Result<std::vector<PackedOperand>> pack_product_operand(const ProductSpec& spec, Config& config,
-                                                        const OperandDesc& operand, size_t input,
-                                                        const ProductOffset& offset);
+// Where the elements of a constant b are: of product `batch`, column and step of the depth, which
+// goes over `inner` elements before the next `outer` step.
+struct ProductStrides {
+  int64_t batch = 0, column = 1;
+  int64_t inner_count = 1, inner = 1, outer = 1;
+  int64_t at(int64_t product, int64_t of_column, int64_t depth) const {
+    return product * batch + of_column * column + depth % inner_count * inner +
+           depth / inner_count * outer;
+  }
+};
+// What a tactic's `pack` does: b as tiles, for the config's knobs.
+Result<std::vector<PackedOperand>> pack_product(const ProductSpec& spec, Config& config,
+                                                const OperandDesc& operand,
+                                                const ProductStrides& strides,
+                                                const PrepareArgs& args);
 
 // `definitions`: types that the sources name.
 Result<std::vector<cuda::KernelSource>> product_kernels(

@@ -109,14 +109,15 @@ std::vector<Config> configs(const Problem& problem) {
 }
 
 Result<std::vector<PackedOperand>> pack(const Problem& problem, Config& config,
-                                        const PrepareArgs&) {
+                                        const PrepareArgs& args) {
   REDLINE_ASSIGN(Parts parts, parts_of(problem));
   const ProductSpec& spec = parts.spec;
-  auto offset = [&](int64_t group, int64_t filter, int64_t depth) {
-    int64_t row = (group * spec.columns + filter) * parts.channels + depth % parts.channels;
-    return row * parts.taps + depth / parts.channels;
-  };
-  return pack_product_operand(spec, config, problem.inputs[spec.b_input], spec.b_input, offset);
+  ProductStrides strides;
+  strides.batch = spec.columns * spec.depth;
+  strides.column = spec.depth;
+  strides.inner_count = parts.channels;
+  strides.inner = parts.taps;
+  return pack_product(spec, config, problem.inputs[spec.b_input], strides, args);
 }
 
 Result<std::vector<cuda::KernelSource>> kernels(const Problem& problem, const Config& config,

@@ -18,7 +18,7 @@ struct Parts {
   ProductSpec spec;
   ProductTail tail;
   int b = 1;  // input of the problem
-  ProductOffset offset;
+  ProductStrides strides;
 };
 
 bool is_one(int64_t dim) { return dim == 1; }
@@ -125,10 +125,8 @@ Result<Parts> matmul_parts(const Problem& problem, AnchoredRegion region) {
     spec.b = {str_cat("DenseRows<", type, ", ", spec.columns, ", ", spec.columns, "LL>"),
               str_cat(b_begin, ", ", spec.depth), product_vector(spec.dtype, spec.columns)};
   }
-  int64_t columns = spec.columns;
-  parts.offset = [columns](int64_t, int64_t column, int64_t depth) {
-    return depth * columns + column;
-  };
+  parts.strides.inner = spec.columns;
+  parts.strides.inner_count = spec.depth;
   ProductTail::Shape shape;
   shape.has_columns = !b_vector;
   return finish(problem, std::move(region), std::move(parts), shape);
@@ -165,10 +163,9 @@ Result<Parts> gemm_parts(const Problem& problem, AnchoredRegion region) {
   } else {
     spec.b = {dense, str_cat(b_begin, ", ", spec.columns), product_vector(spec.dtype, spec.depth)};
   }
-  int64_t pitch = together ? spec.columns : spec.depth;
-  parts.offset = [pitch, together](int64_t, int64_t column, int64_t depth) {
-    return together ? depth * pitch + column : column * pitch + depth;
-  };
+  parts.strides.inner_count = spec.depth;
+  parts.strides.inner = together ? spec.columns : 1;
+  parts.strides.column = together ? 1 : spec.depth;
   ProductTail::Shape shape;
   shape.alpha = attrs.alpha;
   shape.beta = attrs.beta;
@@ -198,10 +195,10 @@ std::vector<Config> configs(const Problem& problem) {
 }
 
 Result<std::vector<PackedOperand>> pack(const Problem& problem, Config& config,
-                                        const PrepareArgs&) {
+                                        const PrepareArgs& args) {
   REDLINE_ASSIGN(Parts parts, parts_of(problem));
-  auto b = static_cast<size_t>(parts.b);
-  return pack_product_operand(parts.spec, config, problem.inputs[b], b, parts.offset);
+  const OperandDesc& b = problem.inputs[parts.spec.b_input];
+  return pack_product(parts.spec, config, b, parts.strides, args);
 }
 
 Result<std::vector<cuda::KernelSource>> kernels(const Problem& problem, const Config& config,
