@@ -87,5 +87,32 @@ TEST_F(KnobsTest, PackedOperandOfOtherSizes) {
   EXPECT_NE(status.message().find("packed"), std::string::npos) << status.message();
 }
 
+TEST_F(KnobsTest, RowsByKernelsThatAreNoneOfOurs) {
+  problem_.op = &ops_->get("softmax");
+  problem_.attrs = Attrs::load(problem_.op->attrs, {}).value();
+  using Codes = std::vector<int64_t>;
+  for (const Codes& codes :
+       {Codes{}, Codes{0, 64, 4}, Codes{99, 64, 4, 1, 1}, Codes{0, 63, 4, 1, 1},
+        Codes{0, 64, 4, 16, 1}, Codes{0, 64, 4, 1, 1, 1, 64, 4, 1, 1}, Codes{5, 64, 4, 1, 1},
+        Codes{2, 64, 64, 1, 1}}) {
+    Status status = prepare("cuda.rows", {{"kernels", codes}, {"parts", int64_t{1}}}, 1);
+    EXPECT_EQ(status.code(), StatusCode::kIncompatible) << status.to_string();
+  }
+  // Kernels that work, but for shorter rows.
+  Status status =
+      prepare("cuda.rows", {{"kernels", Codes{0, 64, 4, 1, 1}}, {"parts", int64_t{1}}}, 1);
+  EXPECT_EQ(status.code(), StatusCode::kIncompatible) << status.to_string();
+}
+
+TEST_F(KnobsTest, TransposeInTilesThatAreNoneOfOurs) {
+  problem_.op = &ops_->get("transpose");
+  problem_.attrs = Attrs::load(problem_.op->attrs, {}).value();
+  using Codes = std::vector<int64_t>;
+  for (const Codes& tile : {Codes{}, Codes{64, 64, 3, 1}, Codes{64, 64, 8, 1}, Codes{4, 4, 1, 1},
+                            Codes{4096, 4096, 1, 1}, Codes{-64, -64, 1, 1}}) {
+    EXPECT_EQ(prepare("cuda.transpose", {{"tile", tile}}, 1).code(), StatusCode::kIncompatible);
+  }
+}
+
 }  // namespace
 }  // namespace redline

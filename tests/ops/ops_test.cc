@@ -529,18 +529,16 @@ class Driver {
           if (timed_) print_time(where + text, c, results);
         }
         if (gpu_ == nullptr) continue;
-        Problem written = describe(c, results, constants, true);
-        if (!dynamic.ok()) {
-          // At least for any batch?
-          written = with_unknown_batch(problem);
+        // All sizes unknown, and the first one only; configs are those for the sizes, as the tuner
+        // has them.
+        for (const Problem& written :
+             {describe(c, results, constants, true), with_unknown_batch(problem)}) {
           if (!tactic->supports(written).ok()) continue;
+          Status status = run_on_gpu(*tactic, written, problem, configs[0], c, results);
+          if (!status.ok()) return status.with_context(where + ", unknown sizes");
+          if (timed_) print_time(where + ", unknown sizes", c, results);
+          ++totals.tactic_runs;
         }
-        configs.assign(1, {});
-        if (tactic->configs != nullptr) configs = tactic->configs(written);
-        Status status = run_on_gpu(*tactic, written, problem, configs[0], c, results);
-        if (!status.ok()) return status.with_context(where + ", unknown sizes");
-        if (timed_) print_time(where + ", unknown sizes", c, results);
-        ++totals.tactic_runs;
       }
     }
     return {};

@@ -187,6 +187,14 @@ bool has_any_length(const RowsProblem& rows) {
   return !rows.axes.back().known || (in_rows && !rows.known_size(true));
 }
 
+bool is_twice(const Problem& problem, const RowsProblem& rows) {
+  Body body = body_of(problem);
+  ElementWriter writer(problem);
+  return write_row_op(body.nodes[static_cast<size_t>(rows.anchor)], writer.value(rows.source).dtype,
+                      rows.applies(), false)
+      .twice;
+}
+
 std::vector<Way> all_ways(const Problem& problem, const RowsProblem& rows) {
   Body body = body_of(problem);
   ElementWriter writer(problem);
@@ -213,46 +221,68 @@ std::vector<int64_t> encode(const Way& way) {
 
 bool is_power_of_two(int64_t n, int64_t most) { return n >= 1 && n <= most && (n & (n - 1)) == 0; }
 
+// The kernels that belong together.
+bool is_sequence(const std::vector<RowsShape>& launches, bool in_rows, bool twice, bool applies) {
+  std::vector<RowsKernel> kernels;
+  for (const RowsShape& shape : launches) kernels.push_back(shape.kernel);
+  using K = RowsKernel;
+  using Kernels = std::vector<RowsKernel>;
+  if (in_rows) {
+    Kernels parts = twice ? Kernels{K::kPartsFirst, K::kPartsSecond, K::kPartsLast}
+                          : Kernels{K::kPartsFirst, K::kPartsLast};
+    return kernels == Kernels{K::kRegisters} || kernels == Kernels{K::kStreamed} ||
+           kernels == parts;
+  }
+  bool divisible = !twice && !applies;
+  return kernels == Kernels{K::kColumns} ||
+         (divisible && kernels == Kernels{K::kColumnPartsFirst, K::kColumnPartsLast});
+}
+
 // A config may come from a file: whatever it says must make a kernel that works or none.
-Result<Way> decode(const std::vector<int64_t>& codes, int64_t parts, const RowsProblem& rows) {
+Result<Way> decode(const Config& config, const RowsProblem& rows, bool twice) {
   Status bad = incompatible("a step over rows whose kernels are none that we have");
+  const auto* given = find_knob<std::vector<int64_t>>(config, "kernels");
+  const auto* parts = find_knob<int64_t>(config, "parts");
+  if (given == nullptr || parts == nullptr || *parts < 1 || *parts > 1 << 20) return bad;
+  const std::vector<int64_t>& codes = *given;
+  if (codes.size() % 5 != 0) return bad;
   Way way;
-  if (codes.empty() || codes.size() % 5 != 0 || parts < 1 || parts > 1 << 20) return bad;
+  way.parts = static_cast<int>(*parts);
+  bool in_rows = rows.last_is_reduced();
   for (size_t i = 0; i < codes.size(); i += 5) {
     int64_t kernel = codes[i];
     int64_t threads = codes[i + 1];
     int64_t across = codes[i + 2];
     int64_t lanes = codes[i + 3];
     int64_t groups = codes[i + 4];
-    if (kernel < 0 || kernel > static_cast<int64_t>(RowsKernel::kColumnPartsLast)) return bad;
-    bool in_rows = kernel < static_cast<int64_t>(RowsKernel::kColumns);
-    if (in_rows != rows.last_is_reduced() || !is_power_of_two(threads, 1024) || threads < 32 ||
-        !is_power_of_two(across, threads) || !is_power_of_two(lanes, kMaxLanes) || groups < 1 ||
-        groups > 64 || (in_rows && across > 32 && across != threads)) {
+    if (kernel < 0 || kernel > static_cast<int64_t>(RowsKernel::kColumnPartsLast) ||
+        !is_power_of_two(threads, 1024) || threads < 32 || !is_power_of_two(across, threads) ||
+        !is_power_of_two(lanes, kMaxLanes) || groups < 1 || groups > 64 ||
+        (in_rows && across > 32 && across != threads) ||
+        rows.axes.back().known.value_or(0) % lanes != 0) {
       return bad;
     }
     way.launches.push_back({static_cast<RowsKernel>(kernel), static_cast<int>(threads),
                             static_cast<int>(across), static_cast<int>(lanes),
                             static_cast<int>(groups)});
   }
-  way.parts = static_cast<int>(parts);
+  if (!is_sequence(way.launches, in_rows, twice, rows.applies())) return bad;
   return way;
 }
 
 Result<std::vector<Way>> ways_of(const Problem& problem, const RowsProblem& rows,
                                  const Config& config) {
+  bool known = element_parameters(problem).empty();
   std::vector<Way> ways;
-  const auto* codes = find_knob<std::vector<int64_t>>(config, "kernels");
   if (has_any_length(rows)) {
     ways = all_ways(problem, rows);
   } else {
-    const auto* parts = find_knob<int64_t>(config, "parts");
-    if (codes == nullptr || parts == nullptr)
-      return incompatible("a step over rows without kernels");
-    REDLINE_ASSIGN(Way way, decode(*codes, *parts, rows));
-    ways.push_back(std::move(way));
+    Result<Way> way = decode(config, rows, is_twice(problem, rows));
+    if (known && !way.ok()) return way.status();
+    // Where sizes were known more axes may have become one, and accesses wider than these allow.
+    ways.push_back(way.ok() ? *way : all_ways(problem, rows).front());
   }
-  if (element_parameters(problem).empty()) return ways;
+  if (known) return ways;
   // Sizes may grow beyond what short indices reach.
   Sizes s = {kManyRows, 1024, 1, 1};
   Way wide = rows.last_is_reduced() ? streamed(s, 256, 256) : columns_of(s, 256, 32, 1);

@@ -63,11 +63,12 @@ inline ElementIndex broadcast_index(const ElementOperand& operand, const Element
 
 // An index from data, counted from the end when negative and kept inside, so that a wrong one reads
 // no foreign memory.
+inline constexpr const char* kIndexInside =
+    "__device__ inline idx index_inside(i64 i, i64 size) {\n"
+    "  if (i < 0) i += size;\n  return (idx)(i < 0 ? 0 : i >= size ? size - 1 : i);\n}";
 inline std::string index_inside(ElementContext& c, const std::string& given,
                                 const std::string& size) {
-  c.function(
-      "__device__ inline idx index_inside(i64 i, i64 size) {\n"
-      "  if (i < 0) i += size;\n  return (idx)(i < 0 ? 0 : i >= size ? size - 1 : i);\n}");
+  c.function(kIndexInside);
   return c.let("idx", str_cat("index_inside((i64)", given, ", (i64)(", size, "))"));
 }
 

@@ -171,6 +171,10 @@ Result<Way> way_of(const Movement& m, const Config& config) {
   const std::vector<int64_t>& t = *tile;
   int64_t most = kAccessBytes / m.bytes;
   bool good = is_power_of_two(t[2], most) && is_power_of_two(t[3], most);
+  if (!m.sizes.empty()) {
+    good = good && m.known[m.a()].value_or(0) % t[2] == 0;
+    good = good && (m.keeps_last() || m.known[m.b()].value_or(0) % t[3] == 0);
+  }
   if (m.keeps_last() || (t[0] == 0 && t[1] == 0)) {
     good = good && t[0] == 0 && t[1] == 0;
   } else {
@@ -186,8 +190,10 @@ Result<Way> way_of(const Movement& m, const Config& config) {
 Result<std::vector<Way>> ways_of(const Problem& problem, const Movement& m, const Config& config) {
   std::vector<Way> ways;
   if (is_known(m)) {
-    REDLINE_ASSIGN(Way way, way_of(m, config));
-    ways.push_back(way);
+    Result<Way> way = way_of(m, config);
+    if (element_parameters(problem).empty() && !way.ok()) return way.status();
+    // Where sizes were known more axes may have become one.
+    ways.push_back(way.ok() ? *way : ways_of(m).front());
   } else {
     ways = ways_of(m);
   }
