@@ -58,9 +58,12 @@ __device__ inline void finish_product(const float* sums, const Tail& tail, const
                                       int rows) {
   constexpr int kGroups = N::kTileColumns / N::kLanes;
   constexpr int kBlocks = N::kCluster ? N::kSplits : 1;
-  int first = (N::kCluster ? at.part : 0) * N::kThreads + (int)threadIdx.x;
+  constexpr int kAll = N::kTileRows * kGroups;
+  constexpr int kShare = (kAll + kBlocks - 1) / kBlocks;  // of each block
+  int first = (N::kCluster ? at.part : 0) * kShare;
+  int last = first + kShare < kAll ? first + kShare : kAll;
 #pragma unroll 2
-  for (int index = first; index < N::kTileRows * kGroups; index += kBlocks * N::kThreads) {
+  for (int index = first + (int)threadIdx.x; index < last; index += N::kThreads) {
     int row = index / kGroups;
     int column = index % kGroups * N::kLanes;
     if (at.row + row >= rows || at.column + column >= N::kColumns) continue;
