@@ -104,7 +104,9 @@ Result<AnchoredRegion> take_apart(const Problem& problem, const std::vector<std:
   const OperandDesc* first = region.operand(problem, 0);
   if (first == nullptr) return unsupported("its anchor has no operand");
   region.dtype = alone ? problem.outputs[0].dtype : first->dtype;
-  region.tail.op = problem.op;
+  // A region even where nothing stands behind the anchor.
+  static const OpDef kRegion{.name = "fused"};
+  region.tail.op = &kRegion;
   region.tail.attrs = Attrs::of(FusedAttrs{std::make_shared<const Body>(std::move(rest))});
   auto add = [](std::vector<OperandDesc>& to, const OperandDesc& from, DType dtype) {
     OperandDesc operand;
@@ -270,6 +272,7 @@ Result<std::string> ProductTail::text() const {
       shape_.parts > 1 ? str_cat("    const int row = row_of_part, column = part_column + batch * ",
                                  columns_ / shape_.parts, ";\n")
                        : "    const int row = batch * rows + row_of_part, column = part_column;\n";
+  if (!shape_.place.empty()) start = shape_.place;
   std::string statements = writer.take_statements();
   return str_cat(writer.functions_text(), "struct Tail {\n  ", out, "* out;\n  int rows;\n",
                  members,

@@ -42,11 +42,14 @@ class ProductTail {
  public:
   // `bias`: the input that is added, times beta, to alpha times the sums; -1: none. `parts`: the
   // result's last axis is divided among as many products; else those of a batch follow each other.
+  // `place`: statements that make `row` and `column` of the result from batch, row_of_part and
+  // part_column, or return; empty: as just said.
   struct Shape {
     bool has_columns = true;  // false: the result's axes are all rows, of one column
     int64_t parts = 1;
     double alpha = 1, beta = 1;
     int bias = -1;
+    std::string place = {};
   };
   static Result<ProductTail> create(const Problem& problem, AnchoredRegion region, Shape shape);
 
