@@ -267,6 +267,12 @@ Result<std::vector<Session::StepTime>> Session::run_timed() {
   return std::move(timer.times);
 }
 
+Result<double> Session::time_kernels(int repeats) {
+  if (repeats < 1) return invalid_argument("kernels are timed at least once, not ", repeats);
+  if (!impl_->has_run) return invalid_argument("no run has finished yet");
+  return impl_->executor->time_kernels(repeats);
+}
+
 size_t Session::activation_bytes() const { return impl_->executor->arena_bytes(); }
 size_t Session::activation_lower_bound() const { return impl_->executor->arena_lower_bound(); }
 

@@ -75,6 +75,23 @@ Status Executor::run_segment(ShapeState& state, size_t index) {
   return segment.graph.launch(gpu_->stream);
 }
 
+Result<double> Executor::time_kernels(int repeats) {
+  if (gpu_ == nullptr || current_ == nullptr || current_->segments.empty()) return 0.0;
+  const cuda::ContextPtr& context = gpu_->image->context();
+  REDLINE_ASSIGN(cuda::Event start, cuda::Event::create(context));
+  REDLINE_ASSIGN(cuda::Event end, cuda::Event::create(context));
+  REDLINE_TRY(start.record(gpu_->stream));
+  for (int i = 0; i < repeats; ++i) {
+    for (size_t segment = 0; segment < current_->segments.size(); ++segment) {
+      REDLINE_TRY(run_segment(*current_, segment));
+    }
+  }
+  REDLINE_TRY(end.record(gpu_->stream));
+  REDLINE_TRY(wait_for_gpu());
+  REDLINE_ASSIGN(double us, cuda::Event::microseconds_between(start, end));
+  return us / repeats;
+}
+
 Status Executor::run_device_step(ShapeState& state, size_t index) {
   const PlanStep& step = plan_.steps[index];
   if (step.tactic == kUploadTactic) return upload(state, index);

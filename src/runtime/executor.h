@@ -46,6 +46,9 @@ class Executor {
   // Bytes of the arena for the sizes of the last run, and the least any plan could need.
   size_t arena_bytes() const;
   size_t arena_lower_bound() const;
+  // Microseconds that the GPU's kernels take for the sizes of the last run, without copies and the
+  // host's steps: the mean of `repeats` launches in a row. 0 without such kernels.
+  Result<double> time_kernels(int repeats);
   // Steps that run slower than they should for some sizes, with the reasons: on the reference,
   // where their tactic refused them, or by a kernel that says so. Emptied by the call.
   std::vector<std::string> take_refusals() { return std::exchange(refusals_, {}); }

@@ -45,6 +45,12 @@ Status run(const ModelOptions& options, const InputOptions& inputs, double durat
   }
   double wall = seconds_since(start);
   if (ms.empty()) return cancelled("stopped before the first timed run");
+  std::vector<double> kernels_us;
+  for (int i = 0; i < 11; ++i) {
+    REDLINE_ASSIGN(double us, session.time_kernels());
+    if (us > 0) kernels_us.push_back(us);
+  }
+  std::sort(kernels_us.begin(), kernels_us.end());
   std::sort(ms.begin(), ms.end());
   double mean = std::accumulate(ms.begin(), ms.end(), 0.0) / static_cast<double>(ms.size());
   Json latency = {{"min", ms.front()},
@@ -65,6 +71,11 @@ Status run(const ModelOptions& options, const InputOptions& inputs, double durat
                    {"build_or_load_s", build_seconds},
                    {"activation_bytes", session.activation_bytes()},
                    {"activation_lower_bound", session.activation_lower_bound()}};
+    if (!kernels_us.empty()) {
+      result["kernels_us"] = {{"min", kernels_us.front()},
+                              {"median", percentile(kernels_us, 50)},
+                              {"max", kernels_us.back()}};
+    }
     print_json(result);
     return {};
   }
@@ -75,6 +86,9 @@ Status run(const ModelOptions& options, const InputOptions& inputs, double durat
   for (const auto& [name, value] : latency.items()) {
     rows.push_back({"latency " + name,
                     format_number(value.get<double>(), value.get<double>() < 1 ? 4 : 3), "ms"});
+  }
+  if (!kernels_us.empty()) {
+    rows.push_back({"kernels on the GPU", format_number(percentile(kernels_us, 50), 1), "us"});
   }
   rows.push_back({"first run", format_number(first_ms), "ms"});
   rows.push_back({"build or load", format_number(build_seconds), "s"});

@@ -1,0 +1,191 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""GPU times of Redline and PyTorch on the same networks, weights and inputs, in one run.
+
+Each runtime's whole network is one CUDA graph; what is timed are replays with the inputs on the GPU. PyTorch
+runs eagerly and through torch.compile (its default mode), in fp16, channels-last for images. Redline's outputs
+in fp16 are compared with PyTorch's in f32. Needs a GPU, torch, torchvision, transformers, onnx and numpy.
+"""
+
+import argparse
+import datetime
+import json
+import os
+import pathlib
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+import numpy as np
+import torch
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "bench" / "gpu"))
+import networks  # noqa: E402
+
+TOLERANCE = 2e-2
+
+
+def redline(program, *arguments, **options):
+    done = subprocess.run([program, *map(str, arguments)], capture_output=True, text=True, **options)
+    if done.returncode:
+        raise RuntimeError(f"redline {arguments[0]}: {done.stderr.strip()[-1500:]}")
+    return done.stdout
+
+
+def export(module, inputs, path):
+    torch.onnx.export(module, (inputs,), path, input_names=["x"], output_names=["y"], opset_version=17, dynamo=False)
+
+
+def run_redline(program, model, inputs, folder, precision):
+    """Builds with empty caches, then with warm ones, runs and times."""
+    engine, cache = folder / "m.engine", folder / "cache"
+    shutil.rmtree(cache, ignore_errors=True)
+    env = dict(os.environ, XDG_CACHE_HOME=str(cache))
+    flags = ["--device", "cuda", f"--{precision}"]
+    result = {}
+    for kind in ("cold", "warm"):
+        start = time.perf_counter()
+        report = json.loads(redline(program, "build", model, "-o", engine, *flags, "--json", env=env))
+        result[f"{kind}_build_s"] = time.perf_counter() - start
+        if kind == "cold":
+            result["report"] = report["report"]
+    np.save(folder / "x.npy", inputs.numpy())
+    redline(program, "run", engine, "--input", f"x={folder / 'x.npy'}", "--output-dir", folder / "out")
+    result["y"] = np.load(folder / "out" / "y.npy")
+    timed = json.loads(redline(program, "bench", engine, "--input", f"x={folder / 'x.npy'}", "--duration", 0.5, "--json"))
+    result["us"] = timed["kernels_us"]["median"]
+    result["spread"] = [timed["kernels_us"]["min"], timed["kernels_us"]["max"]]
+    result["end_to_end_ms"] = timed["latency_ms"]["median"]
+    steps = json.loads(redline(program, "inspect", engine, "--json"))["steps"]
+    result["steps"] = [{k: s.get(k) for k in ("op", "tactic", "us", "error", "config")} | {"kernels": len(s.get("kernels", []))}
+                       for s in steps if s["tactic"] != "view"]
+    return result
+
+
+@torch.no_grad()
+def run_torch(module, inputs, compiled):
+    module = module.cuda().half()
+    x = inputs.cuda()
+    if x.is_floating_point():
+        x = x.half()
+    if x.dim() == 4:
+        module, x = module.to(memory_format=torch.channels_last), x.to(memory_format=torch.channels_last)
+    start = time.perf_counter()
+    call = torch.compile(module) if compiled else module
+    stream = torch.cuda.Stream()
+    with torch.cuda.stream(stream):
+        for _ in range(3):
+            y = call(x)
+    torch.cuda.synchronize()
+    seconds = time.perf_counter() - start
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        y = call(x)
+    times = []
+    for _ in range(11):
+        begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        begin.record()
+        for _ in range(20):
+            graph.replay()
+        end.record()
+        torch.cuda.synchronize()
+        times.append(begin.elapsed_time(end) / 20 * 1e3)
+    return {"us": statistics.median(times), "spread": [min(times), max(times)], "build_s": seconds, "y": y.float().cpu().numpy()}
+
+
+@torch.no_grad()
+def expected(module, inputs):
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    y = module.cuda()(inputs.cuda()).cpu().numpy()
+    module.cpu()
+    return y
+
+
+def relative(y, want):
+    return float(np.max(np.abs(y.astype(np.float64) - want)) / np.max(np.abs(want)))
+
+
+def measure(name, arguments):
+    module, make_inputs = networks.make(name)
+    torch.manual_seed(11)
+    inputs = make_inputs()
+    row = {"name": name}
+    want = expected(module, inputs)
+    with tempfile.TemporaryDirectory() as folder:
+        folder = pathlib.Path(folder)
+        export(module, inputs, folder / "m.onnx")
+        try:
+            ours = run_redline(arguments.redline, folder / "m.onnx", inputs, folder, arguments.precision)
+            ours["difference"] = relative(ours.pop("y"), want)
+            row["redline"] = ours
+        except (RuntimeError, KeyError, FileNotFoundError) as error:
+            row["redline_error"] = str(error)
+    for peer in arguments.peers:
+        try:
+            result = run_torch(module, inputs, peer == "compile")
+            result["difference"] = relative(result.pop("y"), want)
+            row[peer] = result
+        except Exception as error:  # a peer that fails is a row without it
+            row[f"{peer}_error"] = str(error)[-500:]
+    return row
+
+
+def table(rows, peers):
+    head = ["network", "redline us (min-max)", *[f"{p} us (min-max)" for p in peers], *[f"redline / {p}" for p in peers],
+            "difference", "cold build s", "warm build s", "end to end ms"]
+    lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
+
+    def times(result):
+        return f"{result['us']:.1f} ({result['spread'][0]:.1f}-{result['spread'][1]:.1f})" if result else "-"
+
+    for row in rows:
+        ours = row.get("redline")
+        cells = [row["name"], times(ours), *[times(row.get(p)) for p in peers]]
+        cells += [f"{ours['us'] / row[p]['us']:.2f}" if ours and p in row else "-" for p in peers]
+        cells += [f"{ours['difference']:.1e}", f"{ours['cold_build_s']:.1f}", f"{ours['warm_build_s']:.1f}",
+                  f"{ours['end_to_end_ms']:.3f}"] if ours else ["-"] * 4
+        lines.append("| " + " | ".join(cells) + " |")
+    for row in rows:
+        lines += [f"\n{row['name']}: {what}: {row[what]}" for what in row if what.endswith("_error")]
+    return "\n".join(lines)
+
+
+def about():
+    driver = subprocess.run(["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"], capture_output=True,
+                            text=True).stdout.strip()
+    commit = os.environ.get("REDLINE_COMMIT") or subprocess.run(
+        ["git", "rev-parse", "--short=7", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout.strip()
+    now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+    return f"{driver}; torch {torch.__version__}; commit {commit or 'unknown'}; {now}"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("networks", nargs="*", default=networks.NAMES, help="e.g. resnet50_b1; all when none is named")
+    parser.add_argument("--redline", required=True, help="the built program")
+    parser.add_argument("--precision", default="fp16", choices=["fp16", "bf16", "fp32"])
+    parser.add_argument("--peers", nargs="*", default=["eager", "compile"], choices=["eager", "compile"])
+    parser.add_argument("--output", type=pathlib.Path, help="folder for gpu.md and gpu.json")
+    arguments = parser.parse_args()
+    rows = []
+    for name in arguments.networks:
+        rows.append(measure(name, arguments))
+        print(table(rows[-1:], arguments.peers).splitlines()[-1], flush=True)
+    text = f"# GPU times, {arguments.precision}\n\n{about()}\n\n{table(rows, arguments.peers)}\n"
+    if arguments.output:
+        arguments.output.mkdir(parents=True, exist_ok=True)
+        (arguments.output / "gpu.md").write_text(text)
+        (arguments.output / "gpu.json").write_text(json.dumps({"about": about(), "rows": rows}, indent=1))
+    print(text)
+    wrong = [r["name"] for r in rows if "redline" not in r or not r["redline"]["difference"] <= TOLERANCE]
+    if wrong:
+        print("not run, or different: " + ", ".join(wrong))
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
