@@ -205,11 +205,7 @@ Result<bool> choose_on(DeviceTuner& device, Plan& plan, PlanStep& step, const As
     return false;
   }
   if (choice.tactic->kernels != nullptr) {
-    Problem written = asked.problem;
-    for (const PackedOperand& operand : packed->operands) {
-      written.inputs[operand.input].constant = nullptr;
-      written.inputs[operand.input].packed = &operand.bytes;
-    }
+    Problem written = with_packed(asked.problem, packed->operands);
     REDLINE_ASSIGN(auto kernels,
                    compile_kernels(*choice.tactic, choice.config, written, device.args));
     step.kernels = keep_kernels(kernels, choice.tactic->name);

@@ -22,12 +22,8 @@ class GpuTrial final : public Trial {
     REDLINE_ASSIGN(start_, cuda::Event::create(context_));
     REDLINE_ASSIGN(end_, cuda::Event::create(context_));
     REDLINE_ASSIGN(PackedProblem packed, pack_for(tactic, config, sized, args));
-    PackedProblem written{asked, {}};
-    for (const PackedOperand& operand : packed.operands) {
-      written.problem.inputs[operand.input].constant = nullptr;
-      written.problem.inputs[operand.input].packed = &operand.bytes;
-    }
-    REDLINE_ASSIGN(auto kernels, compile_kernels(tactic, config, written.problem, args));
+    Problem written = with_packed(asked, packed.operands);
+    REDLINE_ASSIGN(auto kernels, compile_kernels(tactic, config, written, args));
     for (const auto& kernel : kernels) {
       REDLINE_ASSIGN(auto module, cuda::Module::create(context_, kernel->cubin));
       modules_.push_back(std::move(module));
@@ -35,7 +31,7 @@ class GpuTrial final : public Trial {
     PrepareArgs own = args;
     own.strict = true;
     own.modules = modules_;
-    own.written = &written.problem;
+    own.written = &written;
     REDLINE_ASSIGN(kernel_, tactic.prepare(packed.problem, config, own));
     return make_memory(sized, inputs, packed);
   }

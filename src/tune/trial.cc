@@ -117,11 +117,16 @@ Result<PackedProblem> pack_for(const Tactic& tactic, Config& config, const Probl
   PackedProblem packed{problem, {}};
   if (tactic.pack == nullptr) return packed;
   REDLINE_ASSIGN(packed.operands, tactic.pack(problem, config, args));
-  for (const PackedOperand& operand : packed.operands) {
-    packed.problem.inputs[operand.input].constant = nullptr;
-    packed.problem.inputs[operand.input].packed = &operand.bytes;
-  }
+  packed.problem = with_packed(std::move(packed.problem), packed.operands);
   return packed;
+}
+
+Problem with_packed(Problem asked, std::span<const PackedOperand> packed) {
+  for (const PackedOperand& operand : packed) {
+    asked.inputs[operand.input].constant = nullptr;
+    asked.inputs[operand.input].packed = &operand.bytes;
+  }
+  return asked;
 }
 
 Result<std::vector<std::shared_ptr<const cuda::CompiledKernel>>> compile_kernels(

@@ -38,6 +38,9 @@ struct PackedProblem {
 Result<PackedProblem> pack_for(const Tactic& tactic, Config& config, const Problem& problem,
                                const PrepareArgs& args);
 
+// The problem that kernels are written for: as it was asked, with the operands that were packed.
+Problem with_packed(Problem asked, std::span<const PackedOperand> packed);
+
 // The kernels of a step, compiled, in the order of Tactic::kernels.
 Result<std::vector<std::shared_ptr<const cuda::CompiledKernel>>> compile_kernels(
     const Tactic& tactic, const Config& config, const Problem& problem, const PrepareArgs& args);

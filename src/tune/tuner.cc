@@ -86,7 +86,11 @@ class Tuner::Decision {
     std::vector<cuda::KernelSource> sources;
     for (Candidate* c : wanted) {
       // A refusal is for `choose` to see.
-      auto kernels = c->tactic->kernels(asked_, c->config, *tuner_.args_.gpu);
+      Config config = c->config;
+      Result<PackedProblem> packed = pack_for(*c->tactic, config, sized_, tuner_.args_);
+      if (!packed.ok()) continue;
+      auto kernels = c->tactic->kernels(with_packed(asked_, packed->operands), config,
+                                        *tuner_.args_.gpu);
       if (kernels.ok()) sources.insert(sources.end(), kernels->begin(), kernels->end());
     }
     return sources;
