@@ -14,6 +14,7 @@ import io
 import os
 import pathlib
 import tempfile
+import types
 import warnings
 from collections.abc import Callable
 
@@ -57,17 +58,22 @@ class Runner(BackendTest):
                 super().assert_similar_outputs([expected], [actual], rtol, atol, model_dir)
 
 
+# Where they run: "CPU", or "CUDA" (./dev gpu-test).
+DEVICE = os.environ.get("REDLINE_TEST_DEVICE", "CPU").upper()
+
+
 def collect(backend):
-    """All cases for `backend` on the CPU, by name."""
+    """All cases for `backend` on DEVICE, by name."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # making the cases overflows and divides by zero on purpose
         classes = Runner(backend, __name__).test_cases
         nodes = {case.name: case for case in load_model_tests(kind="node")}
+    here = types.SimpleNamespace(run_model=functools.partial(backend.run_model, device=DEVICE))
     cases = {}
     for class_name, category in CATEGORIES.items():
         test_class = classes[class_name]
-        for method in sorted(m for m in vars(test_class) if m.endswith("_cpu")):
-            short = method.removesuffix("_cpu")
+        for method in sorted(m for m in vars(test_class) if m.endswith(f"_{DEVICE.lower()}")):
+            short = method.removesuffix(f"_{DEVICE.lower()}")
             name = f"{category}/{short}"
             run = functools.partial(_run, getattr(test_class, method), test_class)
             if category != "node":
@@ -76,11 +82,11 @@ def collect(backend):
             node = nodes[short]
             if name in random_cases.CHECKS:
                 check = random_cases.CHECKS[name]
-                run = functools.partial(check, backend, node.model, node.data_sets[0][0])
+                run = functools.partial(check, here, node.model, node.data_sets[0][0])
             ops = tuple(dict.fromkeys(n.op_type for n in node.model.graph.node))
             cases[name] = Case(name, f"node: {_needs(node.model)}", ops, run)
     for short, case in contrib_cases.CASES.items():
-        run = functools.partial(contrib_cases.check, backend, case)
+        run = functools.partial(contrib_cases.check, here, case)
         cases[f"contrib/{short}"] = Case(f"contrib/{short}", "com.microsoft", (case.op,), run)
     return cases
 
@@ -103,10 +109,10 @@ def _needs(model):
     domains = {o.domain for o in model.opset_import} | {n.domain for n in model.graph.node}
     if any(word in domain for domain in domains for word in (".ml", "preview", "training")):
         return "ml and preview"
-    types = [v.type for v in [*model.graph.input, *model.graph.output]]
+    kinds = [v.type for v in [*model.graph.input, *model.graph.output]]
     if any(
         t.WhichOneof("value") != "tensor_type" or t.tensor_type.elem_type == onnx.TensorProto.STRING
-        for t in types
+        for t in kinds
     ):
         return "sequence, optional, string"
     return "tensor"
