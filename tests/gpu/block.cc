@@ -6,8 +6,10 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
+#include <functional>
 #include <memory>
 #include <mutex>
+#include <utility>
 #include <vector>
 
 #include "base/status.h"
@@ -46,8 +48,12 @@ constexpr size_t kPageBytes = 4096;
 constexpr unsigned int kWarp = 32;
 constexpr unsigned int kBarriers = 16;
 constexpr unsigned char kPoison = 0xff;
-// Passes in which threads only yielded before they are taken for stuck.
-constexpr int kMaxIdlePasses = 100000;
+// Passes in which threads only yielded before another block gets its turn.
+constexpr int kMaxIdlePasses = 8;
+// Turns of all blocks in which none did anything but yield before they are taken for stuck.
+constexpr int kMaxIdleRounds = 1000;
+// Clusters that have begun and wait for others of the grid: one a multiprocessor.
+constexpr size_t kMostClusters = 132;
 
 enum class State { kNew, kReady, kAtBarrier, kInExchange, kYielded, kAtCluster, kDone };
 
@@ -86,27 +92,33 @@ class Block {
     next_stack_ = 0;
   }
   bool done() const { return all_in(State::kDone); }
+  // Whether threads of it yield, for others than its own.
+  bool waits() const { return waits_; }
+  // Whether any thread did anything but yield in the last run().
+  bool moved() const { return moved_; }
 
-  // Until all threads have ended or wait for the cluster; empty, or what was wrong.
-  std::string run() {
+  // Until all threads have ended or wait for the cluster, or until some wait for other blocks;
+  // empty, or what was wrong.
+  std::string run(bool behind_cluster_barrier) {
     if (stacks_ == nullptr) return "no memory for the threads' stacks";
+    waits_ = moved_ = false;
     for (Thread& thread : threads_) {
-      if (thread.state == State::kAtCluster) thread.state = State::kReady;
+      if (behind_cluster_barrier && thread.state == State::kAtCluster) thread.state = State::kReady;
     }
     for (int idle = 0; idle < kMaxIdlePasses;) {
       unsigned int warps = (count() + kWarp - 1) / kWarp;
-      bool ran = false;
+      bool moved = std::exchange(moved_, false);
       for (unsigned int i = 0; i < warps; ++i) {
-        ran |= run_warp(order_ == ThreadOrder::kForward ? i : warps - 1 - i);
+        run_warp(order_ == ThreadOrder::kForward ? i : warps - 1 - i);
       }
       if (all_in(State::kDone) || all_in(State::kAtCluster)) return {};
       bool released = release_barriers();
-      bool woken = wake_yielded();
-      if (!released && !woken) return stuck();
-      idle = released || !woken ? 0 : idle + 1;
-      if (!ran) ++idle;
+      if (!wake_yielded() && !released) return stuck();
+      idle = released || moved_ ? 0 : idle + 1;
+      moved_ |= moved || released;
     }
-    return "threads wait for something that never comes";
+    waits_ = true;
+    return {};
   }
 
   const char* exchange(unsigned int mask, const void* given, unsigned int bytes) {
@@ -138,10 +150,9 @@ class Block {
                        [&](const Thread& t) { return t.state == state; });
   }
 
-  bool run_warp(unsigned int warp) {
+  void run_warp(unsigned int warp) {
     unsigned int first = warp * kWarp;
     unsigned int lanes = std::min(kWarp, count() - first);
-    bool ran_any = false;
     for (bool again = true; again;) {
       bool ran = false;
       for (unsigned int i = 0; i < lanes; ++i) {
@@ -151,10 +162,8 @@ class Block {
         resume(t);
         ran = true;
       }
-      ran_any |= ran;
       again = ran && exchanging_ > 0 && release_exchanges(first, lanes);
     }
-    return ran_any;
   }
 
   // Ends the exchanges whose lanes have all come.
@@ -242,6 +251,7 @@ class Block {
   void suspend(State state) {
     Thread& thread = threads_[running_];
     thread.state = state;
+    moved_ |= state != State::kYielded;
     redline_switch_stack(&thread.stack_pointer, scheduler_);
   }
 
@@ -259,6 +269,7 @@ class Block {
   int next_stack_ = 0;
   int exchanging_ = 0;
   unsigned int running_ = 0;
+  bool waits_ = false, moved_ = false;
   void* scheduler_ = nullptr;
 };
 
@@ -272,8 +283,8 @@ Block*& current() {
   return block;
 }
 
-// The blocks of one cluster, which take turns at its barriers. Each finds the shared memory as it
-// left it.
+// The blocks of one cluster, which take turns at its barriers and when they wait for others of the
+// grid. Each finds the shared memory as it left it.
 class Cluster {
  public:
   Cluster(const KernelTable& kernel, void** parameters, Extent3 block, Extent3 extent,
@@ -290,23 +301,39 @@ class Cluster {
   }
 
   // The cluster whose first block is `first`.
-  std::string run(Extent3 first) {
+  void start(Extent3 first) {
+    first_ = first;
+    behind_barrier_ = true;
     for (size_t i = 0; i < blocks_.size(); ++i) {
       std::fill(kept_[i].begin(), kept_[i].end(), static_cast<char>(kPoison));
       blocks_[i]->start();
     }
-    for (bool done = false; !done;) {
+  }
+
+  // Until all blocks have ended, or until some wait for others of the grid.
+  std::string run() {
+    done_ = moved_ = false;
+    while (!done_) {
       size_t ended = 0;
+      bool waits = false;
       for (running_ = 0; running_ < blocks_.size(); ++running_) {
-        std::string wrong = run_block(first);
+        Block& block = *blocks_[running_];
+        std::string wrong = run_block();
         if (!wrong.empty()) return wrong;
-        ended += blocks_[running_]->done() ? 1 : 0;
+        ended += block.done() ? 1 : 0;
+        waits |= block.waits();
+        moved_ |= block.moved();
       }
-      done = ended == blocks_.size();
-      if (!done && ended > 0) return "blocks wait for others of their cluster that have ended";
+      // Those that have come to the barrier stay there until all have.
+      behind_barrier_ = !waits;
+      if (waits) return {};
+      done_ = ended == blocks_.size();
+      if (!done_ && ended > 0) return "blocks wait for others of their cluster that have ended";
     }
     return {};
   }
+  bool done() const { return done_; }
+  bool moved() const { return moved_; }
 
   const void* in_block(const void* place, int rank) const {
     auto block = static_cast<size_t>(rank);
@@ -316,15 +343,15 @@ class Cluster {
   }
 
  private:
-  std::string run_block(Extent3 first) {
+  std::string run_block() {
     auto rank = static_cast<unsigned int>(running_);
-    *kernel_.block_idx = {first.x + rank % extent_.x, first.y + rank / extent_.x % extent_.y,
-                          first.z + rank / extent_.x / extent_.y};
+    *kernel_.block_idx = {first_.x + rank % extent_.x, first_.y + rank / extent_.x % extent_.y,
+                          first_.z + rank / extent_.x / extent_.y};
     std::vector<char>& kept = kept_[running_];
     if (static_bytes_ > 0) std::memcpy(kernel_.shared_begin, kept.data(), static_bytes_);
     std::memcpy(kernel_.dynamic_shared, kept.data() + static_bytes_, dynamic_bytes_);
     current() = blocks_[running_].get();
-    std::string wrong = blocks_[running_]->run();
+    std::string wrong = blocks_[running_]->run(behind_barrier_);
     if (!wrong.empty()) return wrong;
     if (static_bytes_ > 0) std::memcpy(kept.data(), kernel_.shared_begin, static_bytes_);
     std::memcpy(kept.data() + static_bytes_, kernel_.dynamic_shared, dynamic_bytes_);
@@ -345,6 +372,8 @@ class Cluster {
   std::vector<std::unique_ptr<Block>> blocks_;
   std::vector<std::vector<char>> kept_;
   size_t running_ = 0;
+  Extent3 first_ = {0, 0, 0};
+  bool behind_barrier_ = true, done_ = false, moved_ = false;
 };
 
 Cluster*& cluster() {
@@ -383,6 +412,50 @@ const HostFunctions kHost = {
     [](const void* place, int rank) { return cluster()->in_block(place, rank); },
 };
 
+// The clusters of a grid. One begins when those before it have ended or wait for others.
+class Grid {
+ public:
+  using Make = std::function<std::unique_ptr<Cluster>()>;
+  explicit Grid(Make make) : make_(std::move(make)) {}
+
+  std::string add(Extent3 first) {
+    if (spare_ == nullptr) spare_ = make_();
+    std::unique_ptr<Cluster> next = std::move(spare_);
+    next->start(first);
+    std::string wrong = run(*next);
+    if (!wrong.empty()) return wrong;
+    if (next->done()) {
+      spare_ = std::move(next);
+      return {};
+    }
+    waiting_.push_back(std::move(next));
+    return waiting_.size() < kMostClusters ? "" : finish();
+  }
+
+  // Until none waits any more.
+  std::string finish() {
+    for (int idle = 0; !waiting_.empty(); ++idle) {
+      if (idle == kMaxIdleRounds) return "blocks wait for something that never comes";
+      for (auto& cluster : waiting_) {
+        std::string wrong = run(*cluster);
+        if (!wrong.empty()) return wrong;
+        if (cluster->moved()) idle = 0;
+      }
+      std::erase_if(waiting_, [](const auto& cluster) { return cluster->done(); });
+    }
+    return {};
+  }
+
+ private:
+  static std::string run(Cluster& running) {
+    cluster() = &running;
+    return running.run();
+  }
+  Make make_;
+  std::unique_ptr<Cluster> spare_;
+  std::vector<std::unique_ptr<Cluster>> waiting_;
+};
+
 }  // namespace
 
 std::string run_grid(const KernelTable& kernel, void** parameters, Extent3 grid, Extent3 block,
@@ -397,8 +470,9 @@ std::string run_grid(const KernelTable& kernel, void** parameters, Extent3 grid,
     return "a grid that is not made of clusters of at most 8 blocks";
   }
   std::lock_guard lock(one_grid());
-  Cluster blocks(kernel, parameters, block, extent, shared_bytes, order);
-  cluster() = &blocks;
+  Grid clusters([&] {
+    return std::make_unique<Cluster>(kernel, parameters, block, extent, shared_bytes, order);
+  });
   *kernel.host = kHost;
   *kernel.grid_dim = grid;
   *kernel.block_dim = block;
@@ -406,12 +480,12 @@ std::string run_grid(const KernelTable& kernel, void** parameters, Extent3 grid,
   for (at.z = 0; at.z < grid.z; at.z += extent.z) {
     for (at.y = 0; at.y < grid.y; at.y += extent.y) {
       for (at.x = 0; at.x < grid.x; at.x += extent.x) {
-        std::string wrong = blocks.run(at);
+        std::string wrong = clusters.add(at);
         if (!wrong.empty()) return wrong;
       }
     }
   }
-  return {};
+  return clusters.finish();
 }
 
 }  // namespace redline::emulator

@@ -3,9 +3,9 @@
 
 #include <string>
 
-// Runs the blocks of an emulated kernel, one cluster after another. A thread runs until it ends or
-// waits for others, on a stack of its own; then the next one does. Threads that never wait share
-// one stack.
+// Runs the blocks of an emulated kernel, one cluster after another, or together where they wait for
+// each other: 132 clusters at most. A thread runs until it ends or waits for others, on a stack of
+// its own; then the next one does. Threads that never wait share one stack.
 namespace redline::emulator {
 
 struct Extent3 {

@@ -157,6 +157,51 @@ extern "C" __global__ void k(const float* x, float* y) {
   EXPECT_EQ(y[96], 3 * 96 + 31 + 63 + 95);
 }
 
+// Each block waits for the next one's value, in its shared memory and in the grid's.
+TEST_P(EmulatorTest, BlocksWaitForLaterOnes) {
+  std::vector<float> y = values(R"(
+extern "C" __global__ void k(const float* x, float* y) {
+  __shared__ float mine[64];
+  int block = blockIdx.x, t = threadIdx.x;
+  mine[63 - t] = x[block * 64 + t];
+  __syncthreads();
+  if (block + 1 < gridDim.x) {
+    while (*(volatile float*)&y[(block + 1) * 64 + t] == 0) emulated_yield();
+    mine[t] += y[(block + 1) * 64 + t];
+    __syncthreads();
+  }
+  y[block * 64 + t] = mine[t] + 1;
+})",
+                                shape_of(4, 64));
+  EXPECT_EQ(y[192], 255 + 1);
+  EXPECT_EQ(y[128 + 5], (191 - 5) + (255 - 5) + 2);
+  EXPECT_EQ(y[63], 0 + 64 + 128 + 192 + 4);
+}
+
+// A block at the cluster's barrier stays there while another of the cluster waits for a later one.
+TEST_P(EmulatorTest, ClustersWaitForLaterOnes) {
+  LaunchShape shape = shape_of(4, 32, 128);
+  shape.cluster.x = 2;
+  std::vector<float> y = values(R"(
+extern "C" __global__ void k(const float* x, float* y) {
+  extern __shared__ float mine[];
+  int block = blockIdx.x, t = threadIdx.x;
+  mine[t] = 1;
+  if (block == 1) {
+    while (*(volatile float*)&y[3 * 32 + t] == 0) emulated_yield();
+    mine[t] = y[3 * 32 + t];
+  }
+  emulated_cluster_barrier();
+  float other = *emulated_in_block(mine + t, 1 - block % 2);
+  emulated_cluster_barrier();
+  y[block * 32 + t] = other + x[block * 32 + t];
+})",
+                                shape);
+  EXPECT_EQ(y[3 * 32 + 4], 1 + 100);
+  EXPECT_EQ(y[4], 1 + 100 + 4);
+  EXPECT_EQ(y[32 + 4], 1 + 36);
+}
+
 INSTANTIATE_TEST_SUITE_P(Orders, EmulatorTest,
                          testing::Values(ThreadOrder::kForward, ThreadOrder::kBackward));
 
@@ -176,6 +221,14 @@ extern "C" __global__ void k(const float* x, float* y) {
   if (threadIdx.x < 32) __syncthreads(); else if (threadIdx.x == 32) emulated_barrier(1, 2);
 })";
   EXPECT_FALSE(run(text, shape_of(1, 64), ThreadOrder::kForward).ok());
+}
+
+TEST(EmulatorFaults, BlocksThatWaitForEver) {
+  std::string text = R"(
+extern "C" __global__ void k(const float* x, float* y) {
+  if (blockIdx.x == 1) while (*(volatile float*)y == 0) emulated_yield();
+})";
+  EXPECT_FALSE(run(text, shape_of(3, 32), ThreadOrder::kForward).ok());
 }
 
 TEST(EmulatorFaults, OrderShowsAMissingBarrier) {
