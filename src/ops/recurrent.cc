@@ -30,12 +30,6 @@ int64_t directions_of(const RecurrentAttrs& attrs) {
   return attrs.direction == RecurrentDirection::kBidirectional ? 2 : 1;
 }
 
-struct Activation {
-  double (*apply)(double x, double alpha, double beta) = nullptr;
-  double alpha = 0;
-  double beta = 0;
-};
-
 struct ActivationKind {
   std::string_view name;
   double (*apply)(double x, double alpha, double beta);
@@ -72,8 +66,7 @@ const ActivationKind* find_activation(std::string_view name) {
   return nullptr;
 }
 
-// One for each direction and gate function.
-Result<std::vector<Activation>> activations_of(const RecurrentAttrs& attrs, Kind kind) {
+Result<std::vector<RecurrentActivation>> activations_of(const RecurrentAttrs& attrs, Kind kind) {
   std::vector<std::string> names = attrs.activations;
   size_t count = static_cast<size_t>(directions_of(attrs)) * functions_of(kind);
   if (names.empty()) {
@@ -86,13 +79,13 @@ Result<std::vector<Activation>> activations_of(const RecurrentAttrs& attrs, Kind
   if (names.size() != count) {
     return invalid_argument(names.size(), " activations are listed, expected ", count);
   }
-  std::vector<Activation> result;
+  std::vector<RecurrentActivation> result;
   size_t alpha = 0;
   size_t beta = 0;
   for (const std::string& name : names) {
     const ActivationKind* found = find_activation(name);
     if (found == nullptr) return unsupported("activation '", name, "'");
-    Activation activation{found->apply, found->alpha, found->beta};
+    RecurrentActivation activation{found->name, found->apply, found->alpha, found->beta};
     if (found->has_alpha && alpha < attrs.alphas.size()) activation.alpha = attrs.alphas[alpha++];
     if (found->has_beta && beta < attrs.betas.size()) activation.beta = attrs.betas[beta++];
     result.push_back(activation);
@@ -123,7 +116,7 @@ Status infer_recurrent(InferContext& c) {
   }
   if (!is_float(c.dtype(0))) return c.input_error(0, "must hold floating-point numbers");
   if (attrs.clip && !(*attrs.clip >= 0)) return c.error("clip must not be negative");
-  Result<std::vector<Activation>> activations = activations_of(attrs, kKind);
+  Result<std::vector<RecurrentActivation>> activations = activations_of(attrs, kKind);
   if (!activations.ok()) return activations.status().with_context(c.op().name);
   if (c.has_input(kLengths) && !is_int(c.dtype(kLengths))) {
     return c.input_error(kLengths, "must hold integers");
@@ -169,13 +162,13 @@ struct Cell {
   const RecurrentAttrs& attrs;
   int64_t input, hidden;
   const double *w, *r, *wb, *rb, *peepholes;
-  const Activation* functions;
+  const RecurrentActivation* functions;
   std::vector<double> h, c;
   std::vector<double> from_x, from_h, reset;
 
   double activate(size_t function, double x) const {
     if (attrs.clip) x = std::clamp<double>(x, -*attrs.clip, *attrs.clip);
-    const Activation& f = functions[function];
+    const RecurrentActivation& f = functions[function];
     return f.apply(x, f.alpha, f.beta);
   }
 
@@ -248,7 +241,7 @@ Status reference_recurrent(ReferenceContext& c) {
   int64_t hidden = c.input(2).dims[2];
   int64_t directions = directions_of(attrs);
   int64_t gates = gates_of(kKind) * hidden;
-  REDLINE_ASSIGN(std::vector<Activation> activations, activations_of(attrs, kKind));
+  REDLINE_ASSIGN(std::vector<RecurrentActivation> activations, activations_of(attrs, kKind));
   std::vector<double> x = read_elements<double>(c.input(0));
   std::vector<double> w = read_elements<double>(c.input(1));
   std::vector<double> r = read_elements<double>(c.input(2));
@@ -339,6 +332,11 @@ OpDef recurrent_op(const char* name) {
 }
 
 }  // namespace
+
+Result<std::vector<RecurrentActivation>> recurrent_activations(const RecurrentAttrs& attrs,
+                                                               std::string_view op) {
+  return activations_of(attrs, op == "rnn" ? Kind::kRnn : op == "gru" ? Kind::kGru : Kind::kLstm);
+}
 
 void register_op_recurrent(OpRegistry& registry) {
   registry.add(recurrent_op<Kind::kRnn>("rnn"));

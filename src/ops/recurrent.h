@@ -8,6 +8,8 @@
 #include <string_view>
 #include <vector>
 
+#include "base/status.h"
+
 namespace redline {
 
 enum class RecurrentDirection : uint8_t { kForward, kReverse, kBidirectional };
@@ -45,5 +47,17 @@ struct RecurrentAttrs {
     v("input_forget", input_forget);
   }
 };
+
+// A function with its parameters; the name in small letters.
+struct RecurrentActivation {
+  std::string_view name;
+  double (*apply)(double x, double alpha, double beta) = nullptr;
+  double alpha = 0;
+  double beta = 0;
+};
+
+// By direction and gate function, for an op ("rnn", "gru", "lstm").
+Result<std::vector<RecurrentActivation>> recurrent_activations(const RecurrentAttrs& attrs,
+                                                               std::string_view op);
 
 }  // namespace redline

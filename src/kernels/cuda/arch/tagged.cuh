@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+// Values that blocks of one grid hand to each other through global memory while they run. Each is
+// written at once with a number that says which one it is and is read until that number is there:
+// no barrier, no fence, and a former value is never taken for it. A place is overwritten only when
+// all who read it are known to have done so.
+
+// 8-byte aligned.
+__device__ inline void write_tagged(u64* place, float value, u32 number) {
+  u64 both = (u64)number << 32 | float_to_bits(value);
+#ifdef REDLINE_EMULATED
+  *place = both;
+#else
+  asm volatile("st.relaxed.gpu.global.u64 [%0], %1;" ::"l"(place), "l"(both) : "memory");
+#endif
+}
+
+// Two neighbours, 16-byte aligned.
+struct TaggedPair {
+  u64 first, second;
+  __device__ inline bool has(u32 number) const {
+    return (u32)(first >> 32) == number && (u32)(second >> 32) == number;
+  }
+  __device__ inline void read(const u64* place) {
+#ifdef REDLINE_EMULATED
+    first = place[0];
+    second = place[1];
+#else
+    asm volatile("ld.relaxed.gpu.global.v2.u64 {%0, %1}, [%2];"
+                 : "=l"(first), "=l"(second)
+                 : "l"(place)
+                 : "memory");
+#endif
+  }
+};
+
+// Between two looks.
+__device__ inline void let_others_write() {
+#ifdef REDLINE_EMULATED
+  emulated_yield();
+#endif
+}

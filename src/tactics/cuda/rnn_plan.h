@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "ops/recurrent.h"
+#include "tactics/cuda/product.h"
+#include "tactics/tactic.h"
+
+// What the kernels of rnn, gru and lstm (kernels/cuda/recurrent) are told, and what follows from
+// it.
+namespace redline {
+
+struct RecurrentSpec {
+  DType dtype = DType::kFloat16;
+  DType length_dtype = DType::kInt32;
+  int64_t gates = 4, hidden = 0, input = 0, directions = 1;
+  int64_t sequence = kDynamicDim, batch = kDynamicDim;
+  bool constant = false;  // the recurrent weights
+  bool twice = false;     // a gru of two products a step
+
+  int64_t rows() const;  // of the product x w, or kDynamicDim
+};
+Result<RecurrentSpec> recurrent_spec(const Problem& problem);
+
+// How the steps run.
+struct RecurrentKnobs {
+  int64_t units = 4;  // of a block
+  int64_t batch = 8;  // sequences at a time
+};
+Result<RecurrentKnobs> recurrent_knobs(const Config& config, const RecurrentSpec& spec);
+// Best guess first, for a GPU of the usual number of multiprocessors.
+std::vector<Config> recurrent_configs(const RecurrentSpec& spec);
+
+// Where a block's weights are, and what it takes.
+struct RecurrentLayout {
+  int64_t groups = 1, parts = 2;
+  int64_t register_depth = 0, shared_depth = 0;
+  int64_t shared_bytes = 0;
+};
+inline constexpr int64_t kRecurrentWarps = 8;
+Result<RecurrentLayout> recurrent_layout(const RecurrentSpec& spec, const RecurrentKnobs& knobs,
+                                         int64_t most_shared_bytes);
+
+// Two: the product x w for all steps, and the steps.
+inline constexpr std::string_view kGatesEntry = "recurrent_gates";
+inline constexpr std::string_view kStepsEntry = "recurrent_steps_all";
+Result<std::vector<cuda::KernelSource>> recurrent_kernels(const Problem& problem,
+                                                          const RecurrentSpec& spec,
+                                                          const RecurrentKnobs& knobs,
+                                                          const ProductKnobs& product,
+                                                          const cuda::DeviceInfo& device);
+
+}  // namespace redline

@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kernels/cuda/sources.h"
+#include "tactics/cuda/element.h"
+#include "tactics/cuda/rnn_plan.h"
+
+namespace redline {
+namespace {
+
+using Constants = std::vector<std::pair<const char*, int64_t>>;
+
+std::string constants_text(std::string_view name, std::string_view types,
+                           const Constants& constants) {
+  std::string text = str_cat("struct ", name, " {\n", types);
+  for (auto [what, value] : constants) {
+    text += str_cat("  static constexpr ", what, " = ", value, ";\n");
+  }
+  return text + "};\n";
+}
+
+// An expression of x.
+std::string activation_text(const RecurrentActivation& activation) {
+  std::string a = float_literal(activation.alpha, "float");
+  std::string b = float_literal(activation.beta, "float");
+  std::string_view name = activation.name;
+  if (name == "sigmoid") return "1.0f / (1.0f + expf(-x))";
+  if (name == "tanh") return "tanhf(x)";
+  if (name == "relu") return "x < 0.0f ? 0.0f : x";
+  if (name == "affine") return str_cat(a, " * x + ", b);
+  if (name == "leakyrelu") return str_cat("x >= 0.0f ? x : ", a, " * x");
+  if (name == "thresholdedrelu") return str_cat("x >= ", a, " ? x : 0.0f");
+  if (name == "scaledtanh") return str_cat(a, " * tanhf(", b, " * x)");
+  if (name == "hardsigmoid") return str_cat("clamped(", a, " * x + ", b, ", 0.0f, 1.0f)");
+  if (name == "elu") return str_cat("x >= 0.0f ? x : ", a, " * expm1f(x)");
+  if (name == "softsign") return "x / (1.0f + fabsf(x))";
+  return "(x > 0.0f ? x : x < 0.0f ? 0.0f : x) + log1pf(expf(-fabsf(x)))";  // softplus
+}
+
+Result<std::string> activations_text(const Problem& problem, const RecurrentSpec& spec) {
+  const auto& attrs = problem.attrs.as<RecurrentAttrs>();
+  REDLINE_ASSIGN(std::vector<RecurrentActivation> all,
+                 recurrent_activations(attrs, problem.op->name));
+  size_t count = all.size() / static_cast<size_t>(spec.directions);
+  std::string text =
+      "__device__ inline float clamped(float x, float low, float high) {\n"
+      "  return x < low ? low : x > high ? high : x;\n}\nstruct Activations {\n";
+  for (size_t i = 0; i < count; ++i) {
+    text += str_cat("  __device__ inline static float ", std::string_view("fgh").substr(i, 1),
+                    "(int direction, float x) {\n");
+    if (attrs.clip) {
+      std::string most = float_literal(*attrs.clip, "float");
+      text += str_cat("    x = clamped(x, -", most, ", ", most, ");\n");
+    }
+    std::string first = activation_text(all[i]);
+    std::string last = activation_text(all[all.size() - count + i]);
+    if (first != last) text += str_cat("    if (direction == 1) return ", last, ";\n");
+    text += str_cat("    return ", first, ";\n  }\n");
+  }
+  return text + "};\n";
+}
+
+std::string files(std::initializer_list<const char*> names) {
+  std::string text;
+  for (const char* name : names) text += kernels::cuda::source(name);
+  return text;
+}
+
+// The gates of all steps; besides, what blocks will hand to each other gets the number 0.
+std::string gates_text(const RecurrentSpec& spec, const ProductKnobs& knobs, bool last_bias) {
+  std::string_view type = storage_type(spec.dtype);
+  int64_t columns = spec.gates * spec.hidden;
+  int lanes = product_vector(DType::kFloat32, columns);
+  std::string text =
+      files({"types.cuh", "math.cuh", "index.cuh", "lanes.cuh", "arch/pdl.cuh", "arch/cluster.cuh",
+             "arch/async_copy.cuh", "arch/mma.cuh", "product/sources.cuh", "product/tiles.cuh",
+             "product/cores.cuh", "product/product.cuh", "recurrent/gates.cuh"});
+  text += constants_text("Numbers", str_cat("  typedef ", type, " Element;\n"),
+                         {{"int kTileRows", knobs.tile_rows},
+                          {"int kTileColumns", knobs.tile_columns},
+                          {"int kTileDepth", knobs.tile_depth},
+                          {"int kWarpsRows", knobs.warps_rows},
+                          {"int kWarpsColumns", knobs.warps_columns},
+                          {"int kWarpsDepth", knobs.warps_depth},
+                          {"int kStages", knobs.stages},
+                          {"int kSplits", 1},
+                          {"bool kCluster", 0},
+                          {"bool kMatrix", knobs.matrix},
+                          {"int kColumns", columns},
+                          {"int kDepth", spec.input},
+                          {"bool kColumnsTogether", 0},
+                          {"bool kConstant", 0},
+                          {"int kLanes", lanes}});
+  int vector = product_vector(spec.dtype, spec.input);
+  text += "typedef ProductNumbers<Numbers> N;\n";
+  std::string source = str_cat("DenseRows<", type, ", ", spec.input, ", ", spec.input, "LL>> ");
+  text += str_cat("typedef AlongRows<Numbers::kTileRows, N::kDepthChunks, ", vector,
+                  ", N::kThreads, ", source, "A;\n");
+  text += str_cat("typedef AlongRows<Numbers::kTileColumns, N::kDepthChunks, ", vector,
+                  ", N::kThreads, ", source, "B;\n");
+  text += str_cat("extern \"C\" __global__ void __launch_bounds__(", knobs.threads(), ", 1) ",
+                  kGatesEntry, "(const ", type, "* __restrict__ x, const ", type,
+                  "* __restrict__ w, const ", type,
+                  "* __restrict__ bias, float* gates, u64* exchange, i64 exchanged, int rows) {\n"
+                  "  const ProductPlace at = product_place<Numbers>(rows);\n"
+                  "  A a{{x, rows}};\n  B b{{w + (i64)at.batch * ",
+                  columns * spec.input, "LL, ", columns, "}};\n  GatesTail<", type, ", ", columns,
+                  ", ", lanes, ", ", last_bias ? "true" : "false",
+                  "> tail{gates, bias, rows};\n  product<Numbers>(a, b, tail, at, rows);\n"
+                  "  clear_exchange(exchange, exchanged);\n}\n");
+  return text;
+}
+
+Result<std::string> steps_text(const Problem& problem, const RecurrentSpec& spec,
+                               const RecurrentKnobs& knobs, const RecurrentLayout& layout) {
+  const auto& attrs = problem.attrs.as<RecurrentAttrs>();
+  std::string_view type = storage_type(spec.dtype);
+  std::string_view length = storage_type(spec.length_dtype);
+  std::string text =
+      files({"types.cuh", "math.cuh", "index.cuh", "lanes.cuh", "arch/pdl.cuh", "arch/mma.cuh",
+             "arch/tagged.cuh", "recurrent/cores.cuh", "recurrent/steps.cuh"});
+  REDLINE_ASSIGN(std::string activations, activations_text(problem, spec));
+  text += activations;
+  int64_t kind = spec.gates == 1 ? 0 : spec.gates == 3 ? 1 : 2;
+  text += constants_text("Numbers",
+                         str_cat("  typedef ", type, " Element;\n  typedef ", length, " Length;\n"),
+                         {{"int kKind", kind},
+                          {"int kHidden", spec.hidden},
+                          {"int kDirections", spec.directions},
+                          {"int kUnits", knobs.units},
+                          {"int kBatch", knobs.batch},
+                          {"int kWarps", kRecurrentWarps},
+                          {"int kGroups", layout.groups},
+                          {"int kParts", layout.parts},
+                          {"bool kNarrow", spec.dtype == DType::kFloat16},
+                          {"int kRegisterDepth", layout.register_depth},
+                          {"int kSharedDepth", layout.shared_depth},
+                          {"bool kBatchFirst", attrs.batch_first},
+                          {"bool kReverse", attrs.direction == RecurrentDirection::kReverse},
+                          {"bool kLinear", attrs.linear_before_reset},
+                          {"bool kInputForget", attrs.input_forget},
+                          {"bool kConstant", spec.constant}});
+  // Not __restrict__: such loads may move in front of the wait for the former kernel.
+  std::string in = str_cat("const ", type, "* ");
+  return str_cat(text, "extern \"C\" __global__ void __launch_bounds__(", kRecurrentWarps * 32,
+                 ", 1) ", kStepsEntry, "(const float* gates, ", in, "r, ", in, "bias, const ",
+                 length, "* lengths, ", in, "h, ", in, "c, ", in, "peepholes, ", type, "* y, ",
+                 type, "* y_h, ", type,
+                 "* y_c, u64* exchange, int sequence, int batch) {\n  recurrent_steps<Numbers, "
+                 "Activations>({gates, r, bias, lengths, h, c, peepholes, y, y_h, y_c, exchange, "
+                 "sequence, batch});\n}\n");
+}
+
+}  // namespace
+
+Result<std::vector<cuda::KernelSource>> recurrent_kernels(const Problem& problem,
+                                                          const RecurrentSpec& spec,
+                                                          const RecurrentKnobs& knobs,
+                                                          const ProductKnobs& product,
+                                                          const cuda::DeviceInfo& device) {
+  if (product.shared_bytes(spec.dtype) > device.shared_bytes_per_block) {
+    return unsupported("its tiles take ", product.shared_bytes(spec.dtype),
+                       " bytes of shared memory");
+  }
+  REDLINE_ASSIGN(RecurrentLayout layout,
+                 recurrent_layout(spec, knobs, device.shared_bytes_per_block));
+  bool last_bias = spec.gates == 3 && !spec.twice;
+  std::vector<std::string> options = {"-DREDLINE_INDEX=int"};
+  std::vector<cuda::KernelSource> sources;
+  sources.push_back(
+      {std::string(kGatesEntry), gates_text(spec, product, last_bias), device.arch(), options});
+  REDLINE_ASSIGN(std::string steps, steps_text(problem, spec, knobs, layout));
+  sources.push_back({std::string(kStepsEntry), std::move(steps), device.arch(), options});
+  return sources;
+}
+
+}  // namespace redline
