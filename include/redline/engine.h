@@ -105,8 +105,8 @@ class REDLINE_API Session {
   };
   // One run with the time of each step.
   Result<std::vector<StepTime>> run_timed();
-  // Microseconds that the GPU's kernels take for the sizes of the last run, without copies: the mean
-  // of `repeats` launches in a row. 0 on the CPU.
+  // Microseconds that the GPU's kernels take for the sizes of the last run, without copies: the
+  // mean of `repeats` launches in a row. 0 on the CPU.
   Result<double> time_kernels(int repeats = 20);
   // Bytes of activation memory for the last run's sizes, and the least that any plan could need.
   size_t activation_bytes() const;

@@ -89,8 +89,8 @@ class Tuner::Decision {
       Config config = c->config;
       Result<PackedProblem> packed = pack_for(*c->tactic, config, sized_, tuner_.args_);
       if (!packed.ok()) continue;
-      auto kernels = c->tactic->kernels(with_packed(asked_, packed->operands), config,
-                                        *tuner_.args_.gpu);
+      auto kernels =
+          c->tactic->kernels(with_packed(asked_, packed->operands), config, *tuner_.args_.gpu);
       if (kernels.ok()) sources.insert(sources.end(), kernels->begin(), kernels->end());
     }
     return sources;
