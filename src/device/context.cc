@@ -1,13 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "device/context.h"
 
+#include <map>
+#include <mutex>
+
 #include "device/error.h"
 
 namespace redline::cuda {
 
+// The driver takes a quarter of a second to make a context, and unmakes it with its last user: one
+// that was made is kept until the process ends.
 Result<ContextPtr> Context::create(int ordinal) {
   REDLINE_ASSIGN(const DriverApi* api, load_driver());
-  return create(*api, ordinal);
+  static std::mutex mutex;
+  // Never freed: the driver may be gone before.
+  static auto& kept = *new std::map<int, ContextPtr>();
+  std::lock_guard lock(mutex);
+  ContextPtr& context = kept[ordinal];
+  if (context == nullptr) {
+    REDLINE_ASSIGN(context, create(*api, ordinal));
+  }
+  return context;
 }
 
 Result<ContextPtr> Context::create(const DriverApi& api, int ordinal) {
