@@ -6,6 +6,7 @@
 #include "api/build_graph.h"
 #include "api/build_report.h"
 #include "api/engine_impl.h"
+#include "api/run_graph.h"
 #include "base/mmap_file.h"
 #include "onnx/importer.h"
 #include "plan/engine_file.h"
@@ -111,6 +112,7 @@ Result<Engine> build_graph(std::unique_ptr<OpRegistry> ops, Graph& graph, Engine
   options.dump_ir = settings.dump_ir;
   REDLINE_ASSIGN(options.compute_dtype, compute_dtype(settings));
   options.check_range = settings.check_range;
+  options.run_graph = cpu_graph_runner(*impl->tactics, *impl->pool);
   options.opt_level = settings.opt_level;
   options.symbol_values = settings.optimal_sizes;
   options.logger = impl->logger;

@@ -20,6 +20,7 @@ Status optimise(Graph& graph, const TacticRegistry& tactics, const BuildOptions&
   pass_options.dump_folder = options.dump_ir;
   pass_options.compute_dtype = options.compute_dtype;
   pass_options.check_range = options.check_range;
+  pass_options.run_graph = options.run_graph;
   pass_options.precision_report = &precision;
   pass_options.logger = options.logger;
   const OpDef& fused = graph.registry().get("fused");

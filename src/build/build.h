@@ -26,6 +26,7 @@ struct BuildOptions {
   std::string dump_ir;                    // folder for the graph after each pass; empty: none
   DType compute_dtype = DType::kFloat32;  // PassOptions has these
   bool check_range = false;
+  GraphRunner run_graph;
   int opt_level = 3;  // 0: references only, no passes; 1 and more: see TuneOptions::level
   double build_seconds = std::numeric_limits<double>::infinity();  // for timing candidates
   std::string tuning_database;  // file of times measured before; empty: none

@@ -21,6 +21,11 @@ using ValueObserver = std::function<void(const Value& value, const HostValue& ma
 Result<std::vector<HostValue>> interpret(const Graph& graph, std::span<const HostValue> inputs,
                                          const ValueObserver& observer);
 
+// Something that does what that `interpret` does, faster and less exact: values to f32 rounding,
+// and those of nested graphs may be left out.
+using GraphRunner = std::function<Status(const Graph& graph, std::span<const HostValue> inputs,
+                                         const ValueObserver& observer)>;
+
 // Sizes of symbols by name.
 using SymbolValues = std::map<std::string, int64_t, std::less<>>;
 

@@ -47,6 +47,7 @@ struct PassOptions {
   // Looks for values that overflow f16 on random inputs however long that takes; else only where
   // it is cheap.
   bool check_range = false;
+  GraphRunner run_graph;                        // to look for them; unset: with the references
   PrecisionReport* precision_report = nullptr;  // filled by lower_precision, if given
   // True when a kernel of the target takes the region as it is. Unset: any region goes.
   std::function<bool(const RegionDraft&)> has_kernel;

@@ -60,10 +60,11 @@ double estimated_work(const Graph& graph, const SymbolValues& symbols, int64_t d
   return work;
 }
 
-double largest_finite(const Tensor& tensor) {
-  double largest = 0;
-  for (double v : read_elements<double>(tensor.view())) {
-    if (std::isfinite(v)) largest = std::max(largest, std::abs(v));
+float largest_finite(const Tensor& tensor) {
+  float largest = 0;
+  for (float v : tensor.span<float>()) {
+    float magnitude = std::abs(v);
+    if (magnitude > largest && std::isfinite(v)) largest = magnitude;
   }
   return largest;
 }
@@ -87,16 +88,15 @@ SymbolValues with_defaults(const Graph& graph, SymbolValues symbols, int64_t siz
   return symbols;
 }
 
-Status observe(const Graph& graph, const SymbolValues& symbols, MeasuredRange& range) {
+Status observe(const Graph& graph, const SymbolValues& symbols, const GraphRunner& runner,
+               MeasuredRange& range) {
   REDLINE_ASSIGN(std::vector<HostValue> inputs, random_inputs(graph, symbols, kSeed));
-  return interpret(graph, inputs,
-                   [&](const Value& value, const HostValue& made) {
-                     if (made.kind != HostValue::Kind::kTensor) return;
-                     if (made.tensor.dtype() != DType::kFloat32) return;
-                     double& largest = range.largest[&value];
-                     largest = std::max(largest, largest_finite(made.tensor));
-                   })
-      .status();
+  ValueObserver note = [&](const Value& value, const HostValue& made) {
+    if (made.kind != HostValue::Kind::kTensor || made.tensor.dtype() != DType::kFloat32) return;
+    double& largest = range.largest[&value];
+    largest = std::max<double>(largest, largest_finite(made.tensor));
+  };
+  return runner ? runner(graph, inputs, note) : interpret(graph, inputs, note).status();
 }
 
 }  // namespace
@@ -125,7 +125,8 @@ ConstantFit fit_of_constant(const Tensor& constant, DType half) {
   return fit;
 }
 
-MeasuredRange measure_range(const Graph& graph, const SymbolValues& symbols, double most_work) {
+MeasuredRange measure_range(const Graph& graph, const SymbolValues& symbols, double most_work,
+                            const GraphRunner& runner) {
   MeasuredRange range;
   for (int64_t size : kDefaultSizes) {
     SymbolValues sizes = with_defaults(graph, symbols, size);
@@ -137,7 +138,7 @@ MeasuredRange measure_range(const Graph& graph, const SymbolValues& symbols, dou
                                     " operations, the limit is ", count_text(most_work));
       return range;
     }
-    Status status = observe(graph, sizes, range);
+    Status status = observe(graph, sizes, runner, range);
     if (status.ok()) {
       range.outcome = "run once on random inputs in [-1, 1)";
       return range;

@@ -25,8 +25,9 @@ struct MeasuredRange {
   std::unordered_map<const Value*, double> largest;
   std::string outcome;  // for people: what was run, or why nothing was
 };
-// Runs the graph with the references on seeded random inputs. Left out when its estimated work
-// exceeds `most_work` elementary operations.
-MeasuredRange measure_range(const Graph& graph, const SymbolValues& symbols, double most_work);
+// Runs the graph by `runner` (null: with the references) on seeded random inputs. Left out when its
+// estimated work exceeds `most_work` elementary operations.
+MeasuredRange measure_range(const Graph& graph, const SymbolValues& symbols, double most_work,
+                            const GraphRunner& runner);
 
 }  // namespace redline
