@@ -31,6 +31,8 @@ struct RecurrentMatrixCore {
   static constexpr int kWarpRowTiles =
       (kRowTiles + N::kWarps / kGroups - 1) / (N::kWarps / kGroups);
   static constexpr int kWarpDepthTiles = (kDepthTiles + kGroups - 1) / kGroups;
+  // Sums that do not wait for each other: a matrix instruction takes 30 clocks and more.
+  static constexpr int kChains = kWarpRowTiles == 1 ? 4 : kWarpRowTiles == 2 ? 2 : 1;
   static constexpr int kHeldDepth = N::kRegisterDepth + N::kSharedDepth;
   static constexpr int kPitch = N::kBatch + 2;
   static constexpr int kSumRows = kRowTiles * 16;
@@ -95,13 +97,13 @@ struct RecurrentMatrixCore {
   }
 
   __device__ inline void multiply() {
-    float sum[kWarpRowTiles][4] = {};
+    float sum[kChains][kWarpRowTiles][4] = {};
 #pragma unroll
     for (int k = 0; k < N::kRegisterDepth; ++k) {
       u32 columns[kParts][2];
       read_state(columns, k);
 #pragma unroll
-      for (int i = 0; i < kWarpRowTiles; ++i) add(sum[i], kept[k][i], columns);
+      for (int i = 0; i < kWarpRowTiles; ++i) add(sum, k * kParts, i, kept[k][i], columns);
     }
 #pragma unroll 2
     for (int k = N::kRegisterDepth; k < kWarpDepthTiles; ++k) {
@@ -109,7 +111,7 @@ struct RecurrentMatrixCore {
       read_state(columns, k);
 #pragma unroll
       for (int i = 0; i < kWarpRowTiles; ++i) {
-        add(sum[i], k < kHeldDepth ? *shared_tile(k, i) : read(k, i), columns);
+        add(sum, 0, i, k < kHeldDepth ? *shared_tile(k, i) : read(k, i), columns);
       }
     }
 #pragma unroll
@@ -117,8 +119,13 @@ struct RecurrentMatrixCore {
       if (row_tile + i >= kRowTiles) break;
       float* mine =
           sums + (group * kSumRows + (row_tile + i) * 16 + lane / 4) * kPitch + lane % 4 * 2;
-      lanes_of<float, 2> upper = {{sum[i][0], sum[i][1]}};
-      lanes_of<float, 2> lower = {{sum[i][2], sum[i][3]}};
+#pragma unroll
+      for (int chain = 1; chain < kChains; ++chain) {
+#pragma unroll
+        for (int e = 0; e < 4; ++e) sum[0][i][e] += sum[chain][i][e];
+      }
+      lanes_of<float, 2> upper = {{sum[0][i][0], sum[0][i][1]}};
+      lanes_of<float, 2> lower = {{sum[0][i][2], sum[0][i][3]}};
       store_lanes(mine, upper);
       store_lanes(mine + 8 * kPitch, lower);
     }
@@ -138,19 +145,22 @@ struct RecurrentMatrixCore {
   __device__ inline void read_state(u32 (&columns)[kParts][2], int k) const {
     bool inside = depth_tile + k < kDepthTiles;
     const u32* from = state + (depth_tile + k) * kTileWords + lane * (2 * kParts);
-    lanes_of<u32, 2> pair = {{0, 0}};
+    constexpr int kWords = kParts == 2 ? 4 : 2;  // that one access reads
 #pragma unroll
-    for (int part = 0; part < kParts; ++part) {
-      if (inside) pair = load_lanes<2>(from + part * 2);
-      columns[part][0] = pair.element[0];
-      columns[part][1] = pair.element[1];
+    for (int first = 0; first < 2 * kParts; first += kWords) {
+      lanes_of<u32, kWords> words = {};
+      if (inside) words = load_lanes<kWords>(from + first);
+#pragma unroll
+      for (int i = 0; i < kWords; ++i) columns[(first + i) / 2][i % 2] = words.element[i];
     }
   }
   // The least part first.
-  __device__ inline static void add(float (&sum)[4], const Fragment& rows,
-                                    const u32 (&columns)[kParts][2]) {
+  __device__ inline static void add(float (&sum)[kChains][kWarpRowTiles][4], int chain, int i,
+                                    const Fragment& rows, const u32 (&columns)[kParts][2]) {
 #pragma unroll
-    for (int part = kParts - 1; part >= 0; --part) mma(sum, rows.word, columns[part], T());
+    for (int part = kParts - 1; part >= 0; --part) {
+      mma(sum[(chain + part) % kChains][i], rows.word, columns[part], T());
+    }
   }
   __device__ inline static u32 pair(const T* row, int k) {
     if (row == nullptr || k >= N::kHidden) return 0;
