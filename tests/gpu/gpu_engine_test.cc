@@ -119,6 +119,31 @@ TEST_F(GpuEngineTest, IsTheSameFromAFile) {
   EXPECT_EQ(serialize_engine(info, loaded->plan).value(), bytes);
 }
 
+// Each run uses the workspace that the last one left.
+TEST_F(GpuEngineTest, RecurrentLayersOfAnyLength) {
+  constexpr std::string_view kLayers = R"(graph g(%x: f32[n,2,6]) {
+  %w: f32[1,20,6] = const random 1
+  %r: f32[1,20,5] = const random 2
+  %b: f32[1,40] = const random 3
+  %y, %h, %c = lstm(%x, %w, %r, %b)
+  %one: i64[1] = const [1]
+  %next = squeeze(%y, %one)
+  %w2: f32[2,21,5] = const random 4
+  %r2: f32[2,21,7] = const random 5
+  %z = gru(%next, %w2, %r2) {direction="bidirectional"}
+  return %z, %c
+}
+)";
+  Result<Plan> plan = build(kLayers);
+  ASSERT_TRUE(plan.ok()) << plan.status().message();
+  EXPECT_EQ(count(*plan, "cuda.rnn"), 2u);
+  Plan reference = build_on_cpu(kLayers);
+  auto gpu = make_executor(*plan).value();
+  auto cpu = Executor::create(reference, *tactics_, *pool_).value();
+  for (int64_t n : {3, 3, 1, 4, 3, 0, 3}) expect_same(*gpu, *cpu, ramp({n, 2, 6}));
+  EXPECT_EQ(log_, "");
+}
+
 // Sizes of %i depend on values: such steps are the host's.
 constexpr std::string_view kMixed = R"(graph g(%x: f32[4,6]) {
   %a = relu(%x)
