@@ -75,6 +75,7 @@ enum FunctionAttribute : int {
 };
 
 enum LaunchAttributeId : int {
+  kLaunchCooperative = 2,
   kLaunchClusterDimension = 4,
   kLaunchProgrammaticSerialization = 6,
   kLaunchPriority = 8,
@@ -86,6 +87,7 @@ union LaunchAttributeValue {
   struct {
     unsigned int x, y, z;
   } cluster_dim;
+  int cooperative;
   int programmatic_serialization_allowed;
   int priority;
   unsigned int shared_carveout;

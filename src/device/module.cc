@@ -62,7 +62,7 @@ Result<int> Function::occupancy(int block_threads, size_t dynamic_shared_bytes) 
 Status launch(const Stream& stream, const Function& function, const LaunchShape& shape,
               std::span<void* const> parameters, std::string_view what) {
   const Context& context = *stream.context();
-  LaunchAttribute attributes[2] = {};
+  LaunchAttribute attributes[3] = {};
   unsigned int count = 0;
   if (shape.cluster.x * shape.cluster.y * shape.cluster.z > 1) {
     attributes[count].id = kLaunchClusterDimension;
@@ -71,6 +71,10 @@ Status launch(const Stream& stream, const Function& function, const LaunchShape&
   if (shape.programmatic) {
     attributes[count].id = kLaunchProgrammaticSerialization;
     attributes[count++].value.programmatic_serialization_allowed = 1;
+  }
+  if (shape.together) {
+    attributes[count].id = kLaunchCooperative;
+    attributes[count++].value.cooperative = 1;
   }
   LaunchConfig config = {shape.grid.x,  shape.grid.y,  shape.grid.z,       shape.block.x,
                          shape.block.y, shape.block.z, shape.shared_bytes, stream.get(),

@@ -60,6 +60,9 @@ struct LaunchShape {
   // has ended. It must execute griddepcontrol.wait before it reads what that one wrote or writes
   // what that one reads.
   bool programmatic = false;
+  // All blocks are on the GPU at once, so that they may wait for each other; a grid that is too
+  // large for that fails.
+  bool together = false;
 };
 
 // Queues one kernel; the only place that does. `parameters` point to the values, in the kernel's

@@ -416,7 +416,7 @@ const HostFunctions kHost = {
 class Grid {
  public:
   using Make = std::function<std::unique_ptr<Cluster>()>;
-  explicit Grid(Make make) : make_(std::move(make)) {}
+  Grid(Make make, bool together) : make_(std::move(make)), together_(together) {}
 
   std::string add(Extent3 first) {
     if (spare_ == nullptr) spare_ = make_();
@@ -428,6 +428,7 @@ class Grid {
       spare_ = std::move(next);
       return {};
     }
+    if (!together_) return "blocks wait for others of a grid that need not run at once";
     waiting_.push_back(std::move(next));
     return waiting_.size() < kMostClusters ? "" : finish();
   }
@@ -452,6 +453,7 @@ class Grid {
     return running.run();
   }
   Make make_;
+  bool together_;
   std::unique_ptr<Cluster> spare_;
   std::vector<std::unique_ptr<Cluster>> waiting_;
 };
@@ -459,7 +461,7 @@ class Grid {
 }  // namespace
 
 std::string run_grid(const KernelTable& kernel, void** parameters, Extent3 grid, Extent3 block,
-                     Extent3 extent, unsigned int shared_bytes, ThreadOrder order) {
+                     Extent3 extent, unsigned int shared_bytes, ThreadOrder order, bool together) {
   if (shared_bytes > kDynamicSharedBytes) return "more shared memory than a block has";
   if (block.x == 0 || block.y == 0 || block.z == 0 ||
       uint64_t{block.x} * block.y * block.z > 1024) {
@@ -470,9 +472,10 @@ std::string run_grid(const KernelTable& kernel, void** parameters, Extent3 grid,
     return "a grid that is not made of clusters of at most 8 blocks";
   }
   std::lock_guard lock(one_grid());
-  Grid clusters([&] {
+  auto make = [&] {
     return std::make_unique<Cluster>(kernel, parameters, block, extent, shared_bytes, order);
-  });
+  };
+  Grid clusters(make, together);
   *kernel.host = kHost;
   *kernel.grid_dim = grid;
   *kernel.block_dim = block;

@@ -4,7 +4,7 @@
 #include <string>
 
 // Runs the blocks of an emulated kernel, one cluster after another, or together where they wait for
-// each other: 132 clusters at most. A thread runs until it ends or waits for others, on a stack of
+// each other: 132 blocks at most. A thread runs until it ends or waits for others, on a stack of
 // its own; then the next one does. Threads that never wait share one stack.
 namespace redline::emulator {
 
@@ -46,8 +46,9 @@ struct KernelTable {
 // In which order threads run between barriers. A kernel whose result depends on it lacks a barrier.
 enum class ThreadOrder { kForward, kBackward };
 
-// Empty, or what was wrong: threads that wait for ever, a write behind the shared memory.
+// Empty, or what was wrong: threads that wait for ever, a write behind the shared memory. Blocks
+// may wait for others of the grid when they are `together`.
 std::string run_grid(const KernelTable& kernel, void** parameters, Extent3 grid, Extent3 block,
-                     Extent3 cluster, unsigned int shared_bytes, ThreadOrder order);
+                     Extent3 cluster, unsigned int shared_bytes, ThreadOrder order, bool together);
 
 }  // namespace redline::emulator

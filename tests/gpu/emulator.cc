@@ -121,9 +121,9 @@ ThreadOrder thread_order() {
 }
 
 CuResult run_kernel(const KernelTable& kernel, void** parameters, Extent3 grid, Extent3 block,
-                    Extent3 cluster, unsigned int shared_bytes) {
+                    Extent3 cluster, unsigned int shared_bytes, bool together) {
   std::string wrong =
-      run_grid(kernel, parameters, grid, block, cluster, shared_bytes, thread_order());
+      run_grid(kernel, parameters, grid, block, cluster, shared_bytes, thread_order(), together);
   if (wrong.empty()) return kSuccess;
   std::fprintf(stderr, "emulated kernel: %s\n", wrong.c_str());
   return kErrorLaunchFailed;
@@ -305,15 +305,17 @@ DriverApi make_driver() {
     Extent3 grid = {config->grid_x, config->grid_y, config->grid_z};
     Extent3 block = {config->block_x, config->block_y, config->block_z};
     Extent3 cluster = {1, 1, 1};
+    bool together = false;
     for (unsigned int i = 0; i < config->num_attributes; ++i) {
       const LaunchAttribute& attribute = config->attributes[i];
+      if (attribute.id == kLaunchCooperative) together = attribute.value.cooperative != 0;
       if (attribute.id != kLaunchClusterDimension) continue;
       const auto& dim = attribute.value.cluster_dim;
       cluster = {dim.x, dim.y, dim.z};
     }
     unsigned int shared_bytes = config->shared_bytes;
     return do_or_record(config->stream, [=, &kernel] {
-      return run_kernel(kernel, owned.get(), grid, block, cluster, shared_bytes);
+      return run_kernel(kernel, owned.get(), grid, block, cluster, shared_bytes, together);
     });
   };
   api.cuGraphInstantiateWithFlags = [](GraphExecHandle* exec, GraphHandle graph,

@@ -10,8 +10,8 @@
 // their warp. It finds wrong indices, wrong values and writes out of bounds; it says nothing of
 // speed. PTX wants an emulated body (#ifdef REDLINE_EMULATED), written with emulated_exchange(),
 // emulated_barrier(), emulated_cluster_barrier() and emulated_yield() of shim.cc. Clusters run one
-// after another; one that waits for others of its grid, with emulated_yield(), lets the next begin,
-// as long as there are no more than multiprocessors.
+// after another; one that waits for others of its grid, with emulated_yield(), lets the next begin
+// where the launch says that they run together.
 namespace redline::emulator {
 
 // One GPU of this architecture. The table lives for ever.

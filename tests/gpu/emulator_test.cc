@@ -159,6 +159,8 @@ extern "C" __global__ void k(const float* x, float* y) {
 
 // Each block waits for the next one's value, in its shared memory and in the grid's.
 TEST_P(EmulatorTest, BlocksWaitForLaterOnes) {
+  LaunchShape shape = shape_of(4, 64);
+  shape.together = true;
   std::vector<float> y = values(R"(
 extern "C" __global__ void k(const float* x, float* y) {
   __shared__ float mine[64];
@@ -172,7 +174,7 @@ extern "C" __global__ void k(const float* x, float* y) {
   }
   y[block * 64 + t] = mine[t] + 1;
 })",
-                                shape_of(4, 64));
+                                shape);
   EXPECT_EQ(y[192], 255 + 1);
   EXPECT_EQ(y[128 + 5], (191 - 5) + (255 - 5) + 2);
   EXPECT_EQ(y[63], 0 + 64 + 128 + 192 + 4);
@@ -182,6 +184,7 @@ extern "C" __global__ void k(const float* x, float* y) {
 TEST_P(EmulatorTest, ClustersWaitForLaterOnes) {
   LaunchShape shape = shape_of(4, 32, 128);
   shape.cluster.x = 2;
+  shape.together = true;
   std::vector<float> y = values(R"(
 extern "C" __global__ void k(const float* x, float* y) {
   extern __shared__ float mine[];
@@ -226,9 +229,15 @@ extern "C" __global__ void k(const float* x, float* y) {
 TEST(EmulatorFaults, BlocksThatWaitForEver) {
   std::string text = R"(
 extern "C" __global__ void k(const float* x, float* y) {
-  if (blockIdx.x == 1) while (*(volatile float*)y == 0) emulated_yield();
+  if (blockIdx.x == 0) while (*(volatile float*)&y[1] == 0) emulated_yield();
+  y[blockIdx.x] = 1;
 })";
-  EXPECT_FALSE(run(text, shape_of(3, 32), ThreadOrder::kForward).ok());
+  LaunchShape shape = shape_of(2, 32);
+  EXPECT_FALSE(run(text, shape, ThreadOrder::kForward).ok());  // the second may come too late
+  shape.together = true;
+  EXPECT_TRUE(run(text, shape, ThreadOrder::kForward).ok());
+  shape.grid.x = 1;
+  EXPECT_FALSE(run(text, shape, ThreadOrder::kForward).ok());
 }
 
 TEST(EmulatorFaults, OrderShowsAMissingBarrier) {

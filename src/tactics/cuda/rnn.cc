@@ -134,6 +134,7 @@ Result<std::unique_ptr<Kernel>> prepare(const Problem& problem, const Config& co
   REDLINE_TRY(place_steps(*launch, spec, knobs, args));
   launch->gates_shape.programmatic = args.context->info().compute_major >= 9;
   launch->steps_shape.programmatic = launch->gates_shape.programmatic;
+  launch->steps_shape.together = true;
   return std::unique_ptr<Kernel>(std::move(launch));
 }
 
