@@ -18,6 +18,8 @@ const std::vector<PipelineGroup>& pipeline() {
                {"cast_cleanup", "likewise casts there and back"},
                {"algebraic", "one form for what can be said in several"},
                {"transpose_cancel", "transposes meet once nothing idle stands between them"},
+               {"gather_to_split", "views lie back to back by now, and what it makes folds on"},
+               {"patches_to_matmul", "likewise; its filters fold in the next round"},
                {"qdq_cleanup", "its scales are constants by now"},
                {"cse", "the forms are now alike, so equal things look equal"},
                {"dce", "what became unread must not count as a reader in the next round"},
@@ -45,6 +47,8 @@ const std::vector<PipelineGroup>& pipeline() {
            {
                {"noop_removal", "recognisers cut heads anew where they were cut already"},
                {"transpose_cancel", "and leave transposes that their neighbours undo"},
+               {"unit_transpose", "no recogniser looks for a transpose any more"},
+               {"reshape_past_product", "what comes behind a product wants to be its tail"},
                {"cse", "layers share one mask"},
                {"dce", "what became unread must not count as a reader"},
            }},
@@ -75,6 +79,7 @@ const std::vector<PipelineGroup>& pipeline() {
        .steps =
            {
                {"transpose_cancel", "where layouts meet, transposes stand back to back"},
+               {"unit_transpose", "some that are left move nothing"},
                {"dce", "a transpose that nothing reads would still be a reader"},
            }},
       {.name = "fuse",

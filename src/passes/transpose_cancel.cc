@@ -7,6 +7,7 @@
 #include "ops/reshape.h"
 #include "ops/transpose.h"
 #include "passes/pass.h"
+#include "passes/reshape_groups.h"
 
 namespace redline {
 namespace {
@@ -55,13 +56,37 @@ bool skip_view(Node* node) {
   return true;
 }
 
+// reshape(transpose(x, p)) = transpose(reshape(x), q) where each axis is cut, or those are joined
+// that lie together in x: towards the inputs, where reshapes meet others.
+Result<bool> reshape_before(Node* node) {
+  Node* transpose = sole_producer(node->input(0), "transpose");
+  if (transpose == nullptr) return false;
+  std::optional<Dims> x = static_dims(transpose->input(0));
+  std::optional<Dims> y = static_dims(node->output());
+  if (!x || !y) return false;
+  std::optional<ReshapedTranspose> form = reshape_first(*x, perm_of(transpose), *y);
+  if (!form) return false;
+  SymDims sizes(form->sizes.begin(), form->sizes.end());
+  REDLINE_ASSIGN(Value * result,
+                 insert(node, "reshape", {transpose->input(0)}, ReshapeAttrs{.sizes = sizes}));
+  if (!form->is_identity()) {
+    REDLINE_ASSIGN(result, insert(node, "transpose", {result}, TransposeAttrs{form->perm}));
+  }
+  replace(node, result);
+  return true;
+}
+
 // What a constant must be for f(transpose(x, p), c) = transpose(f(x, c'), p): the same when it has
-// one element, else transposed back.
+// one element or axes that stay, else transposed back.
 Result<Value*> transposed_back(Graph& graph, Value* constant, const Perm& perm) {
   const Tensor& tensor = constant->constant;
   if (tensor.count() == 1 && tensor.rank() <= 1) return constant;
   size_t rank = perm.size();
   if (tensor.dims().size() > rank) return nullptr;
+  size_t first = rank - tensor.dims().size();
+  bool stays = true;
+  for (size_t i = first; i < rank; ++i) stays &= perm[i] == static_cast<int64_t>(i);
+  if (stays) return constant;
   Dims padded;
   for (size_t i = tensor.dims().size(); i < rank; ++i) padded.push_back(1);
   for (int64_t dim : tensor.dims()) padded.push_back(dim);
@@ -126,11 +151,29 @@ Result<bool> sink(Node* node) {
   return true;
 }
 
+// transpose(x, p) w = transpose(x w, p) for one matrix w, where p moves rows only.
+Result<bool> sink_past_product(Node* node) {
+  Node* transpose = sole_producer(node->input(0), "transpose");
+  const Shape& w = node->input(1)->shape();
+  if (transpose == nullptr || !w.has_rank() || w.rank() != 2) return false;
+  Perm perm = perm_of(transpose);
+  if (perm.size() < 2 || perm.back() + 1 != static_cast<int64_t>(perm.size())) return false;
+  REDLINE_ASSIGN(Value * result,
+                 insert(node, "matmul", {transpose->input(0), node->input(1)}, node->attrs()));
+  REDLINE_ASSIGN(result, insert(node, "transpose", {result}, TransposeAttrs{std::move(perm)}));
+  replace(node, result);
+  return true;
+}
+
 Result<bool> run(Graph& graph, PassContext&) {
   return rewrite_and_sweep(graph, [](Node* node) -> Result<bool> {
     if (node->num_outputs() == 0 || node->output()->uses.empty()) return false;
     if (node->is("transpose")) return join_transposes(node);
-    if (node->is("reshape")) return skip_view(node);
+    if (node->is("reshape")) {
+      if (skip_view(node)) return true;
+      return reshape_before(node);
+    }
+    if (node->is("matmul")) return sink_past_product(node);
     return sink(node);
   });
 }
