@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tactics/cuda/window.h"
 
+#include <algorithm>
+
 #include "kernels/cuda/sources.h"
 #include "tactics/cuda/element.h"
 #include "tactics/cuda/tail_launch.h"
@@ -16,8 +18,12 @@ constexpr int64_t kUsualImages = 8;
 // As many threads keep an H100 busy.
 constexpr int64_t kManyThreads = 132 * 1024;
 
+// Reads that a thread has under way at once take registers.
+constexpr int64_t kMostReads = 32;
+
 struct Knobs {
   int64_t pixels = 1;
+  int64_t rows = 1;  // of taps, at a time
   bool packed = false;
 };
 
@@ -26,8 +32,18 @@ Result<Knobs> knobs_of(const Config& config) {
   if (pixels == nullptr || *pixels < 1 || *pixels > 16) {
     return incompatible("a window step whose knob pixels is missing or not in [1, 16]");
   }
+  const auto* rows = find_knob<int64_t>(config, "rows");
+  if (rows == nullptr || *rows < 1 || *rows > kMostReads) {
+    return incompatible("a window step whose knob rows is missing or not in [1, ", kMostReads, "]");
+  }
   const auto* packed = find_knob<int64_t>(config, "packed");
-  return Knobs{*pixels, packed != nullptr && *packed != 0};
+  return Knobs{*pixels, *rows, packed != nullptr && *packed != 0};
+}
+
+// What a thread reads for one row of taps.
+int64_t row_reads(const WindowSpec& spec, int64_t pixels) {
+  const WindowAxis& x = spec.window.x;
+  return std::min((pixels - 1) * x.stride + (x.kernel - 1) * x.dilation + 1, pixels * x.kernel);
 }
 
 // Threads of an image.
@@ -48,7 +64,11 @@ std::vector<Config> window_configs(const WindowSpec& spec, const ProductTail& ta
   }
   std::vector<Config> configs;
   for (int64_t pixels : order) {
-    if (pixels == 1 || pixels <= spec.window.x.out) configs.push_back({{"pixels", pixels}});
+    int64_t reads = row_reads(spec, pixels);
+    if (pixels > 1 && (pixels > spec.window.x.out || reads > kMostReads)) continue;
+    int64_t rows = std::clamp<int64_t>(kMostReads / reads, 1, spec.window.y.kernel);
+    configs.push_back({{"pixels", pixels}, {"rows", rows}});
+    if (rows > 1) configs.push_back({{"pixels", pixels}, {"rows", int64_t{1}}});
   }
   return configs;
 }
@@ -75,7 +95,7 @@ Result<std::vector<cuda::KernelSource>> window_kernels(const Problem& problem,
   std::string_view type = storage_type(spec.dtype);
   text += str_cat(" {\n  Tail tail{out, rows", tail.arguments(), "};\n  ", spec.op_type, " op{",
                   spec.op_members, "};\n  windows<", type, ", Geometry, LANES, ", knobs.pixels,
-                  ", ", kThreads, ">(in", spec.x_input,
+                  ", ", knobs.rows, ", ", kThreads, ">(in", spec.x_input,
                   ", op, tail, rows / (Geometry::kOutHeight * Geometry::kOutWidth));\n}\n");
   return std::vector<cuda::KernelSource>{
       {std::string(kEntry), std::move(text), device.arch(), {"-DREDLINE_INDEX=int"}}};

@@ -116,7 +116,8 @@ void register_tactic_window_depthwise(TacticRegistry& registry) {
                 .pack = pack,
                 .kernels = kernels,
                 .prepare = prepare,
-                .preference = 20});
+                .preference = 20,
+                .version = 2});
 }
 
 }  // namespace redline

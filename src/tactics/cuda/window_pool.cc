@@ -88,7 +88,8 @@ void register_tactic_window_pool(TacticRegistry& registry) {
                 .configs = configs,
                 .kernels = kernels,
                 .prepare = prepare,
-                .preference = 20});
+                .preference = 20,
+                .version = 2});
 }
 
 }  // namespace redline

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Windows over channels-last images, each channel for itself: a thread makes LANES channels of
-// PIXELS neighbouring windows, and reads what they share once. G: the sizes, kPixel channels.
+// PIXELS neighbouring windows, and reads what they share once, ROWS of taps at a time. G: the
+// sizes, kPixel channels.
 
 // Depthwise filters: WEIGHTS lie as [tap][channel] when PACKED, else as [channel][tap].
 template <class T, class G, int LANES, bool PACKED>
@@ -86,7 +87,22 @@ struct WindowAverage {
   }
 };
 
-template <class T, class G, int LANES, int PIXELS, int THREADS, class Op, class Tail>
+// Whether any of PIXELS windows has a tap at `reach` from where the first begins.
+template <class G, int PIXELS>
+__device__ constexpr bool is_tap(int reach) {
+  for (int p = 0; p < PIXELS; ++p) {
+    int distance = reach - p * G::kStrideX;
+    if (distance >= 0 && distance % G::kDilationX == 0 &&
+        distance / G::kDilationX < G::kKernelWidth) {
+      return true;
+    }
+  }
+  return false;
+}
+
+__device__ inline int clamped(int at, int size) { return at < 0 ? 0 : at < size ? at : size - 1; }
+
+template <class T, class G, int LANES, int PIXELS, int ROWS, int THREADS, class Op, class Tail>
 __device__ inline void windows(const T* images, Op op, const Tail& tail, int count) {
   constexpr int kGroups = G::kPixel / LANES;
   constexpr int kStrips = (G::kOutWidth + PIXELS - 1) / PIXELS;
@@ -107,29 +123,35 @@ __device__ inline void windows(const T* images, Op op, const Tail& tail, int cou
 #pragma unroll
   for (int p = 0; p < PIXELS; ++p) op.start(value[p]);
 #pragma unroll 1
-  for (int tap_y = 0; tap_y < G::kKernelHeight; ++tap_y) {
-    int in_y = y + tap_y * G::kDilationY;
-    if ((u32)in_y >= (u32)G::kHeight) continue;
-    op.start_row(tap_y, channel);
+  for (int first = 0; first < G::kKernelHeight; first += ROWS) {
+    // What lies outside is read from the border, and left out below: reads without a branch are
+    // all under way at once.
+    lanes_of<T, LANES> held[ROWS][kReach];
 #pragma unroll
-    for (int r = 0; r < kReach; ++r) {
-      // Which windows have a tap here is known when this is compiled.
-      bool wanted = false;
+    for (int j = 0; j < ROWS; ++j) {
+      int in_y = clamped(y + (first + j) * G::kDilationY, G::kHeight);
 #pragma unroll
-      for (int p = 0; p < PIXELS; ++p) {
-        int distance = r - p * G::kStrideX;
-        wanted |= distance >= 0 && distance % G::kDilationX == 0 &&
-                  distance / G::kDilationX < G::kKernelWidth;
+      for (int r = 0; r < kReach; ++r) {
+        if (!is_tap<G, PIXELS>(r)) continue;
+        int in_x = clamped(x + r, G::kWidth);
+        held[j][r] = load_lanes<LANES>(base + (in_y * G::kWidth + in_x) * G::kPixel);
       }
-      int in_x = x + r;
-      if (!wanted || (u32)in_x >= (u32)G::kWidth) continue;
-      auto lanes = load_lanes<LANES>(base + (in_y * G::kWidth + in_x) * G::kPixel);
+    }
 #pragma unroll
-      for (int p = 0; p < PIXELS; ++p) {
-        int distance = r - p * G::kStrideX;
-        if (distance >= 0 && distance % G::kDilationX == 0 &&
-            distance / G::kDilationX < G::kKernelWidth) {
-          op.add(value[p], lanes, distance / G::kDilationX);
+    for (int j = 0; j < ROWS; ++j) {
+      int in_y = y + (first + j) * G::kDilationY;
+      if (first + j >= G::kKernelHeight || (u32)in_y >= (u32)G::kHeight) continue;
+      op.start_row(first + j, channel);
+#pragma unroll
+      for (int r = 0; r < kReach; ++r) {
+        if (!is_tap<G, PIXELS>(r) || (u32)(x + r) >= (u32)G::kWidth) continue;
+#pragma unroll
+        for (int p = 0; p < PIXELS; ++p) {
+          int distance = r - p * G::kStrideX;
+          if (distance >= 0 && distance % G::kDilationX == 0 &&
+              distance / G::kDilationX < G::kKernelWidth) {
+            op.add(value[p], held[j][r], distance / G::kDilationX);
+          }
         }
       }
     }
