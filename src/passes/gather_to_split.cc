@@ -6,6 +6,7 @@
 #include "ops/reshape.h"
 #include "ops/split.h"
 #include "ops/transpose.h"
+#include "passes/bound_sizes.h"
 #include "passes/pass.h"
 #include "passes/reshape_groups.h"
 
@@ -25,33 +26,24 @@ struct Part {
 
 std::optional<Part> as_part(Node* node) {
   if (node == nullptr || !node->is("gather") || !node->input(1)->is_constant()) return std::nullopt;
-  std::optional<Dims> data = static_dims(node->input(0));
+  const Shape& data = node->input(0)->shape();
   std::optional<std::vector<int64_t>> index = constant_ints(node->input(1));
-  if (!data || data->count() == 0 || !index || index->size() != 1) return std::nullopt;
+  if (!data.has_rank() || !index || index->size() != 1) return std::nullopt;
   int64_t axis = node->attrs<GatherAttrs>().axis;
-  if (axis < 0) axis += data->rank();
-  int64_t size = (*data)[static_cast<size_t>(axis)];
-  int64_t number = index->front() < 0 ? index->front() + size : index->front();
-  if (number < 0 || number >= size) return std::nullopt;
+  if (axis < 0) axis += data.rank();
+  std::optional<int64_t> size = data[static_cast<int>(axis)].as_const();
+  if (!size) return std::nullopt;
+  int64_t number = index->front() < 0 ? index->front() + *size : index->front();
+  if (number < 0 || number >= *size) return std::nullopt;
   return Part{node, static_cast<size_t>(axis), static_cast<size_t>(number)};
 }
 
 // The axis of `from` whose equal parts are the entries of axis `axis` of `to`, one after another.
-std::optional<size_t> axis_before(const Dims& from, const Dims& to, size_t axis) {
-  auto long_axes = [](const Dims& dims, Dims& sizes) {
-    std::vector<size_t> axes;
-    for (size_t i = 0; i < dims.size(); ++i) {
-      if (dims[i] == 1) continue;
-      axes.push_back(i);
-      sizes.push_back(dims[i]);
-    }
-    return axes;
-  };
-  Dims from_sizes;
-  Dims to_sizes;
-  std::vector<size_t> of_from = long_axes(from, from_sizes);
-  std::vector<size_t> of_to = long_axes(to, to_sizes);
-  std::optional<std::vector<ReshapeGroup>> groups = reshape_groups(from_sizes, to_sizes);
+std::optional<size_t> axis_before(const SymDims& from, const SymDims& to, size_t axis) {
+  std::vector<size_t> of_from = long_axes(from);
+  std::vector<size_t> of_to = long_axes(to);
+  std::optional<std::vector<ReshapeGroup>> groups =
+      reshape_groups(sizes_of(from, of_from), sizes_of(to, of_to));
   if (!groups) return std::nullopt;
   for (const ReshapeGroup& group : *groups) {
     bool one = group.from_last == group.from_first + 1;
@@ -86,17 +78,20 @@ std::optional<size_t> axis_of_input(const Node* node, size_t axis) {
     auto last = static_cast<size_t>(node->input(0)->shape().rank()) - 1;
     return perm.empty() ? last - axis : static_cast<size_t>(perm[axis]);
   }
-  std::optional<Dims> from = static_dims(node->input(0));
-  if (!is_view(node) || !from) return std::nullopt;
-  return axis_before(*from, *static_dims(node->output()), axis);
+  const SymDims& to = node->output()->shape().dims();
+  // New sizes are made of these.
+  if (!is_view(node) || !is_bound(to, bound_symbols(*node->graph()))) return std::nullopt;
+  return axis_before(node->input(0)->shape().dims(), to, axis);
 }
 
 Origin origin_of(Value* x, size_t axis) {
   Origin origin{x, axis, {}};
   while (Node* node = origin.value->producer) {
     if (origin.value != x && origin.value->uses.size() != 1) break;
-    std::optional<size_t> before = axis_of_input(node, origin.axis);
-    if (!before) break;
+    const Shape& from = node->input(0)->shape();
+    std::optional<size_t> before;
+    if (from.has_rank()) before = axis_of_input(node, origin.axis);
+    if (!before || !from[static_cast<int>(*before)].is_const()) break;
     origin.path.push_back({node, origin.axis});
     origin.value = node->input(0);
     origin.axis = *before;
@@ -104,9 +99,19 @@ Origin origin_of(Value* x, size_t axis) {
   return origin;
 }
 
-Result<Value*> reshape(Node* at, Value* value, const Dims& dims) {
-  SymDims sizes(dims.begin(), dims.end());
+Result<Value*> reshape(Node* at, Value* value, SymDims sizes) {
   return insert(at, "reshape", {value}, ReshapeAttrs{.sizes = std::move(sizes)});
+}
+
+// Elements along the axis and the known ones behind it.
+int64_t run_length(const Origin& origin) {
+  const Shape& shape = origin.value->shape();
+  int64_t length = 1;
+  for (int axis = static_cast<int>(origin.axis); axis < shape.rank(); ++axis) {
+    length *= std::min(shape[axis].as_const().value_or(1), kLeastRun * kMostParts);
+    length = std::min(length, kLeastRun * kMostParts);
+  }
+  return length;
 }
 
 // What x's part is, made of the split's.
@@ -116,12 +121,12 @@ Result<Value*> follow(const Part& own, Value* part, const Origin& origin, int64_
     if (node->is("transpose")) {
       REDLINE_ASSIGN(part, insert(own.node, "transpose", {part}, node->attrs()));
     } else {
-      Dims dims = *static_dims(node->output());
-      dims[axis] /= count;
-      REDLINE_ASSIGN(part, reshape(own.node, part, dims));
+      SymDims sizes = node->output()->shape().dims();
+      sizes[axis] = sizes[axis].value() / count;
+      REDLINE_ASSIGN(part, reshape(own.node, part, std::move(sizes)));
     }
   }
-  return reshape(own.node, part, *static_dims(own.node->output()));
+  return reshape(own.node, part, own.node->output()->shape().dims());
 }
 
 // All parts of x by number, when nothing else is done with it.
@@ -142,13 +147,13 @@ Result<bool> rewrite(Node* node) {
   std::optional<Part> first = as_part(node);
   if (!first || node->output()->uses.empty()) return false;
   Value* x = node->input(0);
-  int64_t count = (*static_dims(x))[first->axis];
+  int64_t count = x->shape()[static_cast<int>(first->axis)].value();
   std::vector<Part> parts = parts_of(x, *first);
   if (parts.size() < 2 || count < 2 || count > kMostParts) return false;
   Origin origin = origin_of(x, first->axis);
   if (!origin.turned() || origin.value->graph != node->graph()) return false;
-  const Dims whole = *static_dims(origin.value);
-  if (whole.count(static_cast<int>(origin.axis), whole.rank()) / count < kLeastRun) return false;
+  if (run_length(origin) / count < kLeastRun) return false;
+  if (!is_bound(node->output()->shape().dims(), bound_symbols(*node->graph()))) return false;
   SplitAttrs attrs{.axis = static_cast<int64_t>(origin.axis), .num_outputs = count};
   REDLINE_ASSIGN(Value * part, insert(origin.path.front().node, "split", {origin.value}, attrs,
                                       static_cast<size_t>(count)));

@@ -14,6 +14,8 @@ const std::vector<PipelineGroup>& pipeline() {
                {"constant_folding", "the other passes ask whether operands are constants"},
                {"shape_folding",
                 "shape arithmetic hides what reshapes do; its numbers fold further"},
+               {"dce",
+                "shape arithmetic whose numbers are known by now must not count as a reader"},
                {"noop_removal", "what does nothing stands between ops that belong together"},
                {"cast_cleanup", "likewise casts there and back"},
                {"algebraic", "one form for what can be said in several"},

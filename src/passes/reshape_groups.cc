@@ -6,57 +6,67 @@
 namespace redline {
 namespace {
 
-bool is_empty(const Dims& dims) { return std::find(dims.begin(), dims.end(), 0) != dims.end(); }
-
-// The axes whose size is not 1.
-std::vector<size_t> long_axes(const Dims& dims) {
-  std::vector<size_t> axes;
-  for (size_t i = 0; i < dims.size(); ++i) {
-    if (dims[i] != 1) axes.push_back(i);
+// The products of the first 1, 2, ... sizes.
+SymDims leading_products(const SymDims& sizes) {
+  SymDims products;
+  Dim product = 1;
+  for (const Dim& size : sizes) {
+    product *= size;
+    products.push_back(product);
   }
-  return axes;
+  return products;
 }
 
-Dims sizes_of(const Dims& dims, const std::vector<size_t>& axes) {
-  Dims sizes;
-  for (size_t axis : axes) sizes.push_back(dims[axis]);
-  return sizes;
+bool is_usable(const SymDims& dims) {
+  return std::none_of(dims.begin(), dims.end(),
+                      [](const Dim& dim) { return dim == Dim(0) || dim.is_invalid(); });
 }
 
 }  // namespace
 
 bool ReshapedTranspose::is_identity() const { return std::is_sorted(perm.begin(), perm.end()); }
 
-std::optional<std::vector<ReshapeGroup>> reshape_groups(const Dims& from, const Dims& to) {
-  if (from.count() != to.count()) return std::nullopt;
+std::vector<size_t> long_axes(const SymDims& dims) {
+  std::vector<size_t> axes;
+  for (size_t i = 0; i < dims.size(); ++i) {
+    if (dims[i] != Dim(1)) axes.push_back(i);
+  }
+  return axes;
+}
+
+SymDims sizes_of(const SymDims& dims, const std::vector<size_t>& axes) {
+  SymDims sizes;
+  for (size_t axis : axes) sizes.push_back(dims[axis]);
+  return sizes;
+}
+
+std::optional<std::vector<ReshapeGroup>> reshape_groups(const SymDims& from, const SymDims& to) {
+  SymDims left = leading_products(from);
+  SymDims right = leading_products(to);
+  if (left.empty() && right.empty()) return std::vector<ReshapeGroup>();
+  bool whole = !left.empty() && !right.empty() && left.back() == right.back();
+  if (!whole || !is_usable(left) || !is_usable(right)) return std::nullopt;
   std::vector<ReshapeGroup> groups;
-  size_t i = 0;
-  size_t j = 0;
-  while (i < from.size() && j < to.size()) {
-    ReshapeGroup group{i, i + 1, j, j + 1};
-    int64_t left = from[i++];
-    int64_t right = to[j++];
-    while (left != right) {
-      if (left < right) {
-        left *= from[i++];
-      } else {
-        right *= to[j++];
-      }
-    }
-    group.from_last = i;
-    group.to_last = j;
+  ReshapeGroup group;
+  for (size_t i = 0; i < left.size(); ++i) {
+    auto end =
+        std::find(right.begin() + static_cast<int64_t>(group.to_first), right.end(), left[i]);
+    if (end == right.end()) continue;
+    group.from_last = i + 1;
+    group.to_last = static_cast<size_t>(end - right.begin()) + 1;
     groups.push_back(group);
+    group = {group.from_last, 0, group.to_last, 0};
   }
   return groups;
 }
 
-std::optional<ReshapedTranspose> reshape_first(const Dims& x, const std::vector<int64_t>& perm,
-                                               const Dims& to) {
-  if (is_empty(x) || is_empty(to) || perm.size() != x.size()) return std::nullopt;
+std::optional<ReshapedTranspose> reshape_first(const SymDims& x, const std::vector<int64_t>& perm,
+                                               const SymDims& to) {
+  if (!is_usable(x) || !is_usable(to) || perm.size() != x.size()) return std::nullopt;
   // The long axes of x, counted without the others, in the order that perm gives them.
   std::vector<size_t> of_x = long_axes(x);
   std::vector<size_t> order;
-  Dims moved;
+  SymDims moved;
   for (int64_t axis : perm) {
     auto place = std::find(of_x.begin(), of_x.end(), static_cast<size_t>(axis));
     if (place == of_x.end()) continue;

@@ -4,6 +4,7 @@
 #include "ir/rewrite.h"
 #include "ops/elements.h"
 #include "ops/reshape.h"
+#include "passes/bound_sizes.h"
 #include "passes/pass.h"
 
 namespace redline {
@@ -27,35 +28,10 @@ Result<bool> fold_contents(Node* node) {
   return changed;
 }
 
-using Symbols = std::set<std::string>;
-
-// The symbols whose values are known when a run begins.
-Symbols bound_symbols(const Graph& graph) {
-  Symbols result;
-  for (const Value* input : graph.inputs()) {
-    if (!input->type.is_tensor() || !input->shape().has_rank()) continue;
-    for (const Dim& dim : input->shape().dims()) {
-      if (dim.is_symbol()) result.insert(dim.symbol_name());
-    }
-  }
-  return result;
-}
-
-bool is_bound(const SymDims& dims, const Symbols& symbols) {
-  for (const Dim& dim : dims) {
-    if (dim.is_const()) continue;
-    if (dim.is_invalid()) return false;
-    for (const std::string& symbol : dim.symbols()) {
-      if (!symbols.contains(symbol)) return false;
-    }
-  }
-  return true;
-}
-
 // reshape whose target sizes are known expressions stops reading its shape operand, so that the
 // arithmetic that made it dies. Only where the element counts agree for all values of the symbols:
 // otherwise the check of the run is needed.
-bool fold_reshape(Node* node, const Symbols& symbols) {
+bool fold_reshape(Node* node, const std::set<std::string>& symbols) {
   const auto& attrs = node->attrs<ReshapeAttrs>();
   Value* data = node->input(0);
   Value* output = node->output();
@@ -70,12 +46,12 @@ bool fold_reshape(Node* node, const Symbols& symbols) {
 }
 
 Result<bool> run(Graph& graph, PassContext&) {
-  Symbols symbols = bound_symbols(graph);
+  const std::set<std::string> symbols = bound_symbols(graph);
   return rewrite_nodes(graph, [&](Node* node) -> Result<bool> {
     REDLINE_ASSIGN(bool changed, fold_contents(node));
     // Inside subgraphs no symbol is bound.
-    static const Symbols kNone;
-    const Symbols& known = node->graph()->owner == nullptr ? symbols : kNone;
+    static const std::set<std::string> kNone;
+    const std::set<std::string>& known = node->graph()->owner == nullptr ? symbols : kNone;
     if (node->is("reshape")) changed |= fold_reshape(node, known);
     return changed;
   });

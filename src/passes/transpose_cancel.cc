@@ -61,14 +61,13 @@ bool skip_view(Node* node) {
 Result<bool> reshape_before(Node* node) {
   Node* transpose = sole_producer(node->input(0), "transpose");
   if (transpose == nullptr) return false;
-  std::optional<Dims> x = static_dims(transpose->input(0));
-  std::optional<Dims> y = static_dims(node->output());
-  if (!x || !y) return false;
-  std::optional<ReshapedTranspose> form = reshape_first(*x, perm_of(transpose), *y);
+  const std::optional<SymDims>& to = node->attrs<ReshapeAttrs>().sizes;
+  const Shape& x = transpose->input(0)->shape();
+  if (!to || !x.has_rank()) return false;
+  std::optional<ReshapedTranspose> form = reshape_first(x.dims(), perm_of(transpose), *to);
   if (!form) return false;
-  SymDims sizes(form->sizes.begin(), form->sizes.end());
-  REDLINE_ASSIGN(Value * result,
-                 insert(node, "reshape", {transpose->input(0)}, ReshapeAttrs{.sizes = sizes}));
+  REDLINE_ASSIGN(Value * result, insert(node, "reshape", {transpose->input(0)},
+                                        ReshapeAttrs{.sizes = form->sizes}));
   if (!form->is_identity()) {
     REDLINE_ASSIGN(result, insert(node, "transpose", {result}, TransposeAttrs{form->perm}));
   }
