@@ -150,11 +150,16 @@ Result<bool> sink(Node* node) {
   return true;
 }
 
+// A transpose that finds no counterpart behind a product moves this much more there, at most.
+constexpr int64_t kMostGrowth = 4;
+
 // transpose(x, p) w = transpose(x w, p) for one matrix w, where p moves rows only.
 Result<bool> sink_past_product(Node* node) {
   Node* transpose = sole_producer(node->input(0), "transpose");
   const Shape& w = node->input(1)->shape();
   if (transpose == nullptr || !w.has_rank() || w.rank() != 2) return false;
+  if (!w[0].is_const() || !w[1].is_const()) return false;
+  if (w[1].value() / kMostGrowth > w[0].value()) return false;
   Perm perm = perm_of(transpose);
   if (perm.size() < 2 || perm.back() + 1 != static_cast<int64_t>(perm.size())) return false;
   REDLINE_ASSIGN(Value * result,
