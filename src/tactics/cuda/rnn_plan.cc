@@ -86,9 +86,9 @@ Config config_of(const RecurrentKnobs& knobs, const Config& product) {
   return config;
 }
 
-// A product whose depth is not split: it has one kernel on every GPU. More sums of a thread than
-// that spill where numbers are split in two.
-Config product_config(const RecurrentSpec& spec) {
+// A product whose depth is not split: it has one kernel on every GPU. `matrix`: of f32, on tensor
+// cores. More sums of a thread than that spill there.
+Config product_config(const RecurrentSpec& spec, bool matrix) {
   constexpr int64_t kMostSums = 32;
   ProductSpec product;
   product.dtype = spec.dtype;
@@ -98,9 +98,8 @@ Config product_config(const RecurrentSpec& spec) {
   Config first;
   for (const Config& config : product_configs(product, known_or(spec.rows(), kUsualRows))) {
     Result<ProductKnobs> knobs = product_knobs(config, spec.dtype);
-    if (!knobs.ok()) continue;
-    bool many =
-        knobs->matrix != 0 && knobs->tile_rows * knobs->tile_columns > kMostSums * knobs->threads();
+    if (!knobs.ok() || (knobs->matrix != 0) != matrix) continue;
+    bool many = matrix && knobs->tile_rows * knobs->tile_columns > kMostSums * knobs->threads();
     if (many) continue;
     if (knobs->splits == 1) return config;
     if (first.empty()) first = config;
@@ -109,6 +108,14 @@ Config product_config(const RecurrentSpec& spec) {
     if (knob.name == "splits") knob.value = int64_t{1};
   }
   return first;
+}
+
+// Whether the product of all steps takes so long that f32 is worth splitting for tensor cores. Sums
+// of split numbers are a little less exact, and what a recurrence is given it hands on.
+bool large_product(const RecurrentSpec& spec) {
+  double products = static_cast<double>(known_or(spec.rows(), kUsualRows) * spec.directions) *
+                    static_cast<double>(spec.gates * spec.hidden * spec.input);
+  return spec.dtype == DType::kFloat32 && products > 3e8;
 }
 
 }  // namespace
@@ -187,8 +194,12 @@ std::vector<Config> recurrent_configs(const RecurrentSpec& spec) {
   std::stable_sort(candidates.begin(), candidates.end(),
                    [](const Candidate& a, const Candidate& b) { return a.clocks < b.clocks; });
   if (candidates.size() > kMostConfigs) candidates.resize(kMostConfigs);
-  Config product = product_config(spec);
   std::vector<Config> configs;
+  if (large_product(spec)) {
+    Config split = product_config(spec, true);
+    if (!split.empty()) configs.push_back(config_of(candidates[0].knobs, split));
+  }
+  Config product = product_config(spec, false);
   for (const Candidate& candidate : candidates) {
     configs.push_back(config_of(candidate.knobs, product));
   }

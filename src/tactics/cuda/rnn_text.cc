@@ -160,6 +160,11 @@ Result<std::vector<cuda::KernelSource>> recurrent_kernels(const Problem& problem
     return unsupported("its tiles take ", product.shared_bytes(spec.dtype),
                        " bytes of shared memory");
   }
+  int64_t blocks = (spec.hidden + knobs.units - 1) / knobs.units * spec.directions;
+  if (blocks > device.multiprocessors) {
+    return unsupported("its ", blocks, " blocks must run at once, on ", device.multiprocessors,
+                       " multiprocessors");
+  }
   REDLINE_ASSIGN(RecurrentLayout layout,
                  recurrent_layout(spec, knobs, device.shared_bytes_per_block));
   bool last_bias = spec.gates == 3 && !spec.twice;
