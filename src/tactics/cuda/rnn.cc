@@ -87,21 +87,37 @@ Status place_gates(RecurrentLaunch& launch, const RecurrentSpec& spec, const Pro
   return {};
 }
 
+// The kernel of the steps, and with how many units it was written.
+Result<cuda::Function> find_steps(const RecurrentSpec& spec, RecurrentKnobs& knobs,
+                                  RecurrentLayout& layout, const PrepareArgs& args) {
+  Status missing = incompatible("a recurrent op without its kernels");
+  int64_t least = knobs.units;
+  for (int64_t units : recurrent_units(spec)) {
+    if (units < least) continue;
+    knobs.units = units;
+    REDLINE_ASSIGN(layout,
+                   recurrent_layout(spec, knobs, args.context->info().shared_bytes_per_block));
+    Result<cuda::Function> found = cuda::Function::create(
+        args.modules[1], recurrent_steps_entry(knobs), static_cast<int>(layout.shared_bytes));
+    if (found.ok()) return found;
+    missing = found.status();
+  }
+  return missing;
+}
+
 // All blocks of the steps must run at once.
-Status place_steps(RecurrentLaunch& launch, const RecurrentSpec& spec, const RecurrentKnobs& knobs,
+Status place_steps(RecurrentLaunch& launch, const RecurrentSpec& spec, RecurrentKnobs knobs,
                    const PrepareArgs& args) {
   const cuda::DeviceInfo& device = args.context->info();
-  REDLINE_ASSIGN(RecurrentLayout layout,
-                 recurrent_layout(spec, knobs, device.shared_bytes_per_block));
-  REDLINE_ASSIGN(launch.steps, cuda::Function::create(args.modules[1], std::string(kStepsEntry),
-                                                      static_cast<int>(layout.shared_bytes)));
+  RecurrentLayout layout;
+  REDLINE_ASSIGN(launch.steps, find_steps(spec, knobs, layout, args));
   constexpr int kThreads = 32 * kRecurrentWarps;
   REDLINE_ASSIGN(int resident,
                  launch.steps.occupancy(kThreads, static_cast<size_t>(layout.shared_bytes)));
   int64_t blocks = div_up(spec.hidden, knobs.units);
   int64_t most = device.multiprocessors * std::min(resident, 1);
-  if (blocks * spec.directions > most) {
-    return incompatible("a recurrent step of ", blocks * spec.directions,
+  if (recurrent_blocks(spec, knobs) > most) {
+    return incompatible("a recurrent step of ", recurrent_blocks(spec, knobs),
                         " blocks that must run at once, of which the GPU has room for ", most);
   }
   int64_t slices = div_up(spec.batch, knobs.batch);

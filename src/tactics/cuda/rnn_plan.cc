@@ -27,9 +27,6 @@ int64_t div_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 int64_t known_or(int64_t dim, int64_t usual) { return dim == kDynamicDim ? usual : dim; }
 
-// Of a block: with more rows of weights it would spill.
-int64_t most_units(const RecurrentSpec& spec) { return spec.gates == 1 ? 256 : 64; }
-
 Status check_operands(const Problem& problem) {
   DType dtype = problem.inputs[0].dtype;
   for (const auto* operands : {&problem.inputs, &problem.outputs}) {
@@ -52,7 +49,7 @@ Status check_operands(const Problem& problem) {
 double cost(const RecurrentSpec& spec, const RecurrentKnobs& knobs) {
   auto batch = static_cast<double>(known_or(spec.batch, kUsualBatch));
   auto hidden = static_cast<double>(spec.hidden);
-  auto blocks = static_cast<double>(div_up(spec.hidden, knobs.units) * spec.directions);
+  auto blocks = static_cast<double>(recurrent_blocks(spec, knobs));
   double slices = std::max(1.0, std::ceil(batch / static_cast<double>(knobs.batch)));
   double groups = std::clamp(std::floor(kMultiprocessors / blocks), 1.0, slices);
   double rounds = std::ceil(slices / groups);
@@ -140,7 +137,7 @@ Result<RecurrentSpec> recurrent_spec(const Problem& problem) {
   spec.constant = r.constant != nullptr || r.packed != nullptr;
   spec.twice = problem.is("gru") && !attrs.linear_before_reset;
   if (spec.hidden <= 0 || spec.input <= 0) return unsupported("takes no empty states or inputs");
-  int64_t most = most_units(spec) * (kMostBlocks / spec.directions);
+  int64_t most = recurrent_units(spec).back() * (kMostBlocks / spec.directions);
   if (spec.hidden > most) return unsupported("states of more than ", most, " elements");
   if (spec.input > kMostInput) return unsupported("inputs of more than ", kMostInput, " elements");
   if (problem.inputs.size() > kLengths && problem.inputs[kLengths].present) {
@@ -152,8 +149,8 @@ Result<RecurrentSpec> recurrent_spec(const Problem& problem) {
 
 Result<RecurrentKnobs> recurrent_knobs(const Config& config, const RecurrentSpec& spec) {
   RecurrentKnobs knobs;
-  for (auto [name, value, most] :
-       {std::tuple{"units", &knobs.units, most_units(spec)}, {"batch", &knobs.batch, int64_t{8}}}) {
+  for (auto [name, value, most] : {std::tuple{"units", &knobs.units, recurrent_units(spec).back()},
+                                   {"batch", &knobs.batch, int64_t{8}}}) {
     const auto* given = find_knob<int64_t>(config, name);
     if (given == nullptr || *given < 1 || *given > most) {
       return incompatible("a recurrent step whose knob ", name, " is missing or not in [1, ", most,
@@ -168,26 +165,37 @@ Result<RecurrentKnobs> recurrent_knobs(const Config& config, const RecurrentSpec
   return knobs;
 }
 
+// Rows of weights come in tiles of 16; with more than these a thread would spill.
+std::span<const int64_t> recurrent_units(const RecurrentSpec& spec) {
+  static constexpr int64_t kRnn[] = {16, 32, 64, 128, 256};
+  static constexpr int64_t kGru[] = {5, 10, 16, 32, 64};
+  static constexpr int64_t kLstm[] = {4, 8, 16, 32, 64};
+  if (spec.gates == 1) return kRnn;
+  if (spec.gates == 3) return kGru;
+  return kLstm;
+}
+
+int64_t recurrent_blocks(const RecurrentSpec& spec, const RecurrentKnobs& knobs) {
+  return div_up(spec.hidden, knobs.units) * spec.directions;
+}
+
 std::vector<Config> recurrent_configs(const RecurrentSpec& spec) {
   struct Candidate {
     RecurrentKnobs knobs;
     double clocks;
   };
   std::vector<Candidate> candidates;
-  std::vector<int64_t> units = {4, 8, 16, 32, 64};
-  if (spec.gates == 3) units = {5, 10, 16, 32, 64};
-  if (spec.gates == 1) units = {16, 32, 64, 128, 256};
   std::vector<int64_t> batches = {8};
   if (spec.dtype == DType::kFloat32) {
     int64_t batch = known_or(spec.batch, kUsualBatch);
     batches = {batch <= 1 ? 1 : batch <= 2 ? 2 : batch <= 4 ? 4 : 8};
     if (batch > 4) batches.push_back(4);
   }
-  for (int64_t unit : units) {
+  for (int64_t unit : recurrent_units(spec)) {
     for (int64_t batch : batches) {
       RecurrentKnobs knobs{unit, batch};
-      int64_t blocks = div_up(spec.hidden, unit) * spec.directions;
-      if (blocks <= kMostBlocks) candidates.push_back({knobs, cost(spec, knobs)});
+      if (recurrent_blocks(spec, knobs) <= kMostBlocks)
+        candidates.push_back({knobs, cost(spec, knobs)});
     }
     if (unit >= spec.hidden) break;
   }

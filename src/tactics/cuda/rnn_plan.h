@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <span>
 #include <string>
 #include <vector>
 
@@ -26,10 +27,14 @@ Result<RecurrentSpec> recurrent_spec(const Problem& problem);
 
 // How the steps run.
 struct RecurrentKnobs {
-  int64_t units = 4;  // of a block
+  int64_t units = 4;  // of a block, at least: on a GPU of few multiprocessors more
   int64_t batch = 8;  // sequences at a time
 };
 Result<RecurrentKnobs> recurrent_knobs(const Config& config, const RecurrentSpec& spec);
+// The numbers of units a block may have, growing.
+std::span<const int64_t> recurrent_units(const RecurrentSpec& spec);
+// Blocks that must run at once.
+int64_t recurrent_blocks(const RecurrentSpec& spec, const RecurrentKnobs& knobs);
 // Best guess first, for a GPU of the usual number of multiprocessors.
 std::vector<Config> recurrent_configs(const RecurrentSpec& spec);
 
@@ -45,10 +50,11 @@ Result<RecurrentLayout> recurrent_layout(const RecurrentSpec& spec, const Recurr
 
 // Two: the product x w for all steps, and the steps.
 inline constexpr std::string_view kGatesEntry = "recurrent_gates";
-inline constexpr std::string_view kStepsEntry = "recurrent_steps_all";
+// Names the units: it tells how many they became.
+std::string recurrent_steps_entry(const RecurrentKnobs& knobs);
 Result<std::vector<cuda::KernelSource>> recurrent_kernels(const Problem& problem,
                                                           const RecurrentSpec& spec,
-                                                          const RecurrentKnobs& knobs,
+                                                          RecurrentKnobs knobs,
                                                           const ProductKnobs& product,
                                                           const cuda::DeviceInfo& device);
 

@@ -141,30 +141,44 @@ Result<std::string> steps_text(const Problem& problem, const RecurrentSpec& spec
   // Not __restrict__: such loads may move in front of the wait for the former kernel.
   std::string in = str_cat("const ", type, "* ");
   return str_cat(text, "extern \"C\" __global__ void __launch_bounds__(", kRecurrentWarps * 32,
-                 ", 1) ", kStepsEntry, "(const float* gates, ", in, "r, ", in, "bias, const ",
-                 length, "* lengths, ", in, "h, ", in, "c, ", in, "peepholes, ", type, "* y, ",
-                 type, "* y_h, ", type,
+                 ", 1) ", recurrent_steps_entry(knobs), "(const float* gates, ", in, "r, ", in,
+                 "bias, const ", length, "* lengths, ", in, "h, ", in, "c, ", in, "peepholes, ",
+                 type, "* y, ", type, "* y_h, ", type,
                  "* y_c, u64* exchange, int sequence, int batch) {\n  recurrent_steps<Numbers, "
                  "Activations>({gates, r, bias, lengths, h, c, peepholes, y, y_h, y_c, exchange, "
                  "sequence, batch});\n}\n");
 }
 
+// All blocks must run at once.
+Status fit_units(const RecurrentSpec& spec, RecurrentKnobs& knobs, int multiprocessors) {
+  for (int64_t units : recurrent_units(spec)) {
+    if (units < knobs.units) continue;
+    RecurrentKnobs more = knobs;
+    more.units = units;
+    if (recurrent_blocks(spec, more) > multiprocessors) continue;
+    knobs = more;
+    return {};
+  }
+  return unsupported("a state of ", spec.hidden, " elements on ", multiprocessors,
+                     " multiprocessors");
+}
+
 }  // namespace
+
+std::string recurrent_steps_entry(const RecurrentKnobs& knobs) {
+  return str_cat("recurrent_steps_", knobs.units);
+}
 
 Result<std::vector<cuda::KernelSource>> recurrent_kernels(const Problem& problem,
                                                           const RecurrentSpec& spec,
-                                                          const RecurrentKnobs& knobs,
+                                                          RecurrentKnobs knobs,
                                                           const ProductKnobs& product,
                                                           const cuda::DeviceInfo& device) {
   if (product.shared_bytes(spec.dtype) > device.shared_bytes_per_block) {
     return unsupported("its tiles take ", product.shared_bytes(spec.dtype),
                        " bytes of shared memory");
   }
-  int64_t blocks = (spec.hidden + knobs.units - 1) / knobs.units * spec.directions;
-  if (blocks > device.multiprocessors) {
-    return unsupported("its ", blocks, " blocks must run at once, on ", device.multiprocessors,
-                       " multiprocessors");
-  }
+  REDLINE_TRY(fit_units(spec, knobs, device.multiprocessors));
   REDLINE_ASSIGN(RecurrentLayout layout,
                  recurrent_layout(spec, knobs, device.shared_bytes_per_block));
   bool last_bias = spec.gates == 3 && !spec.twice;
@@ -173,7 +187,7 @@ Result<std::vector<cuda::KernelSource>> recurrent_kernels(const Problem& problem
   sources.push_back(
       {std::string(kGatesEntry), gates_text(spec, product, last_bias), device.arch(), options});
   REDLINE_ASSIGN(std::string steps, steps_text(problem, spec, knobs, layout));
-  sources.push_back({std::string(kStepsEntry), std::move(steps), device.arch(), options});
+  sources.push_back({recurrent_steps_entry(knobs), std::move(steps), device.arch(), options});
   return sources;
 }
 
