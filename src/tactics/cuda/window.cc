@@ -18,8 +18,9 @@ constexpr int64_t kUsualImages = 8;
 // As many threads keep an H100 busy.
 constexpr int64_t kManyThreads = 132 * 1024;
 
-// Reads that a thread has under way at once take registers.
-constexpr int64_t kMostReads = 32;
+// Reads that a thread has under way at once take registers, as sums do.
+constexpr int64_t most_reads(int64_t pixels) { return std::max<int64_t>(56 - 6 * pixels, 1); }
+constexpr int64_t kMostRows = 50;
 
 struct Knobs {
   int64_t pixels = 1;
@@ -33,17 +34,26 @@ Result<Knobs> knobs_of(const Config& config) {
     return incompatible("a window step whose knob pixels is missing or not in [1, 16]");
   }
   const auto* rows = find_knob<int64_t>(config, "rows");
-  if (rows == nullptr || *rows < 1 || *rows > kMostReads) {
-    return incompatible("a window step whose knob rows is missing or not in [1, ", kMostReads, "]");
+  if (rows == nullptr || *rows < 1 || *rows > kMostRows) {
+    return incompatible("a window step whose knob rows is missing or not in [1, ", kMostRows, "]");
   }
   const auto* packed = find_knob<int64_t>(config, "packed");
   return Knobs{*pixels, *rows, packed != nullptr && *packed != 0};
 }
 
-// What a thread reads for one row of taps.
+// What a thread reads for one row of taps, weights too.
 int64_t row_reads(const WindowSpec& spec, int64_t pixels) {
   const WindowAxis& x = spec.window.x;
-  return std::min((pixels - 1) * x.stride + (x.kernel - 1) * x.dilation + 1, pixels * x.kernel);
+  int64_t reach = (pixels - 1) * x.stride + (x.kernel - 1) * x.dilation + 1;
+  return std::min(reach, pixels * x.kernel) + (spec.op_members.empty() ? 0 : x.kernel);
+}
+
+// Rows at a time: as many as there is room for, in equal turns.
+int64_t rows_at_once(const WindowSpec& spec, int64_t pixels) {
+  int64_t kernel = spec.window.y.kernel;
+  int64_t most = std::clamp<int64_t>(most_reads(pixels) / row_reads(spec, pixels), 1, kernel);
+  int64_t turns = (kernel + most - 1) / most;
+  return (kernel + turns - 1) / turns;
 }
 
 // Threads of an image.
@@ -64,9 +74,9 @@ std::vector<Config> window_configs(const WindowSpec& spec, const ProductTail& ta
   }
   std::vector<Config> configs;
   for (int64_t pixels : order) {
-    int64_t reads = row_reads(spec, pixels);
-    if (pixels > 1 && (pixels > spec.window.x.out || reads > kMostReads)) continue;
-    int64_t rows = std::clamp<int64_t>(kMostReads / reads, 1, spec.window.y.kernel);
+    bool many = pixels > spec.window.x.out || row_reads(spec, pixels) > most_reads(pixels);
+    if (pixels > 1 && many) continue;
+    int64_t rows = rows_at_once(spec, pixels);
     configs.push_back({{"pixels", pixels}, {"rows", rows}});
     if (rows > 1) configs.push_back({{"pixels", pixels}, {"rows", int64_t{1}}});
   }

@@ -117,7 +117,7 @@ void register_tactic_window_depthwise(TacticRegistry& registry) {
                 .kernels = kernels,
                 .prepare = prepare,
                 .preference = 20,
-                .version = 2});
+                .version = 3});
 }
 
 }  // namespace redline

@@ -89,7 +89,7 @@ void register_tactic_window_pool(TacticRegistry& registry) {
                 .kernels = kernels,
                 .prepare = prepare,
                 .preference = 20,
-                .version = 2});
+                .version = 3});
 }
 
 }  // namespace redline

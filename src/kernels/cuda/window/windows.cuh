@@ -7,29 +7,36 @@
 template <class T, class G, int LANES, bool PACKED>
 struct DepthwiseSum {
   const T* weights;
-  lanes_of<T, LANES> row[G::kKernelWidth];
+  // Of one row of taps.
+  struct Row {
+    lanes_of<T, LANES> tap[G::kKernelWidth];
+  };
   __device__ inline void start(float (&sum)[LANES]) const {
 #pragma unroll
     for (int i = 0; i < LANES; ++i) sum[i] = 0;
   }
-  __device__ inline void start_row(int tap_y, int channel) {
+  __device__ inline Row row(int tap_y, int channel) const {
+    Row row;
 #pragma unroll
     for (int x = 0; x < G::kKernelWidth; ++x) {
       int tap = tap_y * G::kKernelWidth + x;
       if constexpr (PACKED) {
-        row[x] = load_lanes<LANES>(weights + (tap * G::kPixel + channel));
+        row.tap[x] = load_lanes<LANES>(weights + (tap * G::kPixel + channel));
       } else {
 #pragma unroll
         for (int i = 0; i < LANES; ++i) {
-          row[x].element[i] = weights[(channel + i) * (G::kKernelHeight * G::kKernelWidth) + tap];
+          row.tap[x].element[i] =
+              weights[(channel + i) * (G::kKernelHeight * G::kKernelWidth) + tap];
         }
       }
     }
+    return row;
   }
-  __device__ inline void add(float (&sum)[LANES], const lanes_of<T, LANES>& value, int x) const {
+  __device__ inline void add(float (&sum)[LANES], const lanes_of<T, LANES>& value, const Row& row,
+                             int x) const {
 #pragma unroll
     for (int i = 0; i < LANES; ++i) {
-      sum[i] = fmaf(widen(value.element[i]), widen(row[x].element[i]), sum[i]);
+      sum[i] = fmaf(widen(value.element[i]), widen(row.tap[x].element[i]), sum[i]);
     }
   }
   __device__ inline void finish(float (&)[LANES], int, int) const {}
@@ -41,8 +48,10 @@ struct WindowMaximum {
 #pragma unroll
     for (int i = 0; i < LANES; ++i) best[i] = -INFINITY;
   }
-  __device__ inline void start_row(int, int) const {}
-  __device__ inline void add(float (&best)[LANES], const lanes_of<T, LANES>& value, int) const {
+  struct Row {};
+  __device__ inline Row row(int, int) const { return {}; }
+  __device__ inline void add(float (&best)[LANES], const lanes_of<T, LANES>& value, const Row&,
+                             int) const {
 #pragma unroll
     for (int i = 0; i < LANES; ++i) {
       float v = widen(value.element[i]);
@@ -71,8 +80,10 @@ struct WindowAverage {
 #pragma unroll
     for (int i = 0; i < LANES; ++i) sum[i] = 0;
   }
-  __device__ inline void start_row(int, int) const {}
-  __device__ inline void add(float (&sum)[LANES], const lanes_of<T, LANES>& value, int) const {
+  struct Row {};
+  __device__ inline Row row(int, int) const { return {}; }
+  __device__ inline void add(float (&sum)[LANES], const lanes_of<T, LANES>& value, const Row&,
+                             int) const {
 #pragma unroll
     for (int i = 0; i < LANES; ++i) sum[i] += widen(value.element[i]);
   }
@@ -127,8 +138,10 @@ __device__ inline void windows(const T* images, Op op, const Tail& tail, int cou
     // What lies outside is read from the border, and left out below: reads without a branch are
     // all under way at once.
     lanes_of<T, LANES> held[ROWS][kReach];
+    typename Op::Row row[ROWS];
 #pragma unroll
     for (int j = 0; j < ROWS; ++j) {
+      row[j] = op.row(clamped(first + j, G::kKernelHeight), channel);
       int in_y = clamped(y + (first + j) * G::kDilationY, G::kHeight);
 #pragma unroll
       for (int r = 0; r < kReach; ++r) {
@@ -141,7 +154,6 @@ __device__ inline void windows(const T* images, Op op, const Tail& tail, int cou
     for (int j = 0; j < ROWS; ++j) {
       int in_y = y + (first + j) * G::kDilationY;
       if (first + j >= G::kKernelHeight || (u32)in_y >= (u32)G::kHeight) continue;
-      op.start_row(first + j, channel);
 #pragma unroll
       for (int r = 0; r < kReach; ++r) {
         if (!is_tap<G, PIXELS>(r) || (u32)(x + r) >= (u32)G::kWidth) continue;
@@ -150,7 +162,7 @@ __device__ inline void windows(const T* images, Op op, const Tail& tail, int cou
           int distance = r - p * G::kStrideX;
           if (distance >= 0 && distance % G::kDilationX == 0 &&
               distance / G::kDilationX < G::kKernelWidth) {
-            op.add(value[p], held[j][r], distance / G::kDilationX);
+            op.add(value[p], held[j][r], row[j], distance / G::kDilationX);
           }
         }
       }
