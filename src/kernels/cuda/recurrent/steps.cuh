@@ -246,6 +246,8 @@ __device__ inline void receive(Core& core, const u64* exchange, int count, u32 n
   constexpr int kAtOnce = kMost < 8 ? kMost : 8;
   const u64* from = exchange + (number & 1) * (N::kBatch * N::kSpan);
   int total = count * kPairs;
+  // Lanes that had nothing to hand on shall not look while others of their warp have yet to do it.
+  __syncwarp();
   for (int first = (int)threadIdx.x; first < total; first += N::kThreads * kAtOnce) {
     TaggedPair pair[kAtOnce];
 #pragma unroll
