@@ -67,6 +67,42 @@ TEST_F(KnobsTest, TilesThatDoNotFit) {
   }
 }
 
+TEST_F(KnobsTest, RecurrentBlocksThatMustRunAtOnce) {
+  problem_.op = &ops_->get("lstm");
+  problem_.attrs = Attrs::load(problem_.op->attrs, {}).value();
+  OperandDesc x;
+  x.dtype = DType::kFloat16;
+  OperandDesc w = x;
+  OperandDesc y = x;
+  x.dims = {8, 1, 64};
+  w.dims = {1, 2048, 64};
+  OperandDesc r = w;
+  r.dims = {1, 2048, 512};
+  y.dims = {8, 1, 1, 512};
+  problem_.inputs = {x, w, r};
+  problem_.outputs = {y};
+  const Tactic& tactic = *tactics_->find("cuda.rnn");
+  Config good = tactic.configs(problem_).at(0);
+  for (NamedAttr wrong : {NamedAttr{"units", int64_t{0}},
+                          {"units", int64_t{65}},
+                          {"batch", int64_t{4}},
+                          {"batch", std::string("8")}}) {
+    Config config = good;
+    for (NamedAttr& knob : config) {
+      if (knob.name == wrong.name) knob.value = wrong.value;
+    }
+    Status status = prepare("cuda.rnn", config, 2);
+    EXPECT_EQ(status.code(), StatusCode::kIncompatible) << wrong.name << status.to_string();
+  }
+  // 512 / 4 blocks fit an H100, not a GPU of 20 multiprocessors, and nothing fits one of 7.
+  cuda::DeviceInfo device = context_->info();
+  EXPECT_EQ(tactic.kernels(problem_, good, device)->at(1).entry, "recurrent_steps_4");
+  device.multiprocessors = 20;
+  EXPECT_EQ(tactic.kernels(problem_, good, device)->at(1).entry, "recurrent_steps_32");
+  device.multiprocessors = 7;
+  EXPECT_EQ(tactic.kernels(problem_, good, device).status().code(), StatusCode::kUnsupported);
+}
+
 TEST_F(KnobsTest, PackedOperandOfOtherSizes) {
   OperandDesc a;
   a.dtype = DType::kFloat16;
