@@ -37,7 +37,7 @@ make_bundle() {
 }
 
 has_gpu() { "$bundle/redline" version | grep -q cuda: || die "no usable GPU here: $("$bundle/redline" version)"; }
-commit() { git rev-parse --short=7 HEAD 2>/dev/null || cat "$bundle/commit"; }
+commit() { cat "$bundle/commit"; }
 gpu_name() { nvidia-smi --query-gpu=name,driver_version --format=csv,noheader | head -1; }
 
 # The row of a part replaces the one from before.
@@ -63,6 +63,12 @@ row() { # PART CASES FAILED ALSO SECONDS
   record_row "$1" "$(printf '| %-9s | %6s | %6s | %-34s | %7s | %s | %s | %s |' "$@" "$(commit)" "$(date -u +%F)" "$(gpu_name)")"
 }
 
+# After a fault all further cases of a process fail: the first of each file is what counts.
+first_failures() { # LOG ...
+  local log
+  for log in "$@"; do grep -m1 -A2 'tests/ops/.*cases:[0-9]*:' "$log" | cut -c1-400 || true; done
+}
+
 test_ops() {
   local logs started=$SECONDS cases failed runs
   logs=$(mktemp -d)
@@ -79,7 +85,7 @@ test_ops() {
     ended=1
   done
   row ops "$cases" "$((failed + ended))" "$runs runs of tactics" $((SECONDS - started))
-  ((failed + ended == 0)) || { grep -h -B1 -A3 'tests/ops/.*cases:[0-9]*:' "$logs"/* | head -60; return 1; }
+  ((failed + ended == 0)) || { first_failures "$logs"/*; return 1; }
 }
 
 test_onnx() {

@@ -20,10 +20,10 @@ Result<std::shared_ptr<const DeviceImage>> DeviceImage::create(const Plan& plan,
   image->context_ = std::move(context);
   size_t bytes = 0;
   image->place_constants(plan, bytes);
-  if (bytes > 0) {
-    REDLINE_ASSIGN(image->memory_, cuda::DeviceBuffer::create(image->context_, bytes));
-    REDLINE_TRY(image->upload());
-  }
+  // Empty constants have an address too.
+  bytes = std::max(bytes, kConstantAlignment);
+  REDLINE_ASSIGN(image->memory_, cuda::DeviceBuffer::create(image->context_, bytes));
+  REDLINE_TRY(image->upload());
   REDLINE_TRY(image->load_kernels(plan));
   return std::shared_ptr<const DeviceImage>(std::move(image));
 }

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
 #include <cstring>
 
 #include "runtime/executor_state.h"
@@ -14,6 +15,9 @@ bool Executor::is_on_gpu(const PlanStep& step) const {
 
 Status Executor::ensure_device_memory(size_t arena_bytes, size_t workspace_bytes) {
   const cuda::ContextPtr& context = gpu_->image->context();
+  // Empty values have an address too.
+  constexpr size_t kLeastArena = 256;
+  arena_bytes = std::max(arena_bytes, kLeastArena);
   // The old one first: both may not fit.
   if (arena_bytes > gpu_->arena.bytes()) {
     gpu_->arena = {};

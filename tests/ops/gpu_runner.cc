@@ -135,7 +135,7 @@ Status GpuRunner::launch(const Kernel& kernel, std::span<const TensorView> input
     return {};
   };
   for (TensorView& view : device_inputs) {
-    if (view.data == nullptr) continue;
+    if (view.data == nullptr && view.count() > 0) continue;
     const void* host = view.data;
     REDLINE_TRY(place(view));
     REDLINE_TRY(stream_.copy_to_device(buffers.back().ptr(), host, view.bytes()));
