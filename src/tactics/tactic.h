@@ -46,8 +46,8 @@ struct Problem {
   std::string to_string() const;
 };
 
-// The memory a kernel works on. Absent operands have null data; on a GPU no others do, for copies of
-// no bytes fault there too when their address is none.
+// The memory a kernel works on. Absent operands have null data; on a GPU no others do, for copies
+// of no bytes fault there too when their address is none.
 struct KernelArgs {
   std::span<const TensorView> inputs;
   std::span<const TensorView> outputs;
