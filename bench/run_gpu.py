@@ -4,7 +4,8 @@
 
 Each runtime's whole network is one CUDA graph; what is timed are replays with the inputs on the GPU. PyTorch
 runs eagerly and through torch.compile (its default mode), in fp16, channels-last for images. Redline's outputs
-in fp16 are compared with PyTorch's in f32. Needs a GPU, torch, torchvision, transformers, onnx and numpy.
+in fp16 are compared with PyTorch's in f32: they may differ by 2e-2 of the largest value, or by as much as PyTorch's
+own in fp16 do (random weights make some networks touchy). Needs a GPU, torch, torchvision, transformers, onnx and numpy.
 """
 
 import argparse
@@ -125,6 +126,8 @@ def measure(name, arguments):
         except (RuntimeError, KeyError, FileNotFoundError) as error:
             row["redline_error"] = str(error)
     for peer in arguments.peers:
+        if peer == "compile" and name not in arguments.compile:
+            continue
         try:
             result = run_torch(module, inputs, peer == "compile")
             result["difference"] = relative(result.pop("y"), want)
@@ -135,8 +138,12 @@ def measure(name, arguments):
 
 
 def table(rows, peers):
+    def misses(row):
+        peer = f" ({row['eager']['difference']:.1e})" if "eager" in row else ""
+        return f"{row['redline']['difference']:.1e}{peer}"
+
     head = ["network", "redline us (min-max)", *[f"{p} us (min-max)" for p in peers], *[f"redline / {p}" for p in peers],
-            "difference", "cold build s", "warm build s", "end to end ms"]
+            "difference (eager's)", "cold build s", "warm build s", "end to end ms"]
     lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
 
     def times(result):
@@ -146,7 +153,7 @@ def table(rows, peers):
         ours = row.get("redline")
         cells = [row["name"], times(ours), *[times(row.get(p)) for p in peers]]
         cells += [f"{ours['us'] / row[p]['us']:.2f}" if ours and p in row else "-" for p in peers]
-        cells += [f"{ours['difference']:.1e}", f"{ours['cold_build_s']:.1f}", f"{ours['warm_build_s']:.1f}",
+        cells += [misses(row), f"{ours['cold_build_s']:.1f}", f"{ours['warm_build_s']:.1f}",
                   f"{ours['end_to_end_ms']:.3f}"] if ours else ["-"] * 4
         lines.append("| " + " | ".join(cells) + " |")
     for row in rows:
@@ -169,6 +176,8 @@ def main():
     parser.add_argument("--redline", required=True, help="the built program")
     parser.add_argument("--precision", default="fp16", choices=["fp16", "bf16", "fp32"])
     parser.add_argument("--peers", nargs="*", default=["eager", "compile"], choices=["eager", "compile"])
+    parser.add_argument("--compile", nargs="*", default=["resnet50_b1", "bert_s128_b1"],
+                        help="the networks that torch.compile takes half a minute each for")
     parser.add_argument("--output", type=pathlib.Path, help="folder for gpu.md and gpu.json")
     arguments = parser.parse_args()
     rows = []
@@ -181,7 +190,11 @@ def main():
         (arguments.output / "gpu.md").write_text(text)
         (arguments.output / "gpu.json").write_text(json.dumps({"about": about(), "rows": rows}, indent=1))
     print(text)
-    wrong = [r["name"] for r in rows if "redline" not in r or not r["redline"]["difference"] <= TOLERANCE]
+    def is_right(row):
+        limit = max(TOLERANCE, row.get("eager", {}).get("difference", 0))
+        return "redline" in row and row["redline"]["difference"] <= limit
+
+    wrong = [row["name"] for row in rows if not is_right(row)]
     if wrong:
         print("not run, or different: " + ", ".join(wrong))
     return 1 if wrong else 0
