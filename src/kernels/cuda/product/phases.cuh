@@ -17,7 +17,7 @@ template <class T, class G>
 struct PhaseRows {
   typedef T Element;
   struct Row {
-    const T* image;
+    i64 image;
     int y, x, tap_y, tap_x;
   };
   const T* base;
@@ -28,8 +28,8 @@ struct PhaseRows {
     int q = place / G::kRowsX;
     PhaseAxis<G::kStrideY, G::kPadY> y(phase / G::kStrideX, q);
     PhaseAxis<G::kStrideX, G::kPadX> x(phase % G::kStrideX, place - q * G::kRowsX);
-    const T* first = base + (i64)image * ((i64)G::kHeight * G::kWidth * G::kPixel);
-    return {r < rows ? first : nullptr, y.start, x.start, y.first, x.first};
+    i64 first = (i64)image * ((i64)G::kHeight * G::kWidth * G::kPixel);
+    return {r < rows ? first : -1, y.start, x.start, y.first, x.first};
   }
   __device__ inline bool at(const Row& row, int column, const T*& from) const {
     int tap = column / G::kChannels;
@@ -39,10 +39,10 @@ struct PhaseRows {
     int y = row.y - j;
     int x = row.x - i;
     // A tap beyond the kernel must not meet what it would turn into NaN.
-    bool inside = row.image != nullptr && tap < G::kTapsY * G::kTapsX && (u32)y < (u32)G::kHeight &&
+    bool inside = row.image >= 0 && tap < G::kTapsY * G::kTapsX && (u32)y < (u32)G::kHeight &&
                   (u32)x < (u32)G::kWidth && row.tap_y + j * G::kStrideY < G::kKernelHeight &&
                   row.tap_x + i * G::kStrideX < G::kKernelWidth;
-    if (inside) from = row.image + ((y * G::kWidth + x) * G::kPixel + channel);
+    if (inside) from = base + row.image + ((y * G::kWidth + x) * G::kPixel + channel);
     return inside;
   }
 };
@@ -51,11 +51,11 @@ struct PhaseRows {
 template <class T, class G>
 struct PhaseFilters {
   typedef T Element;
-  typedef const T* Row;
+  typedef int Row;
   const T* base;
   int phase;
   static constexpr int kKernel = G::kKernelHeight * G::kKernelWidth;
-  __device__ inline Row row(int r) const { return r < G::kFilters ? base + r * kKernel : nullptr; }
+  __device__ inline Row row(int r) const { return r < G::kFilters ? r * kKernel : -1; }
   __device__ inline bool at(Row row, int column, const T*& from) const {
     int tap = column / G::kChannels;
     int channel = column - tap * G::kChannels;
@@ -63,9 +63,9 @@ struct PhaseFilters {
     int y = PhaseAxis<G::kStrideY, G::kPadY>(phase / G::kStrideX, 0).first + j * G::kStrideY;
     int x = PhaseAxis<G::kStrideX, G::kPadX>(phase % G::kStrideX, 0).first +
             (tap - j * G::kTapsX) * G::kStrideX;
-    bool inside = row != nullptr && tap < G::kTapsY * G::kTapsX && y < G::kKernelHeight &&
-                  x < G::kKernelWidth;
-    if (inside) from = row + (channel * (G::kFilters * kKernel) + y * G::kKernelWidth + x);
+    bool inside =
+        row >= 0 && tap < G::kTapsY * G::kTapsX && y < G::kKernelHeight && x < G::kKernelWidth;
+    if (inside) from = base + row + (channel * (G::kFilters * kKernel) + y * G::kKernelWidth + x);
     return inside;
   }
 };

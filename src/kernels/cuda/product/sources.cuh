@@ -1,18 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 // Where the operands of a product are. A source has rows of elements; `row` prepares one, and `at`
-// says where element `column` of it lies: false, with `from` left alone, where a zero belongs.
+// says where element `column` of it lies: false, with `from` left alone, where a zero belongs. A
+// row that is not there is a negative number and no null pointer: compilers may take the sum of a
+// pointer and an index to be none only if both are, and then read beside address 0.
 
 // A row-major matrix of COLUMNS columns whose rows are STRIDE apart.
 template <class T, int COLUMNS, long long STRIDE>
 struct DenseRows {
   typedef T Element;
-  typedef const T* Row;
+  typedef i64 Row;
   const T* base;
   int rows;
-  __device__ inline Row row(int r) const { return r < rows ? base + (i64)r * STRIDE : nullptr; }
+  __device__ inline Row row(int r) const { return r < rows ? (i64)r * STRIDE : -1; }
   __device__ inline bool at(Row row, int column, const T*& from) const {
-    if (row == nullptr || column >= COLUMNS) return false;
-    from = row + column;
+    if (row < 0 || column >= COLUMNS) return false;
+    from = base + row + column;
     return true;
   }
 };
@@ -21,14 +23,14 @@ struct DenseRows {
 template <class T, int COLUMNS>
 struct TransposedRows {
   typedef T Element;
-  typedef const T* Row;
+  typedef int Row;
   const T* base;
   int rows;
   i64 stride;
-  __device__ inline Row row(int r) const { return r < rows ? base + r : nullptr; }
+  __device__ inline Row row(int r) const { return r < rows ? r : -1; }
   __device__ inline bool at(Row row, int column, const T*& from) const {
-    if (row == nullptr || column >= COLUMNS) return false;
-    from = row + column * stride;
+    if (row < 0 || column >= COLUMNS) return false;
+    from = base + row + column * stride;
     return true;
   }
 };
@@ -39,7 +41,7 @@ template <class T, class G>
 struct WindowRows {
   typedef T Element;
   struct Row {
-    const T* image;
+    i64 image;
     int y, x;
   };
   const T* base;
@@ -49,8 +51,8 @@ struct WindowRows {
     int place = r - image * (G::kOutHeight * G::kOutWidth);
     int y = place / G::kOutWidth;
     int x = place - y * G::kOutWidth;
-    const T* first = base + (i64)image * ((i64)G::kHeight * G::kWidth * G::kPixel);
-    return {r < rows ? first : nullptr, y * G::kStrideY - G::kPadY, x * G::kStrideX - G::kPadX};
+    i64 first = (i64)image * ((i64)G::kHeight * G::kWidth * G::kPixel);
+    return {r < rows ? first : -1, y * G::kStrideY - G::kPadY, x * G::kStrideX - G::kPadX};
   }
   __device__ inline bool at(const Row& row, int column, const T*& from) const {
     int tap = column / G::kChannels;
@@ -59,9 +61,9 @@ struct WindowRows {
     int tap_x = tap - tap_y * G::kKernelWidth;
     int y = row.y + tap_y * G::kDilationY;
     int x = row.x + tap_x * G::kDilationX;
-    bool inside = row.image != nullptr && tap < G::kTaps && (u32)y < (u32)G::kHeight &&
-                  (u32)x < (u32)G::kWidth;
-    if (inside) from = row.image + ((y * G::kWidth + x) * G::kPixel + channel);
+    bool inside =
+        row.image >= 0 && tap < G::kTaps && (u32)y < (u32)G::kHeight && (u32)x < (u32)G::kWidth;
+    if (inside) from = base + row.image + ((y * G::kWidth + x) * G::kPixel + channel);
     return inside;
   }
 };
@@ -70,17 +72,15 @@ struct WindowRows {
 template <class T, int CHANNELS, int TAPS>
 struct FilterRows {
   typedef T Element;
-  typedef const T* Row;
+  typedef i64 Row;
   const T* base;
   int rows;
-  __device__ inline Row row(int r) const {
-    return r < rows ? base + (i64)r * (CHANNELS * TAPS) : nullptr;
-  }
+  __device__ inline Row row(int r) const { return r < rows ? (i64)r * (CHANNELS * TAPS) : -1; }
   __device__ inline bool at(Row row, int column, const T*& from) const {
     int tap = column / CHANNELS;
     int channel = column - tap * CHANNELS;
-    if (row == nullptr || tap >= TAPS) return false;
-    from = row + (channel * TAPS + tap);
+    if (row < 0 || tap >= TAPS) return false;
+    from = base + row + (channel * TAPS + tap);
     return true;
   }
 };
