@@ -70,7 +70,7 @@ Result<Parts> finish(const Problem& problem, AnchoredRegion region, Parts parts,
   if (spec.depth > INT32_MAX / 64 || spec.columns > INT32_MAX / 64) {
     return unsupported("rows or columns of more than ", INT32_MAX / 64);
   }
-  REDLINE_ASSIGN(parts.tail, ProductTail::create(problem, std::move(region), shape));
+  REDLINE_ASSIGN(parts.tail, ProductTail::create(problem, std::move(region), std::move(shape)));
   return parts;
 }
 
