@@ -16,15 +16,11 @@ namespace {
 
 // Whether constants are packed for this CPU and its library: no other reads them.
 bool has_cpu_packing(const Plan& plan, const TacticRegistry& tactics) {
-  auto is_packed = [&](int value) {
-    const PlanValue* v = value < 0 ? nullptr : &plan.values[static_cast<size_t>(value)];
-    return v != nullptr && v->storage == Storage::kConstant &&
-           !plan.constants[static_cast<size_t>(v->constant)]->recipe.empty();
-  };
   return std::any_of(plan.steps.begin(), plan.steps.end(), [&](const PlanStep& step) {
     const Tactic* tactic = tactics.find(step.tactic);
     return (tactic != nullptr && tactic->device == "cpu" &&
-            std::any_of(step.inputs.begin(), step.inputs.end(), is_packed)) ||
+            std::any_of(step.inputs.begin(), step.inputs.end(),
+                        [&](int input) { return is_packed(plan, input); })) ||
            std::any_of(step.subplans.begin(), step.subplans.end(),
                        [&](const auto& subplan) { return has_cpu_packing(*subplan, tactics); });
   });

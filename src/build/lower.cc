@@ -97,7 +97,7 @@ class Lowering {
     bool view = node.op().has(kTraitView) && first != nullptr && first->type.is_tensor() &&
                 node.num_outputs() == 1 && first->dtype() != DType::kString &&
                 first->dtype() == node.output()->dtype();
-    if (view) step.tactic = "view";
+    if (view) step.tactic = kViewTactic;
     for (const Value* output : node.outputs()) {
       step.outputs.push_back(add_value(output, view ? Storage::kAlias : Storage::kArena));
       if (view) plan_.values.back().alias_of = step.inputs[0];

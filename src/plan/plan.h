@@ -87,6 +87,18 @@ struct Plan {
   std::vector<std::shared_ptr<const PlanConstant>> constants;
 };
 
+// The constant that a value is; null for other values, and for -1.
+inline const PlanConstant* constant_of(const Plan& plan, int value) {
+  if (value < 0) return nullptr;
+  const PlanValue& v = plan.values[static_cast<size_t>(value)];
+  if (v.storage != Storage::kConstant || v.constant < 0) return nullptr;
+  return plan.constants[static_cast<size_t>(v.constant)].get();
+}
+inline bool is_packed(const Plan& plan, int value) {
+  const PlanConstant* constant = constant_of(plan, value);
+  return constant != nullptr && !constant->recipe.empty();
+}
+
 // Facts about a whole engine that its file's header repeats.
 struct EngineInfo {
   std::string model;  // file name or producer, for people

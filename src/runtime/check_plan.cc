@@ -10,18 +10,6 @@ Status refuse(const PlanStep& step, std::string_view what) {
   return invalid_argument("engine is damaged: step '", step.name, "' ", what, "; build it again");
 }
 
-const PlanConstant* constant_of(const Plan& plan, int value) {
-  if (value < 0) return nullptr;
-  const PlanValue& v = plan.values[static_cast<size_t>(value)];
-  if (v.storage != Storage::kConstant || v.constant < 0) return nullptr;
-  return plan.constants[static_cast<size_t>(v.constant)].get();
-}
-
-bool is_packed(const Plan& plan, int value) {
-  const PlanConstant* constant = constant_of(plan, value);
-  return constant != nullptr && !constant->recipe.empty();
-}
-
 // Only a tactic that packs constants can tell whether the bytes are as many as it reads.
 Status check_operands(const Plan& plan, const PlanStep& step, const Tactic* tactic) {
   bool packs = tactic != nullptr && tactic->pack != nullptr;

@@ -81,17 +81,13 @@ Status Executor::initialize(DeviceImagePtr image) {
         !value.type.shape.has_rank() || value.type.shape.rank() > kMaxRank) {
       continue;
     }
-    // Where a view lies is known when that of what it shows is.
+    // A view of what only the run places is placed by it too.
     info.sized =
         value.storage != Storage::kAlias || values_[static_cast<size_t>(value.alias_of)].sized;
     for (const Dim& dim : value.type.shape.dims()) {
       for (const std::string& symbol : dim.symbols()) info.sized &= index_of(symbol) >= 0;
       if (dim.is_invalid()) info.sized = false;
       info.dims.push_back({dim.compile(index_of)});
-    }
-    // A view of what only the run places is placed by it too.
-    if (value.storage == Storage::kAlias) {
-      info.sized &= values_[static_cast<size_t>(value.alias_of)].sized;
     }
   }
   for (const NamedValue& output : plan_.outputs) {

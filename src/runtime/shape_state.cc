@@ -326,10 +326,7 @@ Result<std::unique_ptr<Kernel>> Executor::prepare_or_refuse(size_t index,
   }
   if (kernel.status().code() != StatusCode::kUnsupported || is_on_gpu(step)) return kernel;
   for (int input : step.inputs) {
-    if (input < 0 || plan_.values[static_cast<size_t>(input)].storage != Storage::kConstant)
-      continue;
-    int constant = plan_.values[static_cast<size_t>(input)].constant;
-    if (!plan_.constants[static_cast<size_t>(constant)]->recipe.empty()) return kernel;
+    if (is_packed(plan_, input)) return kernel;
   }
   refusals_.push_back(
       str_cat("runs on the reference, ", step.tactic, " refuses it: ", kernel.status().message()));

@@ -163,17 +163,7 @@ Result<std::vector<cuda::KernelSource>> kernels(const Problem& problem, const Co
   std::string text = CopyText(problem, boxes, knobs).statements(writer);
   ElementKernel kernel =
       writer.whole(kEntry, static_cast<int>(knobs.threads), {"lanes.cuh", "block.cuh"}, text);
-  bool unknown = !element_parameters(problem).empty();
-  std::vector<cuda::KernelSource> sources;
-  // The long form too where sizes may grow.
-  for (bool is_short : {true, false}) {
-    if (!unknown && is_short != fits_short_indices(problem)) continue;
-    sources.push_back({kernel.entry,
-                       kernel.text,
-                       device.arch(),
-                       {str_cat("-DREDLINE_INDEX=", is_short ? "int" : "long long")}});
-  }
-  return sources;
+  return indexed_sources(kernel, problem, device);
 }
 
 Result<std::unique_ptr<Kernel>> prepare(const Problem& problem, const Config& config,

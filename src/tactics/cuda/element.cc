@@ -197,6 +197,22 @@ bool fits_short_indices(const Problem& problem) {
   return true;
 }
 
+cuda::KernelSource indexed_source(const ElementKernel& kernel, bool wide,
+                                  const cuda::DeviceInfo& device) {
+  return {kernel.entry,
+          kernel.text,
+          device.arch(),
+          {str_cat("-DREDLINE_INDEX=", wide ? "long long" : "int")}};
+}
+
+std::vector<cuda::KernelSource> indexed_sources(const ElementKernel& kernel, const Problem& problem,
+                                                const cuda::DeviceInfo& device) {
+  if (element_parameters(problem).empty()) {
+    return {indexed_source(kernel, !fits_short_indices(problem), device)};
+  }
+  return {indexed_source(kernel, false, device), indexed_source(kernel, true, device)};
+}
+
 std::string element_entry(const Problem& problem, size_t output) {
   return str_cat("element_", problem.op->name, "_", output);
 }

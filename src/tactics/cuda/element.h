@@ -141,5 +141,12 @@ std::vector<int64_t> parameter_values(const Problem& written, const Problem& pro
 
 // Whether 32-bit indices reach all elements; they are several times cheaper to take apart.
 bool fits_short_indices(const Problem& problem);
+// The kernel with 32-bit indices, or with 64-bit ones.
+cuda::KernelSource indexed_source(const ElementKernel& kernel, bool wide,
+                                  const cuda::DeviceInfo& device);
+// With the indices that the problem wants, or both forms, the short one first, where sizes may
+// grow.
+std::vector<cuda::KernelSource> indexed_sources(const ElementKernel& kernel, const Problem& problem,
+                                                const cuda::DeviceInfo& device);
 
 }  // namespace redline

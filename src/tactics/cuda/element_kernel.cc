@@ -4,21 +4,13 @@
 namespace redline {
 namespace {
 
-bool has_unknown_sizes(const Problem& problem) { return !element_parameters(problem).empty(); }
-
 Result<std::vector<cuda::KernelSource>> kernels(const Problem& problem, const Config&,
                                                 const cuda::DeviceInfo& device) {
   std::vector<cuda::KernelSource> sources;
   for (size_t output = 0; output < problem.outputs.size(); ++output) {
     REDLINE_ASSIGN(ElementKernel kernel, write_element_kernel(problem, output));
-    bool unknown = has_unknown_sizes(problem);
-    // The long form too where sizes may grow.
-    for (bool is_short : {true, false}) {
-      if (!unknown && is_short != fits_short_indices(problem)) continue;
-      sources.push_back({kernel.entry,
-                         kernel.text,
-                         device.arch(),
-                         {str_cat("-DREDLINE_INDEX=", is_short ? "int" : "long long")}});
+    for (cuda::KernelSource& source : indexed_sources(kernel, problem, device)) {
+      sources.push_back(std::move(source));
     }
   }
   return sources;

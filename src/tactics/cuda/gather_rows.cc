@@ -103,10 +103,7 @@ Result<std::vector<cuda::KernelSource>> kernels(const Problem& problem, const Co
     ElementKernel kernel =
         writer.whole(kEntry, kThreads, {"lanes.cuh", "block.cuh"}, statements(rows, way.lanes));
     bool wide = way.wide || (known && !fits_short_indices(problem));
-    sources.push_back({kernel.entry,
-                       kernel.text,
-                       device.arch(),
-                       {str_cat("-DREDLINE_INDEX=", wide ? "long long" : "int")}});
+    sources.push_back(indexed_source(kernel, wide, device));
   }
   return sources;
 }

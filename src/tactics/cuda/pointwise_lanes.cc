@@ -4,6 +4,7 @@
 #include "ops/pointwise.h"
 #include "tactics/cuda/element.h"
 #include "tactics/cuda/element_writer.h"
+#include "tactics/cuda/kernel_launch.h"
 #include "tactics/knob.h"
 
 namespace redline {
@@ -127,46 +128,26 @@ Result<std::vector<cuda::KernelSource>> kernels(const Problem& problem, const Co
                  writer.vector_kernel(std::string(kEntry), joined.rows, joined.inputs,
                                       static_cast<int>(knobs.lanes), static_cast<int>(knobs.unroll),
                                       static_cast<int>(knobs.threads)));
-  return std::vector<cuda::KernelSource>{
-      {kernel.entry, kernel.text, device.arch(), {"-DREDLINE_INDEX=int"}}};
+  return std::vector<cuda::KernelSource>{indexed_source(kernel, /*wide=*/false, device)};
 }
 
-class LanesLaunch final : public Kernel {
- public:
-  LanesLaunch(cuda::Function function, cuda::LaunchShape shape)
-      : function_(std::move(function)), shape_(shape) {}
-  static constexpr size_t kMaxParameters = 128;
-  Status run(const KernelArgs& args) const override {
-    const void* pointers[kMaxParameters];
-    void* parameters[kMaxParameters];
-    size_t count = 0;
-    for (const TensorView& input : args.inputs) pointers[count++] = input.data;
-    for (const TensorView& output : args.outputs) pointers[count++] = output.data;
-    for (size_t i = 0; i < count; ++i) parameters[i] = &pointers[i];
-    return cuda::launch(*args.stream, function_, shape_, {parameters, count}, kEntry);
-  }
-
- private:
-  cuda::Function function_;
-  cuda::LaunchShape shape_;
-};
+constexpr size_t kMaxOperands = 128;
 
 Result<std::unique_ptr<Kernel>> prepare(const Problem& problem, const Config& config,
                                         const PrepareArgs& args) {
   REDLINE_TRY(supports(problem));
   if (args.modules.size() != 1) return incompatible("a pointwise step without its kernel");
-  if (problem.inputs.size() + problem.outputs.size() > LanesLaunch::kMaxParameters) {
-    return unsupported("more than ", LanesLaunch::kMaxParameters, " operands");
+  if (problem.inputs.size() + problem.outputs.size() > kMaxOperands) {
+    return unsupported("more than ", kMaxOperands, " operands");
   }
   REDLINE_ASSIGN(Knobs knobs, knobs_of(config));
-  REDLINE_ASSIGN(cuda::Function function,
-                 cuda::Function::create(args.modules[0], std::string(kEntry)));
+  KernelLaunch::Step step;
+  REDLINE_ASSIGN(step.function, cuda::Function::create(args.modules[0], std::string(kEntry)));
   int64_t per_block = knobs.lanes * knobs.unroll * knobs.threads;
-  cuda::LaunchShape shape;
-  shape.grid.x =
+  step.shape.grid.x =
       static_cast<unsigned int>((problem.outputs[0].dims.count() + per_block - 1) / per_block);
-  shape.block.x = static_cast<unsigned int>(knobs.threads);
-  return std::unique_ptr<Kernel>(std::make_unique<LanesLaunch>(std::move(function), shape));
+  step.shape.block.x = static_cast<unsigned int>(knobs.threads);
+  return KernelLaunch::create(problem, std::string(kEntry), {std::move(step)}, {});
 }
 
 }  // namespace

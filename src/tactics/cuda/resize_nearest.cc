@@ -177,17 +177,7 @@ Result<std::vector<cuda::KernelSource>> kernels(const Problem& problem, const Co
   REDLINE_TRY(writer.check());
   ElementKernel kernel =
       writer.whole(kEntry, kThreads, {"lanes.cuh", "block.cuh"}, statements(boxes, writer));
-  bool unknown = !element_parameters(problem).empty();
-  std::vector<cuda::KernelSource> sources;
-  // The long form too where sizes may grow.
-  for (bool is_short : {true, false}) {
-    if (!unknown && is_short != fits_short_indices(problem)) continue;
-    sources.push_back({kernel.entry,
-                       kernel.text,
-                       device.arch(),
-                       {str_cat("-DREDLINE_INDEX=", is_short ? "int" : "long long")}});
-  }
-  return sources;
+  return indexed_sources(kernel, problem, device);
 }
 
 Result<std::unique_ptr<Kernel>> prepare(const Problem& problem, const Config&,

@@ -316,10 +316,7 @@ Result<std::vector<cuda::KernelSource>> kernels(const Problem& problem, const Co
     bool wide = way.wide || (known && !fits_short_indices(problem));
     for (const RowsShape& shape : way.launches) {
       REDLINE_ASSIGN(ElementKernel kernel, write_rows_kernel(problem, shape));
-      sources.push_back({kernel.entry,
-                         kernel.text,
-                         device.arch(),
-                         {str_cat("-DREDLINE_INDEX=", wide ? "long long" : "int")}});
+      sources.push_back(indexed_source(kernel, wide, device));
     }
   }
   return sources;

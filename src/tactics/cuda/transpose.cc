@@ -321,10 +321,7 @@ Result<std::vector<cuda::KernelSource>> kernels(const Problem& problem, const Co
         writer.whole(kEntry, kThreads, {"lanes.cuh", "block.cuh", "transpose.cuh"},
                      TransposeText(m, way).statements());
     bool wide = way.wide || (known && !fits_short_indices(problem));
-    sources.push_back({kernel.entry,
-                       kernel.text,
-                       device.arch(),
-                       {str_cat("-DREDLINE_INDEX=", wide ? "long long" : "int")}});
+    sources.push_back(indexed_source(kernel, wide, device));
   }
   return sources;
 }
