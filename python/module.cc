@@ -307,6 +307,11 @@ class PySession {
     return result;
   }
 
+  double time_kernels(int repeats) {
+    Turn turn(running_);
+    return take(without_gil([&] { return session_.time_kernels(repeats); }));
+  }
+
   const Engine& engine() const { return engine_; }
   size_t activation_bytes() const { return session_.activation_bytes(); }
   size_t activation_lower_bound() const { return session_.activation_lower_bound(); }
@@ -473,6 +478,10 @@ NB_MODULE(_redline, m) {
            nb::sig(
                "def profile(self, inputs: dict[str, typing.Any]) -> list[dict[str, typing.Any]]"),
            "Time of each step of one run, in microseconds.")
+      .def("time_kernels", &PySession::time_kernels, "repeats"_a = 20,
+           "Microseconds that the GPU's kernels take for the sizes of the last run, without "
+           "copies:\n"
+           "the mean of that many launches in a row. 0 on the CPU.")
       .def_prop_ro("engine", &PySession::engine, nb::rv_policy::reference_internal)
       .def_prop_ro(
           "inputs", [](const PySession& s) { return describe(s.engine().inputs()); },

@@ -93,6 +93,11 @@ class REDLINE_API Session {
   // Every input must be bound. Sizes may change from run to run; the first run with new sizes
   // prepares kernels, later ones do not allocate (unless output sizes depend on values).
   Status run();
+  // The two halves of `run`, for callers that have something to do meanwhile: what the GPU has to
+  // do is queued, and waited for. Between them the bound inputs must stay unchanged. On the CPU,
+  // and for steps of a GPU engine that run on the host, `enqueue` takes as long as the run.
+  Status enqueue();
+  Status wait();
   // Valid until the next run.
   Result<const HostValue*> output(std::string_view name) const;
   Result<const HostValue*> output(size_t i) const;

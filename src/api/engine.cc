@@ -161,6 +161,7 @@ struct Session::Impl {
   std::unique_ptr<Executor> executor;
   std::vector<HostValue> inputs;
   std::vector<bool> bound;
+  bool queued = false;
   bool has_run = false;
 };
 
@@ -207,6 +208,11 @@ Status Session::bind(std::string_view input, HostValue value) {
 }
 
 Status Session::run() {
+  REDLINE_TRY(enqueue());
+  return wait();
+}
+
+Status Session::enqueue() {
   for (size_t i = 0; i < impl_->bound.size(); ++i) {
     if (impl_->bound[i]) continue;
     const ValueInfo& info = impl_->engine->inputs[i];
@@ -216,12 +222,18 @@ Status Session::run() {
     }
     return invalid_argument("input '", info.name, "' (", info.type, ") is missing");
   }
-  impl_->has_run = false;
-  REDLINE_TRY(impl_->executor->run(impl_->inputs));
+  impl_->has_run = impl_->queued = false;
+  REDLINE_TRY(impl_->executor->enqueue(impl_->inputs));
   for (const std::string& refusal : impl_->executor->take_refusals()) {
     impl_->engine->logger.warning(refusal);
   }
-  impl_->has_run = true;
+  impl_->queued = true;
+  return {};
+}
+
+Status Session::wait() {
+  REDLINE_TRY(impl_->executor->wait());
+  impl_->has_run |= std::exchange(impl_->queued, false);
   return {};
 }
 

@@ -43,7 +43,16 @@ Status Executor::make_staging(ShapeState& state) {
   return {};
 }
 
-// Kernels in a row; copies and the host's steps stand between.
+// Whether a copy has the same addresses in each run with these sizes, in page-locked memory.
+bool Executor::is_fixed_copy(const ShapeState& state, size_t index) const {
+  const PlanStep& step = plan_.steps[index];
+  if (step.tactic == kDownloadTactic) return true;
+  if (step.tactic != kUploadTactic) return false;
+  auto root = static_cast<size_t>(state.placement.root[static_cast<size_t>(step.inputs[0])]);
+  return state.steps[index].staging.bytes() > 0 || plan_.values[root].storage == Storage::kArena;
+}
+
+// Kernels and copies in a row; the host's steps stand between.
 void Executor::find_segments(ShapeState& state) const {
   state.segments.clear();
   bool open = false;
@@ -51,47 +60,62 @@ void Executor::find_segments(ShapeState& state) const {
     ShapeState::Step& ready = state.steps[s];
     ready.segment = -1;
     if (ready.skip) continue;
-    bool kernel = ready.kernel != nullptr && !ready.dynamic && is_on_gpu(plan_.steps[s]);
-    if (kernel && !open) {
+    bool kernel = ready.kernel != nullptr && is_on_gpu(plan_.steps[s]);
+    bool queued = !ready.dynamic && (kernel || is_fixed_copy(state, s));
+    if (queued && !open) {
       ready.segment = static_cast<int>(state.segments.size());
-      state.segments.push_back({s, s, {}});
+      state.segments.emplace_back().first = s;
     }
-    open = kernel;
-    if (kernel) state.segments.back().end = s + 1;
+    open = queued;
+    if (!queued) continue;
+    state.segments.back().end = s + 1;
+    if (ready.staging.bytes() > 0) state.segments.back().staged.push_back(s);
   }
+}
+
+Result<cuda::Graph> Executor::capture(ShapeState& state, size_t index, bool copies) {
+  const ShapeState::Segment& segment = state.segments[index];
+  return cuda::Graph::capture(gpu_->stream, [&]() -> Status {
+    for (size_t s = segment.first; s < segment.end; ++s) {
+      if (state.steps[s].skip || (!copies && state.steps[s].kernel == nullptr)) continue;
+      Status status = run_device_step(state, s);
+      if (!status.ok()) return status.at_node(plan_.steps[s].name);
+    }
+    return {};
+  });
 }
 
 Status Executor::run_segment(ShapeState& state, size_t index) {
   ShapeState::Segment& segment = state.segments[index];
   gpu_->busy = true;
   if (!segment.graph) {
-    Result<cuda::Graph> graph = cuda::Graph::capture(gpu_->stream, [&]() -> Status {
-      for (size_t s = segment.first; s < segment.end; ++s) {
-        if (state.steps[s].skip) continue;
-        Status status = run_device_step(state, s);
-        if (!status.ok()) return status.at_node(plan_.steps[s].name);
-      }
-      return {};
-    });
-    if (!graph.ok()) return graph.status();
-    segment.graph = *std::move(graph);
+    REDLINE_ASSIGN(segment.graph, capture(state, index, /*copies=*/true));
   }
+  for (size_t s : segment.staged) stage(state, s);
   return segment.graph.launch(gpu_->stream);
 }
 
 Result<double> Executor::time_kernels(int repeats) {
-  if (gpu_ == nullptr || current_ == nullptr || current_->segments.empty()) return 0.0;
+  if (gpu_ == nullptr || current_ == nullptr) return 0.0;
+  REDLINE_TRY(wait());
+  std::vector<cuda::Graph> graphs;
+  for (size_t i = 0; i < current_->segments.size(); ++i) {
+    REDLINE_ASSIGN(cuda::Graph graph, capture(*current_, i, /*copies=*/false));
+    if (graph.num_nodes() > 0) graphs.push_back(std::move(graph));
+  }
+  if (graphs.empty()) return 0.0;
   const cuda::ContextPtr& context = gpu_->image->context();
   REDLINE_ASSIGN(cuda::Event start, cuda::Event::create(context));
   REDLINE_ASSIGN(cuda::Event end, cuda::Event::create(context));
+  // Not the first launch, which brings the graph to the GPU.
+  for (const cuda::Graph& graph : graphs) REDLINE_TRY(graph.launch(gpu_->stream));
   REDLINE_TRY(start.record(gpu_->stream));
   for (int i = 0; i < repeats; ++i) {
-    for (size_t segment = 0; segment < current_->segments.size(); ++segment) {
-      REDLINE_TRY(run_segment(*current_, segment));
-    }
+    for (const cuda::Graph& graph : graphs) REDLINE_TRY(graph.launch(gpu_->stream));
   }
   REDLINE_TRY(end.record(gpu_->stream));
-  REDLINE_TRY(wait_for_gpu());
+  gpu_->busy = true;
+  REDLINE_TRY(wait());
   REDLINE_ASSIGN(double us, cuda::Event::microseconds_between(start, end));
   return us / repeats;
 }
@@ -110,14 +134,17 @@ Status Executor::run_device_step(ShapeState& state, size_t index) {
   return ready.kernel->run(args);
 }
 
+// An upload from the caller's memory goes through the session's own.
+void Executor::stage(ShapeState& state, size_t index) {
+  const ShapeState::Step& ready = state.steps[index];
+  if (ready.staging.bytes() == 0) return;
+  std::memcpy(ready.staging.data(), ready.inputs[0].data, ready.inputs[0].bytes());
+}
+
 Status Executor::upload(ShapeState& state, size_t index) {
   const ShapeState::Step& ready = state.steps[index];
   const TensorView& from = ready.inputs[0];
-  const void* source = from.data;
-  if (ready.staging.bytes() > 0) {
-    std::memcpy(ready.staging.data(), from.data, from.bytes());
-    source = ready.staging.data();
-  }
+  const void* source = ready.staging.bytes() > 0 ? ready.staging.data() : from.data;
   gpu_->busy = true;
   auto to = reinterpret_cast<cuda::DevicePtr>(ready.outputs[0].data);
   return gpu_->stream.copy_to_device(to, source, from.bytes());
@@ -130,7 +157,7 @@ Status Executor::download(ShapeState& state, size_t index) {
   return gpu_->stream.copy_to_host(ready.outputs[0].data, from, ready.outputs[0].bytes());
 }
 
-Status Executor::wait_for_gpu() {
+Status Executor::wait() {
   if (gpu_ == nullptr || !gpu_->busy) return {};
   gpu_->busy = false;
   return gpu_->stream.synchronize();

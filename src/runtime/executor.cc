@@ -25,7 +25,8 @@ bool same_kind(const Type& type, const HostValue& value) {
 
 Executor::Executor(const Plan& plan, const TacticRegistry& tactics, ThreadPool& pool)
     : plan_(plan), tactics_(tactics), pool_(pool) {}
-Executor::~Executor() = default;
+// What was queued must not outlive the memory that it works on.
+Executor::~Executor() { static_cast<void>(wait()); }
 
 Result<std::unique_ptr<Executor>> Executor::create(const Plan& plan, const TacticRegistry& tactics,
                                                    ThreadPool& pool, DeviceImagePtr image) {
@@ -162,6 +163,12 @@ Status Executor::bind_inputs(std::span<const HostValue> inputs) {
 }
 
 Status Executor::run(std::span<const HostValue> inputs) {
+  REDLINE_TRY(enqueue(inputs));
+  return wait();
+}
+
+Status Executor::enqueue(std::span<const HostValue> inputs) {
+  REDLINE_TRY(wait());
   REDLINE_TRY(bind_inputs(inputs));
   REDLINE_ASSIGN(ShapeState * state, find_shape_state());
   if (state != current_ || state->placed != bases()) {
@@ -182,9 +189,9 @@ Status Executor::run(std::span<const HostValue> inputs) {
         slots_[static_cast<size_t>(patch.value)].tensor.view().data;
   }
   Status status = run_steps(*state);
-  // Also after a failure: nothing may write into memory that the caller has back.
-  Status waited = wait_for_gpu();
-  return status.ok() ? waited : status;
+  // Nothing may write into memory that the caller has back.
+  if (!status.ok()) static_cast<void>(wait());
+  return status;
 }
 
 Status Executor::run_steps(ShapeState& state) {
@@ -194,7 +201,7 @@ Status Executor::run_steps(ShapeState& state) {
     if (observer_) observer_->before_step(s, plan_.steps[s]);
     Status status = segment ? run_segment(state, static_cast<size_t>(state.steps[s].segment))
                             : run_step(state, s);
-    if (status.ok() && observer_) status = wait_for_gpu();
+    if (status.ok() && observer_) status = wait();
     if (!status.ok()) {
       const std::string& name = plan_.steps[s].name;
       return status.with_context(str_cat("step '", name, "'")).at_node(name);
@@ -225,8 +232,11 @@ Status Executor::observe_outputs(size_t index) {
 }
 
 Status Executor::run_step(ShapeState& state, size_t index) {
-  if (is_on_gpu(plan_.steps[index])) return run_device_step(state, index);
-  REDLINE_TRY(wait_for_gpu());
+  if (is_on_gpu(plan_.steps[index])) {
+    stage(state, index);
+    return run_device_step(state, index);
+  }
+  REDLINE_TRY(wait());
   ShapeState::Step& ready = state.steps[index];
   if (ready.dynamic) {
     REDLINE_TRY(run_dynamic_step(state, index));

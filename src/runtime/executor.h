@@ -41,6 +41,11 @@ class Executor {
   // One value for each input of the plan, checked against its type. They must stay unchanged until
   // the next run or destruction.
   Status run(std::span<const HostValue> inputs);
+  // The same without waiting for the GPU at the end; waits for what was queued before. The inputs
+  // must stay unchanged, and the outputs alone, until `wait` has returned.
+  Status enqueue(std::span<const HostValue> inputs);
+  // Until the host may touch, or wants to read, what the GPU works on.
+  Status wait();
   // Valid until the next run.
   const HostValue& output(size_t i) const;
   // Bytes of the arena for the sizes of the last run, and the least any plan could need.
@@ -100,12 +105,13 @@ class Executor {
   Status ensure_device_memory(size_t arena_bytes, size_t workspace_bytes);
   void find_segments(ShapeState& state) const;
   Status make_staging(ShapeState& state);
+  bool is_fixed_copy(const ShapeState& state, size_t index) const;
+  Result<cuda::Graph> capture(ShapeState& state, size_t segment, bool copies);
   Status run_segment(ShapeState& state, size_t segment);
   Status run_device_step(ShapeState& state, size_t index);
+  static void stage(ShapeState& state, size_t index);
   Status upload(ShapeState& state, size_t index);
   Status download(ShapeState& state, size_t index);
-  // Until what the host must not touch, or wants to read, is as it should be.
-  Status wait_for_gpu();
   Result<HostValue> on_host(const HostValue& value);
 
   const Plan& plan_;

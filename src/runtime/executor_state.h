@@ -62,8 +62,9 @@ struct Executor::ShapeState {
     cuda::PinnedBuffer staging;  // of an upload from the caller's memory
   };
   struct Segment {  // steps [first, end) as one launch
-    size_t first;
-    size_t end;
+    size_t first = 0;
+    size_t end = 0;
+    std::vector<size_t> staged;  // uploads from the caller's memory
     cuda::Graph graph;
   };
   struct Patch {  // an operand whose address the caller chooses

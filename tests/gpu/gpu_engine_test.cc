@@ -102,6 +102,32 @@ TEST_F(GpuEngineTest, RunsWhatTheCpuRunsForAnySize) {
   EXPECT_EQ(log_, "");
 }
 
+// Inputs are taken when a run is queued; what was queued before ends first.
+TEST_F(GpuEngineTest, QueuedRunsAreWaitedFor) {
+  Plan plan = build(kNetwork).value();
+  Plan reference = build_on_cpu(kNetwork);
+  auto gpu = make_executor(plan).value();
+  auto cpu = Executor::create(reference, *tactics_, *pool_).value();
+  std::vector<HostValue> small = {HostValue::of(ramp({2, 6}))};
+  std::vector<HostValue> large = {HostValue::of(ramp({30, 6}))};
+  ASSERT_TRUE(gpu->enqueue(small).ok());
+  ASSERT_TRUE(gpu->enqueue(large).ok());
+  ASSERT_TRUE(gpu->wait().ok());
+  ASSERT_TRUE(cpu->run(large).ok());
+  ASSERT_EQ(gpu->output(1).tensor.count(), 30);
+  for (int i = 0; i < 30; ++i) {
+    EXPECT_NEAR(gpu->output(1).tensor.data<float>()[i], cpu->output(1).tensor.data<float>()[i],
+                1e-5);
+  }
+  // One that nobody waits for ends with its session.
+  ASSERT_TRUE(gpu->enqueue(small).ok());
+  gpu.reset();
+  auto again = make_executor(plan).value();
+  expect_same(*again, *cpu, ramp({2, 6}));
+  EXPECT_GT(again->time_kernels(3).value(), 0);
+  expect_same(*again, *cpu, ramp({2, 6}));
+}
+
 TEST_F(GpuEngineTest, IsTheSameFromAFile) {
   Plan plan = build(kNetwork).value();
   EngineInfo info;

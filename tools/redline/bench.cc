@@ -22,6 +22,30 @@ double percentile(const std::vector<double>& sorted, double p) {
   return sorted[std::max<size_t>(rank, 1) - 1];
 }
 
+// Sorted; empty on the CPU.
+struct GpuTimes {
+  std::vector<double> kernels_us;
+  std::vector<double> host_us;  // from the call of a run until it only waits
+};
+
+Result<GpuTimes> time_on_gpu(Session& session) {
+  GpuTimes times;
+  for (int i = 0; i < 11; ++i) {
+    REDLINE_ASSIGN(double us, session.time_kernels());
+    if (us == 0) return times;
+    times.kernels_us.push_back(us);
+  }
+  for (int i = 0; i < 200; ++i) {
+    auto start = Clock::now();
+    REDLINE_TRY(session.enqueue());
+    times.host_us.push_back(seconds_since(start) * 1e6);
+    REDLINE_TRY(session.wait());
+  }
+  std::sort(times.kernels_us.begin(), times.kernels_us.end());
+  std::sort(times.host_us.begin(), times.host_us.end());
+  return times;
+}
+
 Status run(const ModelOptions& options, const InputOptions& inputs, double duration,
            double warmup) {
   auto build_start = Clock::now();
@@ -45,12 +69,7 @@ Status run(const ModelOptions& options, const InputOptions& inputs, double durat
   }
   double wall = seconds_since(start);
   if (ms.empty()) return cancelled("stopped before the first timed run");
-  std::vector<double> kernels_us;
-  for (int i = 0; i < 11; ++i) {
-    REDLINE_ASSIGN(double us, session.time_kernels());
-    if (us > 0) kernels_us.push_back(us);
-  }
-  std::sort(kernels_us.begin(), kernels_us.end());
+  REDLINE_ASSIGN(GpuTimes gpu, time_on_gpu(session));
   std::sort(ms.begin(), ms.end());
   double mean = std::accumulate(ms.begin(), ms.end(), 0.0) / static_cast<double>(ms.size());
   Json latency = {{"min", ms.front()},
@@ -71,10 +90,10 @@ Status run(const ModelOptions& options, const InputOptions& inputs, double durat
                    {"build_or_load_s", build_seconds},
                    {"activation_bytes", session.activation_bytes()},
                    {"activation_lower_bound", session.activation_lower_bound()}};
-    if (!kernels_us.empty()) {
-      result["kernels_us"] = {{"min", kernels_us.front()},
-                              {"median", percentile(kernels_us, 50)},
-                              {"max", kernels_us.back()}};
+    for (const auto& [name, us] :
+         {std::pair("kernels_us", &gpu.kernels_us), {"host_us", &gpu.host_us}}) {
+      if (us->empty()) continue;
+      result[name] = {{"min", us->front()}, {"median", percentile(*us, 50)}, {"max", us->back()}};
     }
     print_json(result);
     return {};
@@ -87,8 +106,9 @@ Status run(const ModelOptions& options, const InputOptions& inputs, double durat
     rows.push_back({"latency " + name,
                     format_number(value.get<double>(), value.get<double>() < 1 ? 4 : 3), "ms"});
   }
-  if (!kernels_us.empty()) {
-    rows.push_back({"kernels on the GPU", format_number(percentile(kernels_us, 50), 1), "us"});
+  if (!gpu.kernels_us.empty()) {
+    rows.push_back({"kernels on the GPU", format_number(percentile(gpu.kernels_us, 50), 1), "us"});
+    rows.push_back({"host before it waits", format_number(percentile(gpu.host_us, 50), 1), "us"});
   }
   rows.push_back({"first run", format_number(first_ms), "ms"});
   rows.push_back({"build or load", format_number(build_seconds), "s"});

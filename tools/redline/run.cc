@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
+#include <chrono>
 #include <cstdio>
 #include <filesystem>
+#include <utility>
 
 #include "core/npy.h"
 #include "verb.h"
@@ -9,12 +11,39 @@
 namespace redline::cli {
 namespace {
 
-Status run(const ModelOptions& options, const InputOptions& inputs, const std::string& folder) {
+// Milliseconds of the stages up to the first result, inputs' files not counted.
+struct Stages {
+  double load = 0;  // or build
+  double session = 0;
+  double first_run = 0;
+};
+
+class Stopwatch {
+ public:
+  // Since the last call, or since it was made.
+  double lap() {
+    auto now = Clock::now();
+    return std::chrono::duration<double, std::milli>(now - std::exchange(last_, now)).count();
+  }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  Clock::time_point last_ = Clock::now();
+};
+
+Status run(const ModelOptions& options, const InputOptions& inputs, const std::string& folder,
+           bool timing) {
+  Stages stages;
+  Stopwatch watch;
   REDLINE_ASSIGN(Engine engine, load_engine_or_model(options));
+  stages.load = watch.lap();
   REDLINE_ASSIGN(auto values, make_inputs(engine.inputs(), inputs, options));
+  watch.lap();
   REDLINE_ASSIGN(Session session, engine.create_session());
+  stages.session = watch.lap();
   REDLINE_TRY(bind_all(session, values));
   REDLINE_TRY(session.run());
+  stages.first_run = watch.lap();
   if (!folder.empty()) {
     std::error_code error;
     std::filesystem::create_directories(folder, error);
@@ -48,9 +77,18 @@ Status run(const ModelOptions& options, const InputOptions& inputs, const std::s
     }
   }
   if (options.json) {
-    print_json({{"outputs", list}});
-  } else {
-    std::printf("%s", format_table(rows).c_str());
+    Json result = {{"outputs", list}};
+    if (timing) {
+      result["timing_ms"] = {
+          {"load", stages.load}, {"session", stages.session}, {"first_run", stages.first_run}};
+    }
+    print_json(result);
+    return {};
+  }
+  std::printf("%s", format_table(rows).c_str());
+  if (timing) {
+    std::printf("load %.1f ms, session %.1f ms, first run %.1f ms\n", stages.load, stages.session,
+                stages.first_run);
   }
   return {};
 }
@@ -65,7 +103,9 @@ void register_verb_run(VerbTable& table) {
                auto inputs = add_input_options(app);
                auto folder = std::make_shared<std::string>();
                app.add_option("--output-dir", *folder, "Folder for NAME.npy of each output");
-               return [options, inputs, folder] { return run(*options, *inputs, *folder); };
+               auto timing = std::make_shared<bool>(false);
+               app.add_flag("--timing", *timing, "Say how long loading and the first run took");
+               return [=] { return run(*options, *inputs, *folder, *timing); };
              }});
 }
 
