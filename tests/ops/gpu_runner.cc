@@ -12,6 +12,10 @@ namespace {
 
 constexpr size_t kGuardBytes = 256;
 constexpr unsigned char kPoison = 0xff;
+// Behind a late producer: the first runs of each tactic many times, the others some times.
+constexpr int kOftenBehindProducer = 4;
+constexpr int kManyReplays = 300;
+constexpr int kFewReplays = 30;
 
 Result<GpuRunner::Compile> with_nvrtc() {
   REDLINE_ASSIGN(const cuda::Nvrtc* nvrtc, cuda::Nvrtc::load());
@@ -73,7 +77,48 @@ Status GpuRunner::run(const Tactic& tactic, const Problem& written, const Proble
   args.written = &written;
   REDLINE_ASSIGN(std::unique_ptr<Kernel> kernel, tactic.prepare(problem, config, args));
   REDLINE_TRY(launch(*kernel, inputs, outputs));
+  if (producer_) return check_behind_producer(tactic, *kernel, problem, inputs, outputs);
   return emulated_ && !timed_ ? check_thread_order(*kernel, inputs, outputs) : Status();
+}
+
+Status GpuRunner::set_slow_producer() {
+  REDLINE_ASSIGN(producer_, SlowProducer::create(context_, compile_));
+  return emulated_ ? Status() : producer_->check_itself();
+}
+
+Status GpuRunner::check_behind_producer(const Tactic& tactic, const Kernel& kernel,
+                                        const Problem& problem, std::span<const TensorView> inputs,
+                                        std::span<const TensorView> outputs) {
+  REDLINE_ASSIGN(bool steady, is_steady(kernel, inputs, outputs));
+  if (!steady) {
+    ++unsteady_[tactic.name];
+    return {};
+  }
+  std::vector<bool> constant;
+  for (const OperandDesc& input : problem.inputs) {
+    constant.push_back(input.constant != nullptr || input.packed != nullptr);
+  }
+  bool often = behind_producer_[tactic.name]++ < kOftenBehindProducer;
+  int replays = emulated_ ? 1 : often ? kManyReplays : kFewReplays;
+  return producer_->check(kernel, inputs, constant, outputs, replays);
+}
+
+Result<bool> GpuRunner::is_steady(const Kernel& kernel, std::span<const TensorView> inputs,
+                                  std::span<const TensorView> outputs) {
+  bool same = true;
+  std::vector<Tensor> made;
+  std::vector<TensorView> again;
+  for (const TensorView& output : outputs) {
+    REDLINE_ASSIGN(Tensor tensor, Tensor::create(output.dtype, output.dims));
+    again.push_back(tensor.view());
+    made.push_back(std::move(tensor));
+  }
+  REDLINE_TRY(launch(kernel, inputs, again));
+  for (size_t i = 0; i < outputs.size(); ++i) {
+    if (outputs[i].bytes() == 0) continue;
+    same &= std::memcmp(outputs[i].data, again[i].data, outputs[i].bytes()) == 0;
+  }
+  return same;
 }
 
 // Once more with the threads in the other order: a missing barrier shows.

@@ -2,10 +2,14 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <memory>
+#include <optional>
+#include <string>
 #include <vector>
 
 #include "device/context.h"
+#include "slow_producer.h"
 #include "tactics/tactic.h"
 
 namespace redline {
@@ -33,6 +37,12 @@ class GpuRunner {
 
   // From now on each run is repeated and timed; nothing is read back.
   void set_timed() { timed_ = true; }
+  // From now on each run is also made behind a producer that is late; see slow_producer.h. On a
+  // GPU a kernel that does not wait must be found out first.
+  Status set_slow_producer();
+  // Tactics whose results have other bits each time, and how often; they are not run that way.
+  const std::map<std::string, int>& unsteady() const { return unsteady_; }
+
   // Of the last run, on average in the fastest of several series.
   double microseconds() const { return microseconds_; }
 
@@ -43,6 +53,12 @@ class GpuRunner {
   Status launch(const Kernel& kernel, std::span<const TensorView> inputs,
                 std::span<const TensorView> outputs);
   Status time(const Kernel& kernel, const KernelArgs& args);
+  Status check_behind_producer(const Tactic& tactic, const Kernel& kernel, const Problem& problem,
+                               std::span<const TensorView> inputs,
+                               std::span<const TensorView> outputs);
+  // Whether it makes the same bits once more.
+  Result<bool> is_steady(const Kernel& kernel, std::span<const TensorView> inputs,
+                         std::span<const TensorView> outputs);
   Status check_thread_order(const Kernel& kernel, std::span<const TensorView> inputs,
                             std::span<const TensorView> outputs);
   cuda::DeviceInfo device_;
@@ -53,6 +69,9 @@ class GpuRunner {
   cuda::Stream stream_;
   Compile compile_;
   std::vector<std::string> spills_;
+  std::optional<SlowProducer> producer_;
+  std::map<std::string, int> behind_producer_;  // runs of each tactic
+  std::map<std::string, int> unsteady_;
 };
 
 }  // namespace redline

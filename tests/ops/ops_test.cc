@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// ops_test [-v] [--device cpu|cuda|emulated|ARCH] [--tactic NAME] [--time] FILE.cases ...: runs
-// conformance cases, one a line:
+// ops_test [-v] [--device cpu|cuda|emulated|ARCH] [--tactic NAME] [--time | --late] FILE.cases ...:
+// runs conformance cases, one a line:
 //
 //   op(inputs) {attributes} -> outputs          softmax(f32[2,3,0]) {axis=1} -> f32[2,3,0]
 //
@@ -13,7 +13,8 @@
 // place of all sizes, and unknown ranks; it must never contradict what the reference makes. Then
 // every tactic of the device that takes the problem must agree with the reference. An ARCH
 // ("sm_80") compiles its GPU kernels, which needs no GPU, and runs none. --time says how long GPU
-// kernels take, and checks nothing.
+// kernels take, and checks nothing. --late also runs GPU kernels behind a producer that lets them
+// start long before their inputs are there; see slow_producer.h.
 
 #include <cmath>
 #include <cstdio>
@@ -404,6 +405,9 @@ class Driver {
     }
     if (gpu_ != nullptr) {
       for (const std::string& spill : gpu_->spills()) std::printf("  spills: %s\n", spill.c_str());
+      for (const auto& [tactic, times] : gpu_->unsteady()) {
+        std::printf("  other bits each time, so not run late: %s, %dx\n", tactic.c_str(), times);
+      }
     }
     return totals.cases > 0 && totals.failures == 0;
   }
@@ -694,9 +698,11 @@ int main(int argc, char** argv) {
     files.erase(files.begin());
   }
   bool timed = take("--time");
-  if (files.empty() || (timed && device == "cpu")) {
+  bool late = take("--late");
+  bool runs_on_gpu = device == "cuda" || device == "emulated";
+  if (files.empty() || (timed && device == "cpu") || (late && (timed || !runs_on_gpu))) {
     std::printf(
-        "usage: ops_test [-v] [--device cpu|cuda|emulated|ARCH] [--tactic NAME] [--time] "
+        "usage: ops_test [-v] [--device cpu|cuda|emulated|ARCH] [--tactic NAME] [--time | --late] "
         "FILE.cases ...\n");
     return 2;
   }
@@ -712,6 +718,13 @@ int main(int argc, char** argv) {
     gpu = *std::move(made);
   }
   if (timed) gpu->set_timed();
+  if (late) {
+    redline::Status status = gpu->set_slow_producer();
+    if (!status.ok()) {
+      std::printf("%s\n", status.to_string().c_str());
+      return 1;
+    }
+  }
   redline::Driver driver(verbose, std::move(gpu), only, timed);
   bool good = true;
   for (const std::string& file : files) good = driver.run_file(file) && good;
