@@ -1,12 +1,14 @@
-# cmake -DOUTPUT=... -DFOLDER=... "-DFILES=a.cuh;b/c.cuh" -P: a C++ file that holds the files' text.
+# cmake -DOUTPUT=... -DFOLDER=... "-DFILES=a.cuh;b/c.cuh" -DHEADER=kernels/cuda/sources.h
+#   -DNAMESPACE=redline::kernels::cuda [-DCOMPLETE=ON] -P: a C++ file whose function source() gives a
+# file's text by its name. There is none for other names; with COMPLETE asking for one is a bug.
 set(text "// Generated from the folder's files.
-#include \"kernels/cuda/sources.h\"
+#include \"${HEADER}\"
 
 #include \"base/status.h\"
 
-namespace redline::kernels::cuda {
+namespace ${NAMESPACE} {
 
-std::string_view source(std::string_view path) {
+std::string_view source([[maybe_unused]] std::string_view path) {
 ")
 foreach(file ${FILES})
   file(READ ${FOLDER}/${file} content)
@@ -21,10 +23,12 @@ foreach(file ${FILES})
   endwhile()
   string(APPEND text "  if (path == \"${file}\") return ${pieces};\n")
 endforeach()
-string(APPEND text "  REDLINE_ASSERT(!\"a kernel source of that name\");
-  return {};
+if(COMPLETE)
+  string(APPEND text "  REDLINE_ASSERT(!\"a text of that name\");\n")
+endif()
+string(APPEND text "  return {};
 }
 
-}  // namespace redline::kernels::cuda
+}  // namespace ${NAMESPACE}
 ")
 file(WRITE ${OUTPUT} "${text}")

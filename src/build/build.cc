@@ -7,6 +7,7 @@
 #include "build/insert_copies.h"
 #include "build/lower.h"
 #include "passes/pass.h"
+#include "tune/prior.h"
 
 namespace redline {
 namespace {
@@ -72,6 +73,11 @@ Result<Plan> build_plan(Graph& graph, const TacticRegistry& tactics, ThreadPool&
   args.context = options.context;
   args.gpu = options.gpu;
   args.compiler = options.compiler;
+  if (options.context == nullptr && options.opt_level >= 2) {
+    for (const TuningRecord& record : shipped_records(options.gpu->arch(), machine_name(args))) {
+      database.add_default(record);
+    }
+  }
   Tuner gpu_tuner(tactics, args, database,
                   {"cuda", options.opt_level, options.build_seconds, options.logger});
   DeviceTuner gpu{gpu_tuner, args};

@@ -122,12 +122,16 @@ void TuningDatabase::read() {
   }
 }
 
-void TuningDatabase::remember(TuningRecord record) {
+void TuningDatabase::add_default(const TuningRecord& record) {
+  remember(record, /*replace=*/false);
+}
+
+void TuningDatabase::remember(TuningRecord record, bool replace) {
   std::string key = key_of(record.problem, record.device, record.tactic, record.config);
   auto [it, inserted] = index_.emplace(std::move(key), records_.size());
   if (inserted) {
     records_.push_back(std::move(record));
-  } else {
+  } else if (replace) {
     records_[it->second] = std::move(record);
   }
 }

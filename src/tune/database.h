@@ -42,13 +42,15 @@ class TuningDatabase {
   const TuningRecord* find(const std::string& problem, const std::string& device,
                            const std::string& tactic, const std::string& config) const;
   void add(const TuningRecord& record);
+  // Counts where there is no record with its key, and is not written.
+  void add_default(const TuningRecord& record);
   // In the order in which their keys appeared first.
   const std::vector<TuningRecord>& records() const { return records_; }
   size_t skipped_lines() const { return skipped_; }
 
  private:
   void read();
-  void remember(TuningRecord record);
+  void remember(TuningRecord record, bool replace = true);
   Status open_for_append();
 
   std::string path_;

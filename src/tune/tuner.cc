@@ -77,6 +77,7 @@ class Tuner::Decision {
     look_up();
     std::vector<Candidate*> wanted;
     if (has_no_device() || !is_sized(sized_)) {
+      bring_fastest_forward();
       if (!candidates_.empty()) wanted.push_back(&candidates_[0]);
     } else if (tuner_.options_.level >= 3 && !is_known()) {
       wanted = best_few();
@@ -98,7 +99,10 @@ class Tuner::Decision {
 
   Choice run() {
     collect();
-    if (has_no_device()) return choose_untried("there is no such GPU here to try it on");
+    if (has_no_device()) {
+      look_up();
+      return choose_untried("there is no such GPU here to try it on");
+    }
     if (!is_sized(sized_)) return choose_untried("its sizes are known only when it runs");
     double bytes = trial_bytes(sized_);
     if (bytes > kMaxTrialBytes) {
@@ -158,10 +162,23 @@ class Tuner::Decision {
     }
   }
 
+  // What was measured elsewhere comes before what is preferred.
+  void bring_fastest_forward() {
+    auto known_us = [&](const Candidate& c) { return is_usable(c) ? report_of(c).us : 0; };
+    auto is_faster = [&](const Candidate& a, const Candidate& b) {
+      double us = known_us(a);
+      double other = known_us(b);
+      return us > 0 && (other == 0 || us < other);
+    };
+    std::stable_sort(candidates_.begin(), candidates_.end(), is_faster);
+  }
+
   // Nothing is run, so the first that packs is taken.
   Choice choose_untried(const std::string& why) {
+    bring_fastest_forward();
     for (Candidate& c : candidates_) {
       CandidateReport& report = report_of(c);
+      if (!is_usable(c)) continue;
       Config config = c.config;
       if (c.tactic->pack != nullptr) {
         Status packed = c.tactic->pack(sized_, config, tuner_.args_).status();
@@ -174,7 +191,7 @@ class Tuner::Decision {
       report.verdict = Verdict::kNotCheckable;
       report.reason = why;
       report_.chosen = static_cast<int>(c.report);
-      report_.reason = "preferred; " + why;
+      report_.reason = (report.us > 0 ? "from the database; " : "preferred; ") + why;
       return {c.tactic, c.config};
     }
     report_.reason = why_none();

@@ -266,6 +266,39 @@ def test_an_engine_for_a_gpu_elsewhere(folder):
     assert done.returncode == 1 and "sm_12" in done.stderr
 
 
+def test_a_gpu_elsewhere_is_chosen_for_by_records(folder):
+    """What was measured on such a GPU decides, not what is preferred."""
+    weights = numpy_helper.from_array(np.ones((256, 512), np.float32), "w")
+    node = helper.make_node("MatMul", ["x", "w"], ["y"])
+    onnx.save(make_model([node], [("x", F, [128, 256])], [("y", F, [128, 512])], [weights]), folder / "p.onnx")
+    build = ["build", "p.onnx", "--fp16", "--device", "cuda", "--target", "sm_90a", "--json"]
+    done = run(*build, "--no-tuning-db", cwd=folder)
+    if "NVRTC" in done.stderr:
+        pytest.skip("no NVRTC to compile kernels with")
+    report = json.loads(done.stdout)["report"]
+    problem = next(p for p in report["problems"] if len(p["candidates"]) > 2 and p["chosen"] == 0)
+    other = problem["candidates"][2]
+    record = {"problem": problem["problem"], "config": other["config"], "verdict": "right", "us": 5, "error": 0}
+    versions = [f"{other['tactic']}@{version}" for version in range(1, 40)]  # the report does not say which
+    lines = [json.dumps(record | {"tactic": tactic, "device": "H100, sm_90a"}) for tactic in versions]
+    (folder / "here.jsonl").write_text("\n".join(lines))
+    report = json.loads(run(*build, "--tuning-db", "here.jsonl", cwd=folder).stdout)["report"]
+    informed = next(p for p in report["problems"] if p["problem"] == problem["problem"])
+    assert informed["chosen"] == 2 and informed["reason"].startswith("from the database")
+
+
+def test_tune_prior(folder):
+    record = {"problem": "p", "tactic": "t@1", "config": "", "verdict": "right", "error": 0}
+    measured = (("A, sm_90a", 5), ("B, sm_90a", 4), ("C, sm_80", 1))
+    lines = [json.dumps(record | {"device": device, "us": us}) for device, us in measured]
+    (folder / "there.jsonl").write_text("\n".join(lines))
+    assert run("tune", "prior", "here.jsonl", "there.jsonl", "--arch", "sm_90", cwd=folder).returncode == 0
+    (line,) = (folder / "here.jsonl").read_text().splitlines()
+    assert json.loads(line) == record | {"device": "H100, sm_90a", "us": 4}
+    done = run("tune", "prior", "n.jsonl", "there.jsonl", "--arch", "sm_12", cwd=folder)
+    assert done.returncode == 1 and "sm_12" in done.stderr and not (folder / "n.jsonl").exists()
+
+
 def test_interrupt_leaves_nothing(folder):
     process = subprocess.Popen([PROGRAM, "bench", "m.onnx", "--duration", "60"], cwd=folder, stdout=subprocess.PIPE)
     time.sleep(1)

@@ -5,7 +5,8 @@
 #include <tuple>
 
 #include "base/file_io.h"
-#include "tune/database.h"
+#include "tune/prior.h"
+#include "tune/trial.h"
 #include "verb.h"
 
 namespace redline::cli {
@@ -16,6 +17,7 @@ struct Options {
   std::string output;
   std::vector<std::string> inputs;
   std::string key;
+  std::string arch;
   bool json = false;
 };
 
@@ -70,6 +72,18 @@ Status list(const Options& options) {
   return {};
 }
 
+Status write_records(const Options& options, const std::vector<TuningRecord>& records) {
+  std::string text;
+  for (const TuningRecord& record : records) text += record_to_line(record) + "\n";
+  REDLINE_TRY(write_file(options.output, text));
+  if (options.json) {
+    print_json({{"output", options.output}, {"records", records.size()}});
+  } else {
+    std::printf("%s: %zu records\n", options.output.c_str(), records.size());
+  }
+  return {};
+}
+
 // Of records with the same key the one in the last file counts.
 Status merge(const Options& options) {
   TuningDatabase merged("", {});
@@ -77,15 +91,20 @@ Status merge(const Options& options) {
     REDLINE_ASSIGN(std::vector<TuningRecord> records, read_records(input));
     for (const TuningRecord& record : records) merged.add(record);
   }
-  std::string text;
-  for (const TuningRecord& record : merged.records()) text += record_to_line(record) + "\n";
-  REDLINE_TRY(write_file(options.output, text));
-  if (options.json) {
-    print_json({{"output", options.output}, {"records", merged.records().size()}});
-  } else {
-    std::printf("%s: %zu records\n", options.output.c_str(), merged.records().size());
+  return write_records(options, merged.records());
+}
+
+// What a build for an architecture that is not there needs of it all.
+Status prior(const Options& options) {
+  REDLINE_ASSIGN(cuda::DeviceInfo gpu, cuda::DeviceInfo::of_arch(options.arch));
+  std::vector<TuningRecord> all;
+  for (const std::string& input : options.inputs) {
+    REDLINE_ASSIGN(std::vector<TuningRecord> records, read_records(input));
+    all.insert(all.end(), records.begin(), records.end());
   }
-  return {};
+  PrepareArgs elsewhere;
+  elsewhere.gpu = &gpu;
+  return write_records(options, fastest_of(all, gpu.arch(), machine_name(elsewhere)));
 }
 
 // All that is known about the problems whose text holds the key, fastest first.
@@ -136,13 +155,18 @@ Run setup(CLI::App& app) {
   };
   CLI::App* list_app = add("list", "Every measurement", list);
   CLI::App* merge_app = add("merge", "One database of several; the last file wins", merge);
+  CLI::App* prior_app =
+      add("prior", "Of several databases the fastest way to do each problem on a GPU", prior);
   CLI::App* explain_app = add("explain", "Why a problem is carried out as it is", explain);
   for (CLI::App* sub : {list_app, explain_app}) {
     sub->add_option("--tuning-db", options->database,
                     "File of measured times; tuning.jsonl in ~/.cache/redline");
   }
-  merge_app->add_option("output", options->output, "File to write")->required();
-  merge_app->add_option("inputs", options->inputs, "Files to read")->required();
+  for (CLI::App* sub : {merge_app, prior_app}) {
+    sub->add_option("output", options->output, "File to write")->required();
+    sub->add_option("inputs", options->inputs, "Files to read")->required();
+  }
+  prior_app->add_option("--arch", options->arch, "The GPUs' architecture: sm_90a")->required();
   explain_app->add_option("key", options->key, "Part of the printed problem")->required();
   return [options, what] { return (*what)(*options); };
 }
