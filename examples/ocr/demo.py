@@ -139,7 +139,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--image", type=pathlib.Path, help="picture to read (default: a scanned page)")
     parser.add_argument("--output", type=pathlib.Path, default=OUTPUT, help="default: %(default)s")
-    parser.add_argument("--device", choices=["cpu", "auto"], default="auto")
+    parser.add_argument("--device", choices=["cpu", "cuda", "auto"], default="auto")
     arguments = parser.parse_args()
     require_packages()
 

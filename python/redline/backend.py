@@ -17,13 +17,13 @@ import redline
 class RedlineBackendRep(onnx.backend.base.BackendRep):
     """A model ready to run."""
 
-    def __init__(self, model, device):
+    def __init__(self, model, device, **options):
         weights = {i.name for i in model.graph.initializer}
         weights |= {i.values.name for i in model.graph.sparse_initializer}
         self._inputs = [i.name for i in model.graph.input if i.name not in weights]
         self._outputs = [o.name for o in model.graph.output]
         # ONNX's models test ops that no GPU runs, on strings and sequences too.
-        self._session = redline.load(model, device=device, fallback="allow")
+        self._session = redline.load(model, device=device, fallback="allow", **options)
 
     def run(self, inputs, **kwargs):
         """Runs on a list in the order of the graph's inputs, or on a dictionary by name.
@@ -50,9 +50,11 @@ class RedlineBackend(onnx.backend.base.Backend):
 
     @classmethod
     def prepare(cls, model, device="CPU", **kwargs):
+        """`precision`, of all keyword arguments, is that of redline.build()."""
         if not cls.supports_device(device):
             raise ValueError(f"device {device} is not here; there are: {redline.devices()}")
-        return RedlineBackendRep(model, device.lower())
+        options = {key: kwargs[key] for key in ("precision",) if key in kwargs}
+        return RedlineBackendRep(model, device.lower(), **options)
 
     @classmethod
     def run_model(cls, model, inputs, device="CPU", **kwargs):

@@ -20,6 +20,7 @@ from collections.abc import Callable
 
 import contrib_cases
 import onnx
+import precision
 import random_cases
 from onnx.backend.test import BackendTest
 from onnx.backend.test.loader import load_model_tests
@@ -55,7 +56,8 @@ class Runner(BackendTest):
                 assert type(expected) is type(actual), f"expected {expected!r}, got {actual!r}"
                 cls.assert_similar_outputs(expected, actual, rtol, atol, model_dir)
             else:
-                super().assert_similar_outputs([expected], [actual], rtol, atol, model_dir)
+                own = precision.tolerances(expected, rtol, atol)
+                super().assert_similar_outputs([expected], [actual], *own, model_dir)
 
 
 # Where they run: "CPU", or "CUDA" (./dev gpu-test).
@@ -66,6 +68,7 @@ def collect(backend):
     """All cases for `backend` on DEVICE, by name."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # making the cases overflows and divides by zero on purpose
+        backend = precision.lowered(backend)
         classes = Runner(backend, __name__).test_cases
         nodes = {case.name: case for case in load_model_tests(kind="node")}
     here = types.SimpleNamespace(run_model=functools.partial(backend.run_model, device=DEVICE))
@@ -93,7 +96,7 @@ def collect(backend):
 
 def skips():
     """{case: reason}"""
-    return dict(line.split(maxsplit=1) for line in _lines("skips.txt"))
+    return dict(line.split(maxsplit=1) for line in _lines("skips.txt")) | precision.SKIPS
 
 
 def known_failures():

@@ -9,6 +9,7 @@ import dataclasses
 import numpy as np
 import onnx
 import onnxruntime
+import precision
 from onnx import TensorProto, helper
 
 DOMAIN = "com.microsoft"
@@ -77,7 +78,8 @@ def check(backend, case):
         if want.dtype in (np.int8, np.uint8):
             assert np.abs(got.astype(int) - want.astype(int)).max() <= QUANTIZED_STEP
         else:
-            np.testing.assert_allclose(got, want, rtol=RELATIVE, atol=ABSOLUTE)
+            relative, absolute = precision.tolerances(want, RELATIVE, ABSOLUTE)
+            np.testing.assert_allclose(got, want, rtol=relative, atol=absolute)
 
 
 rng = np.random.default_rng(7)
