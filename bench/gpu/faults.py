@@ -196,7 +196,7 @@ def measure(arguments, folder):
     random.seed(5)
     outcome = part.Outcome(["what", "times", "", "failures"])
     bench = Bench(arguments, pathlib.Path(folder))
-    killed_builds(bench, outcome, 4 if arguments.quick else 24)
+    killed_builds(bench, outcome, 4 if arguments.quick else 12)
     builds_at_once(bench, outcome, 2 if arguments.quick else 6)
     damaged_database(bench, outcome)
     damaged_engine(bench, outcome)

@@ -50,6 +50,12 @@ double trial_bytes(const Problem& problem) {
   return bytes;
 }
 
+// Whether the next build would see the same: memory that is full now, or a driver that fails, says
+// nothing about the kernel.
+bool is_lasting(const Status& status) {
+  return status.code() != StatusCode::kOutOfMemory && status.code() != StatusCode::kDeviceError;
+}
+
 // Adds the seconds of a scope to a total.
 class Stopwatch {
  public:
@@ -198,10 +204,17 @@ class Tuner::Decision {
     return {};
   }
 
-  std::string why_none() const {
+  // What became of those that took it says more than why others did not.
+  std::string why_none() {
     std::string why = candidates_.empty() ? "no tactic takes it" : "every tactic was dropped";
+    auto because = [&](const CandidateReport& c) {
+      return str_cat(why, " (", c.tactic, ": ", c.reason, ")");
+    };
+    for (const Candidate& c : candidates_) {
+      if (!report_of(c).reason.empty()) return because(report_of(c));
+    }
     for (const CandidateReport& c : report_.candidates) {
-      if (!c.reason.empty()) return str_cat(why, " (", c.tactic, ": ", c.reason, ")");
+      if (!c.reason.empty()) return because(c);
     }
     return why;
   }
@@ -269,7 +282,7 @@ class Tuner::Decision {
     report.verdict = Verdict::kRefused;
     report.reason = status.message();
     report.from_database = false;
-    c.learnt = true;
+    c.learnt = is_lasting(status);
   }
 
   void time() {
@@ -352,6 +365,7 @@ class Tuner::Decision {
     Status ran = c.trial->run_poisoned();
     CheckResult result = ran.ok() ? compare_to(*expectation(), c.trial->outputs())
                                   : CheckResult{Verdict::kWrong, std::string(ran.message()), 0};
+    c.learnt = is_lasting(ran);
     report.verdict = result.verdict;
     report.reason = result.reason;
     report.error = result.error;

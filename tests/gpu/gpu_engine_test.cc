@@ -4,12 +4,15 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <filesystem>
+#include <mutex>
 
 #include "build/build.h"
 #include "emulator.h"
 #include "ir/text.h"
 #include "plan/engine_file.h"
 #include "runtime/executor.h"
+#include "tune/database.h"
 
 namespace redline {
 namespace {
@@ -35,7 +38,9 @@ class GpuEngineTest : public testing::Test {
     options.device = "cuda";
     options.gpu = &context_->info();
     options.context = context_;
-    options.compiler = &compiler_;
+    cuda::KernelCompiler compiler(compile_);
+    options.compiler = &compiler;
+    options.tuning_database = database_;
     options.host_fallback = host_fallback;
     options.opt_level = opt_level;
     options.logger =
@@ -85,7 +90,8 @@ class GpuEngineTest : public testing::Test {
   std::unique_ptr<TacticRegistry> tactics_ = make_tactic_registry();
   std::unique_ptr<ThreadPool> pool_ = ThreadPool::create(2).value();
   cuda::ContextPtr context_ = cuda::Context::create(emulator::driver(), 0).value();
-  cuda::KernelCompiler compiler_{emulator::compile};
+  cuda::KernelCompiler::Compile compile_ = emulator::compile;
+  std::string database_;  // "": in memory
   std::string log_;
 };
 
@@ -247,6 +253,69 @@ TEST_F(GpuEngineTest, EveryFailureIsReportedAndLeavesItUsable) {
     expect_same(**gpu, *cpu, ramp({3, 6}));
   }
   emulator::fail_call(0);
+}
+
+// Each call of the driver fails once while an engine is built and tuned: an engine that is right,
+// or an error; and the database learns nothing from it.
+TEST_F(GpuEngineTest, EveryFailureOfABuildEndsInARightEngineOrAnError) {
+  Plan reference = build_on_cpu(kNetwork);
+  auto cpu = Executor::create(reference, *tactics_, *pool_).value();
+  auto path = std::filesystem::path(testing::TempDir()) / "redline_failures.jsonl";
+  emulator::fail_call(0);
+  ASSERT_TRUE(build(kNetwork).ok());
+  int calls = emulator::fail_call(0);
+  ASSERT_GT(calls, 100);
+  int built = 0;
+  for (int n = 1; n <= calls; n += n < 60 ? 1 : 7) {
+    std::filesystem::remove(path);
+    database_ = path.string();
+    emulator::fail_call(n);
+    Result<Plan> plan = build(kNetwork);
+    emulator::fail_call(0);
+    TuningDatabase learnt(database_, {});
+    for (const TuningRecord& record : learnt.records()) {
+      EXPECT_TRUE(record.verdict == Verdict::kRight || record.verdict == Verdict::kUnchecked ||
+                  record.reason.find("injected") == std::string::npos)
+          << n << " " << record_to_line(record);
+      EXPECT_EQ(record.reason.find("out of memory"), std::string::npos) << n;
+    }
+    if (!plan.ok()) {
+      EXPECT_NE(plan.status().message(), "");
+      continue;
+    }
+    ++built;
+    auto gpu = make_executor(*plan).value();
+    expect_same(*gpu, *cpu, ramp({3, 6}));
+  }
+  EXPECT_GT(built, 0);
+  std::filesystem::remove(path);
+}
+
+// A kernel that does not compile is a candidate less, which the log or the error names.
+TEST_F(GpuEngineTest, KernelsThatDoNotCompile) {
+  Plan reference = build_on_cpu(kNetwork);
+  auto cpu = Executor::create(reference, *tactics_, *pool_).value();
+  std::mutex mutex;
+  std::string bad;  // one of the texts for the product
+  compile_ = [&](const cuda::KernelSource& source) -> Result<cuda::CompiledKernel> {
+    std::lock_guard lock(mutex);
+    if (source.entry == "product_tiles" && bad.empty()) bad = source.text;
+    if (source.text == bad) return internal_error(source.entry, ": no such instruction");
+    return emulator::compile(source);
+  };
+  Result<Plan> plan = build(kNetwork);
+  ASSERT_TRUE(plan.ok()) << plan.status().message();
+  EXPECT_NE(bad, "");
+  auto gpu = make_executor(*plan).value();
+  expect_same(*gpu, *cpu, ramp({3, 6}));
+
+  compile_ = [](const cuda::KernelSource& source) -> Result<cuda::CompiledKernel> {
+    return internal_error(source.entry, ": no such instruction");
+  };
+  Result<Plan> none = build(kNetwork);
+  ASSERT_FALSE(none.ok());
+  EXPECT_NE(none.status().message().find("no such instruction"), std::string::npos)
+      << none.status().message();
 }
 
 // Kernels would read the other side's memory.
