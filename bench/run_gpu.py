@@ -41,8 +41,8 @@ def export(module, inputs, path):
     torch.onnx.export(module, (inputs,), path, input_names=["x"], output_names=["y"], opset_version=17, dynamo=False)
 
 
-def run_redline(program, model, inputs, folder, precision):
-    """Builds with empty caches, then with warm ones, runs and times."""
+def run_redline(program, model, inputs, folder, precision, records):
+    """Builds with empty caches, then with warm ones, runs and times. The file `records` gets what was measured."""
     engine, cache = folder / "m.engine", folder / "cache"
     shutil.rmtree(cache, ignore_errors=True)
     env = dict(os.environ, XDG_CACHE_HOME=str(cache))
@@ -54,6 +54,9 @@ def run_redline(program, model, inputs, folder, precision):
         result[f"{kind}_build_s"] = time.perf_counter() - start
         if kind == "cold":
             result |= {key: report["report"][key] for key in ("timing_seconds", "check_seconds")}
+    if records:
+        with open(records, "ab") as file:
+            file.write((cache / "redline" / "tuning.jsonl").read_bytes())
     np.save(folder / "x.npy", inputs.numpy())
     redline(program, "run", engine, "--input", f"x={folder / 'x.npy'}", "--output-dir", folder / "out")
     result["y"] = np.load(folder / "out" / "y.npy")
@@ -120,7 +123,7 @@ def measure(name, arguments):
         folder = pathlib.Path(folder)
         export(module, inputs, folder / "m.onnx")
         try:
-            ours = run_redline(arguments.redline, folder / "m.onnx", inputs, folder, arguments.precision)
+            ours = run_redline(arguments.redline, folder / "m.onnx", inputs, folder, arguments.precision, arguments.records)
             ours["difference"] = relative(ours.pop("y"), want)
             row["redline"] = ours
         except (RuntimeError, KeyError, FileNotFoundError) as error:
@@ -178,6 +181,7 @@ def main():
     parser.add_argument("--peers", nargs="*", default=["eager", "compile"], choices=["eager", "compile"])
     parser.add_argument("--compile", nargs="*", default=["resnet50_b1", "bert_s128_b1"],
                         help="the networks that torch.compile takes half a minute each for")
+    parser.add_argument("--records", type=pathlib.Path, help="file to add the measured times of kernels to")
     parser.add_argument("--output", type=pathlib.Path, help="folder for gpu.md and gpu.json")
     arguments = parser.parse_args()
     rows = []

@@ -10,7 +10,8 @@
 # bench/gpu, some of which need torch: `ranges`, `sessions`, `load`, `host`, `faults`, `real_models`, `cross`.
 # What each must show: bench/README.md.
 #
-# ./dev gpu-bench [--record] [NETWORK ...]: whole networks beside PyTorch; see bench/run_gpu.py.
+# ./dev gpu-bench [--record] [NETWORK ...]: whole networks beside PyTorch; see bench/run_gpu.py. The times of kernels
+# that the builds measured are in dist/gpu/tuning.jsonl then, from which `redline tune prior` makes data/tuning/ARCH.jsonl.
 #
 # --record writes the outcome to bench/results/gpu_test.md (the tables of the programs: gpu_PART.md) or gpu.md. Exit
 # code 1 when something failed.
@@ -180,7 +181,9 @@ case $verb in
   bench)
     folder=$(mktemp -d)
     status=0
-    REDLINE_COMMIT=$(commit) python3 bench/run_gpu.py --redline "$bundle/redline" --output "$folder" -- "$@" || status=1
+    rm -f "$bundle/tuning.jsonl"
+    REDLINE_COMMIT=$(commit) python3 bench/run_gpu.py --redline "$bundle/redline" --output "$folder" \
+      --records "$bundle/tuning.jsonl" -- "$@" || status=1
     ((record)) && cp "$folder/gpu.md" "$folder/gpu.json" bench/results/
     exit $status ;;
 esac

@@ -83,7 +83,7 @@ Status GpuRunner::run(const Tactic& tactic, const Problem& written, const Proble
 
 Status GpuRunner::set_slow_producer() {
   REDLINE_ASSIGN(producer_, SlowProducer::create(context_, compile_));
-  return emulated_ ? Status() : producer_->check_itself();
+  return producer_->check_itself(/*beside=*/!emulated_);
 }
 
 Status GpuRunner::check_behind_producer(const Tactic& tactic, const Kernel& kernel,

@@ -182,12 +182,19 @@ Status SlowProducer::check(const Kernel& kernel, std::span<const TensorView> inp
                         " replays");
 }
 
-Status SlowProducer::check_itself() {
+Status SlowProducer::check_itself(bool beside) {
   std::vector<unsigned int> values(kThreads);
   for (unsigned int i = 0; i < kThreads; ++i) values[i] = i;
+  std::vector<unsigned int> others = values;
+  others.back() ^= 1u << 31;
   TensorView view{DType::kUInt32, Dims{kThreads}, values.data()};
-  Status found = check(Hasty(hasty_), std::span(&view, 1), {false}, std::span(&view, 1), 10);
-  if (!found.ok()) return {};
+  TensorView other{DType::kUInt32, Dims{kThreads}, others.data()};
+  auto finds_out = [&](TensorView& want, bool in_place) {
+    Status found = check(Hasty(hasty_), std::span(&view, 1), {in_place}, std::span(&want, 1), 10);
+    return !found.ok();
+  };
+  if (!finds_out(other, true)) return internal_error("one other bit is not found out");
+  if (!beside || finds_out(view, false)) return {};
   return internal_error("a kernel that does not wait for the producer is not found out");
 }
 

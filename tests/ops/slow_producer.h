@@ -24,8 +24,8 @@ class SlowProducer {
   // host. Those with `constant` set are in place from the start, as an engine's weights are.
   Status check(const Kernel& kernel, std::span<const TensorView> inputs,
                const std::vector<bool>& constant, std::span<const TensorView> outputs, int replays);
-  // That a kernel which does not wait is found out here; not so without a GPU.
-  Status check_itself();
+  // That other bits are found out, and where kernels run beside each other one that does not wait.
+  Status check_itself(bool beside);
 
  private:
   Status queue_producer(const cuda::DeviceBuffer& inputs, const cuda::DeviceBuffer& source,
