@@ -40,6 +40,7 @@ enum OpTrait : uint32_t {
   kTraitDataDependent = 1 << 5,  // output sizes depend on input values (NonZero, Unique)
   kTraitReduction = 1 << 6,
   kTraitIdempotent = 1 << 7,  // f(f(x)) = f(x)
+  kTraitReadsSizes = 1 << 8,  // of its operands only the sizes are read
 };
 
 // What a problem costs at least, for ranking and rooflines.

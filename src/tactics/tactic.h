@@ -62,6 +62,13 @@ class Kernel {
  public:
   virtual ~Kernel() = default;
   virtual size_t workspace_bytes() const { return 0; }
+  // Kernels of ops whose output sizes depend on values (kTraitDataDependent). They are prepared
+  // with kDynamicDim for such sizes and run in two parts: find() queues what finds out how many
+  // there are and leaves that as an i64 at the start of the workspace; the caller reads it, makes
+  // outputs of these sizes and calls run() with them and the same workspace.
+  virtual bool finds_sizes() const { return false; }
+  virtual Status find(const KernelArgs&) const { return internal_error("no sizes to find"); }
+  virtual std::vector<Dims> sizes(int64_t) const { return {}; }
   // Why it is far slower than it should be, in words ("oneDNN has only reference code for it");
   // empty when it is not. Said to the user, for a slow right answer must not pass unseen.
   virtual std::string slow_because() const { return {}; }

@@ -82,7 +82,7 @@ class Tuner::Decision {
     collect();
     look_up();
     std::vector<Candidate*> wanted;
-    if (has_no_device() || !is_sized(sized_)) {
+    if (has_no_device() || !is_sized(sized_) || asked_.op->has(kTraitDataDependent)) {
       bring_fastest_forward();
       if (!candidates_.empty()) wanted.push_back(&candidates_[0]);
     } else if (tuner_.options_.level >= 3 && !is_known()) {
@@ -109,7 +109,9 @@ class Tuner::Decision {
       look_up();
       return choose_untried("there is no such GPU here to try it on");
     }
-    if (!is_sized(sized_)) return choose_untried("its sizes are known only when it runs");
+    if (!is_sized(sized_) || asked_.op->has(kTraitDataDependent)) {
+      return choose_untried("its sizes are known only when it runs");
+    }
     double bytes = trial_bytes(sized_);
     if (bytes > kMaxTrialBytes) {
       return choose_untried(str_cat("a trial would take ", static_cast<int64_t>(bytes / (1 << 20)),

@@ -166,6 +166,27 @@ Status GpuRunner::time(const Kernel& kernel, const KernelArgs& args) {
   return {};
 }
 
+// The first part of a kernel that finds its sizes, which must be those of the outputs. Whether
+// there is something left to run.
+Result<bool> GpuRunner::find(const Kernel& kernel, const KernelArgs& args) {
+  REDLINE_TRY(kernel.find(args));
+  int64_t count = 0;
+  auto from = reinterpret_cast<cuda::DevicePtr>(args.workspace);
+  REDLINE_TRY(stream_.copy_to_host(&count, from, sizeof count));
+  REDLINE_TRY(stream_.synchronize());
+  if (count < 0) return invalid_argument("the kernel refuses the operands");
+  std::vector<Dims> sizes = kernel.sizes(count);
+  bool empty = true;
+  for (size_t i = 0; i < args.outputs.size(); ++i) {
+    if (sizes[i] != args.outputs[i].dims) {
+      return internal_error("found the sizes ", sizes[i].to_string(), " for output ", i,
+                            ", expected ", args.outputs[i].dims.to_string());
+    }
+    empty &= args.outputs[i].count() == 0;
+  }
+  return !empty;
+}
+
 Status GpuRunner::launch(const Kernel& kernel, std::span<const TensorView> inputs,
                          std::span<const TensorView> outputs) {
   std::vector<cuda::DeviceBuffer> buffers;
@@ -195,6 +216,10 @@ Status GpuRunner::launch(const Kernel& kernel, std::span<const TensorView> input
   args.outputs = device_outputs;
   args.workspace = workspace.data();
   args.stream = &stream_;
+  if (kernel.finds_sizes()) {
+    REDLINE_ASSIGN(bool runs, find(kernel, args));
+    if (!runs) return {};
+  }
   if (timed_) return time(kernel, args);
   REDLINE_TRY(kernel.run(args));
   for (size_t i = 0; i < outputs.size(); ++i) {

@@ -52,6 +52,7 @@ class GpuRunner {
  private:
   Status launch(const Kernel& kernel, std::span<const TensorView> inputs,
                 std::span<const TensorView> outputs);
+  Result<bool> find(const Kernel& kernel, const KernelArgs& args);
   Status time(const Kernel& kernel, const KernelArgs& args);
   Status check_behind_producer(const Tactic& tactic, const Kernel& kernel, const Problem& problem,
                                std::span<const TensorView> inputs,

@@ -453,6 +453,21 @@ class Driver {
     return run_tactics(c, *results, totals);
   }
 
+  // Whether the reference makes the same once more.
+  static Result<bool> comes_out_again(const Case& c, const std::vector<HostValue>& results) {
+    std::vector<const HostValue*> inputs;
+    for (const CaseValue& input : c.inputs) {
+      inputs.push_back(input.present ? &input.value : nullptr);
+    }
+    REDLINE_ASSIGN(std::vector<HostValue> again,
+                   run_reference(*c.op, c.attrs, inputs, results.size()));
+    for (size_t i = 0; i < results.size(); ++i) {
+      const Tensor& tensor = results[i].tensor;
+      if (std::memcmp(tensor.raw(), again[i].tensor.raw(), tensor.bytes()) != 0) return false;
+    }
+    return true;
+  }
+
   // Tensors of the right sizes that hold nothing.
   static Result<std::vector<HostValue>> results_by_rule(const Case& c, size_t num_outputs) {
     REDLINE_ASSIGN(Inferred inferred, infer(c, Question::kGivenValues, num_outputs));
@@ -496,9 +511,16 @@ class Driver {
       ++totals.skips["the output is no tensor"];
       return {};
     }
-    if (c.op->has(kTraitDataDependent)) {
+    if (c.op->has(kTraitDataDependent) && gpu_ == nullptr) {
       ++totals.skips["the sizes depend on values"];
       return {};
+    }
+    if (c.op->has(kTraitRandom) && !timed_) {
+      REDLINE_ASSIGN(bool same, comes_out_again(c, results));
+      if (!same) {
+        ++totals.skips["each run draws anew"];
+        return {};
+      }
     }
     for (const Tactic* tactic : candidates) {
       if (!only_.empty() && tactic->name != only_) continue;

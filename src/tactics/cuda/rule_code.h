@@ -45,6 +45,31 @@ inline Result<std::string> int_entry(ElementContext& c, size_t i, size_t k) {
   return c.let("i64", str_cat("(i64)", value));
 }
 
+// An axis that comes with the run, counted from the front.
+inline std::string axis_from_front(ElementContext& c, const std::string& given, int rank) {
+  return c.let("i64",
+               str_cat("(i64)", given, " < 0 ? (i64)", given, " + ", rank, " : (i64)", given));
+}
+
+// The one of `choices` whose number `axis` is; 0 for others.
+inline std::string chosen_by(const std::string& axis, const std::vector<std::string>& choices) {
+  std::string text = "idx(0)";
+  for (size_t d = choices.size(); d-- > 0;) {
+    text = str_cat("(", axis, " == ", d, " ? (idx)(", choices[d], ") : ", text, ")");
+  }
+  return text;
+}
+
+// `at` with `x` along an axis that comes with the run.
+inline ElementIndex replaced_along(const std::string& axis, const ElementIndex& at,
+                                   const std::string& x) {
+  ElementIndex index;
+  for (size_t d = 0; d < at.size(); ++d) {
+    index.push_back(str_cat("(", axis, " == ", d, " ? (idx)(", x, ") : (idx)(", at[d], "))"));
+  }
+  return index;
+}
+
 // x along an axis of this size, or 0 where the axis is broadcast.
 inline std::string broadcast_index(const std::string& size, const std::string& x) {
   if (size == "1") return "0";

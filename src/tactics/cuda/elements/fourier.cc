@@ -60,13 +60,19 @@ Result<std::string> dft(ElementContext& c, const ElementIndex& at) {
   const auto& attrs = c.attrs<DftAttrs>();
   const ElementOperand& in = c.input(0);
   int64_t given = -2;
-  if (c.has_input(2)) {
+  std::string run_axis;  // where it comes with the run
+  if (c.has_input(2) && in.rank() > 0 && c.input(2).constant == nullptr) {
+    REDLINE_ASSIGN(std::string value, read_scalar(c, 2));
+    run_axis = axis_from_front(c, value, in.rank());
+  } else if (c.has_input(2)) {
     REDLINE_ASSIGN(std::vector<int64_t> axes, c.constant_ints(2));
     given = axes[0];
   }
   size_t axis = at_axis(given, in.rank());
   bool real_result = attrs.inverse && attrs.onesided;
-  std::string size = str_cat("(i64)(", in.dims[axis], ")");
+  std::string size = run_axis.empty() ? in.dims[axis] : c.let("idx", chosen_by(run_axis, in.dims));
+  size = str_cat("(i64)(", size, ")");
+  std::string place = run_axis.empty() ? at[axis] : c.let("idx", chosen_by(run_axis, at));
   std::string length = real_result ? str_cat("2 * (", size, " - 1)") : size;
   if (c.has_input(1)) {
     REDLINE_ASSIGN(length, int_entry(c, 1, 0));
@@ -78,11 +84,16 @@ Result<std::string> dft(ElementContext& c, const ElementIndex& at) {
   std::string sum = c.variable("double", "0");
   ElementIndex from = at;
   keep_rolled(c);
-  from[axis] = c.loop(terms);
+  std::string term = c.loop(terms);
+  if (run_axis.empty()) {
+    from[axis] = term;
+  } else {
+    from = replaced_along(run_axis, at, term);
+  }
   REDLINE_ASSIGN(Complex x, read_complex(c, from));
-  TurnCode turn = turn_code(c, angle(c, from[axis], at[axis], length));
+  TurnCode turn = turn_code(c, angle(c, term, place, length));
   if (real_result) {
-    std::string edge = c.let("bool", str_cat("2 * (i64)", from[axis], " % ", length, " == 0"));
+    std::string edge = c.let("bool", str_cat("2 * (i64)", term, " % ", length, " == 0"));
     c.line(str_cat(sum, " += ", edge, " ? ", x.re, " * ", turn.cosine, " : 2 * (", x.re, " * ",
                    turn.cosine, " - ", x.im, " * ", turn.sine, ");"));
   } else {
@@ -91,11 +102,6 @@ Result<std::string> dft(ElementContext& c, const ElementIndex& at) {
   c.close();
   if (attrs.inverse) sum += str_cat(" / (double)", length);
   return str_cat("(", compute_type(c.output().dtype), ")(", sum, ")");
-}
-
-Status dft_supports(const BodyNode&, const std::vector<ElementOperand>& inputs) {
-  if (inputs.size() <= 2 || !inputs[2].present || inputs[2].constant != nullptr) return {};
-  return unsupported("takes a constant axis");
 }
 
 Result<std::string> stft(ElementContext& c, const ElementIndex& at) {
@@ -194,7 +200,7 @@ Result<std::string> mel_weight_matrix(ElementContext& c, const ElementIndex& at)
 }  // namespace
 
 void register_element_fourier(ElementRegistry& registry) {
-  registry.add({.ops = {"dft"}, .supports = dft_supports, .element = dft, .loops = true});
+  registry.add({.ops = {"dft"}, .element = dft, .loops = true});
   registry.add({.ops = {"stft"}, .element = stft, .loops = true});
   registry.add({.ops = {"cosine_window"}, .element = cosine_window});
   registry.add({.ops = {"mel_weight_matrix"}, .element = mel_weight_matrix});

@@ -76,27 +76,44 @@ Result<std::string> view(ElementContext& c, const ElementIndex& at) {
   return c.read(0, from);
 }
 
+// Where a slice reads along an axis of this size, for element x of its output.
+std::string sliced_place(ElementContext& c, const std::string& dim, const std::string& start,
+                         const std::string& step, const std::string& x) {
+  std::string size = str_cat("(i64)(", dim, ")");
+  std::string first = c.variable("i64", start);
+  c.line(str_cat("if (", first, " < 0) ", first, " += ", size, ";"));
+  c.line(str_cat("if (", first, " < 0) ", first, " = 0;"));
+  c.line(str_cat("{ const i64 last = ", size, " - (", step, " > 0 ? 0 : 1); if (", first,
+                 " > last) ", first, " = last; }"));
+  // One element needs no step, which may be too large to multiply.
+  return c.let("idx",
+               str_cat("(idx)(", first, " + (", x, " == 0 ? 0LL : (i64)(", x, ") * ", step, "))"));
+}
+
 Result<std::string> slice(ElementContext& c, const ElementIndex& at) {
   const ElementOperand& in = c.input(0);
   REDLINE_ASSIGN(size_t count, length(c, 1));
-  REDLINE_ASSIGN(std::vector<size_t> axes, named_axes(c, 3, in.rank(), count));
+  bool run_axes = c.has_input(3) && c.input(3).constant == nullptr;
+  std::vector<size_t> axes;
+  if (!run_axes) {
+    REDLINE_ASSIGN(axes, named_axes(c, 3, in.rank(), count));
+  }
   ElementIndex from = at;
   for (size_t i = 0; i < count; ++i) {
-    size_t axis = axes[i];
     REDLINE_ASSIGN(std::string start, int_entry(c, 1, i));
     std::string step = "1LL";
     if (c.has_input(4)) {
       REDLINE_ASSIGN(step, int_entry(c, 4, i));
     }
-    std::string size = str_cat("(i64)(", in.dims[axis], ")");
-    std::string first = c.variable("i64", start);
-    c.line(str_cat("if (", first, " < 0) ", first, " += ", size, ";"));
-    c.line(str_cat("if (", first, " < 0) ", first, " = 0;"));
-    c.line(str_cat("{ const i64 last = ", size, " - (", step, " > 0 ? 0 : 1); if (", first,
-                   " > last) ", first, " = last; }"));
-    // One element needs no step, which may be too large to multiply.
-    from[axis] = c.let("idx", str_cat("(idx)(", first, " + (", at[axis], " == 0 ? 0LL : (i64)(",
-                                      at[axis], ") * ", step, "))"));
+    if (!run_axes) {
+      from[axes[i]] = sliced_place(c, in.dims[axes[i]], start, step, at[axes[i]]);
+      continue;
+    }
+    REDLINE_ASSIGN(std::string given, int_entry(c, 3, i));
+    std::string axis = axis_from_front(c, given, in.rank());
+    std::string size = c.let("idx", chosen_by(axis, in.dims));
+    std::string x = c.let("idx", chosen_by(axis, at));
+    from = replaced_along(axis, from, sliced_place(c, size, start, step, x));
   }
   return c.read(0, from);
 }
@@ -190,14 +207,39 @@ Result<std::string> pad_from(ElementContext& c, const ElementIndex& at, PadMode 
   return result;
 }
 
+// Of each axis, where the axes that are padded come with the run.
+Status pads_of_run_axes(ElementContext& c, std::vector<std::string>& begins,
+                        std::vector<std::string>& ends) {
+  REDLINE_ASSIGN(size_t count, length(c, 3));
+  for (size_t d = 0; d < begins.size(); ++d) {
+    begins[d] = c.variable("i64", "0");
+    ends[d] = c.variable("i64", "0");
+  }
+  for (size_t i = 0; i < count; ++i) {
+    REDLINE_ASSIGN(std::string given, int_entry(c, 3, i));
+    std::string axis = axis_from_front(c, given, c.input(0).rank());
+    REDLINE_ASSIGN(std::string begin, int_entry(c, 1, i));
+    REDLINE_ASSIGN(std::string end, int_entry(c, 1, i + count));
+    for (size_t d = 0; d < begins.size(); ++d) {
+      c.line(str_cat("if (", axis, " == ", d, ") { ", begins[d], " = ", begin, "; ", ends[d], " = ",
+                     end, "; }"));
+    }
+  }
+  return {};
+}
+
 Result<std::string> pad(ElementContext& c, const ElementIndex& at) {
   const ElementOperand& in = c.input(0);
-  REDLINE_ASSIGN(std::vector<size_t> axes, named_axes(c, 3, in.rank(), at.size()));
   std::vector<std::string> begins(at.size(), "0");
   std::vector<std::string> ends(at.size(), "0");
-  for (size_t i = 0; i < axes.size(); ++i) {
-    REDLINE_ASSIGN(begins[axes[i]], int_entry(c, 1, i));
-    REDLINE_ASSIGN(ends[axes[i]], int_entry(c, 1, i + axes.size()));
+  if (c.has_input(3) && c.input(3).constant == nullptr) {
+    REDLINE_TRY(pads_of_run_axes(c, begins, ends));
+  } else {
+    REDLINE_ASSIGN(std::vector<size_t> axes, named_axes(c, 3, in.rank(), at.size()));
+    for (size_t i = 0; i < axes.size(); ++i) {
+      REDLINE_ASSIGN(begins[axes[i]], int_entry(c, 1, i));
+      REDLINE_ASSIGN(ends[axes[i]], int_entry(c, 1, i + axes.size()));
+    }
   }
   std::string fill = zero_of(in.dtype);
   if (c.has_input(2)) {
@@ -310,19 +352,15 @@ Result<std::string> range(ElementContext& c, const ElementIndex& at) {
   return str_cat(type, "((u64)", start, " + (u64)(", at[0], ") * (u64)", delta, ")");
 }
 
-// Axes tell which code is written, so they must be known; where the axis is cut may not be.
-Status known_axes(const std::vector<ElementOperand>& inputs, size_t i) {
-  if (inputs.size() <= i || !inputs[i].present || inputs[i].constant != nullptr) return {};
-  return unsupported("takes constant axes");
-}
-
 Status slice_supports(const BodyNode&, const std::vector<ElementOperand>& inputs) {
   if (!inputs[1].static_dim(0)) return unsupported("an unknown number of starts");
-  return known_axes(inputs, 3);
+  return {};
 }
 
 Status pad_supports(const BodyNode&, const std::vector<ElementOperand>& inputs) {
-  return known_axes(inputs, 3);
+  bool named = inputs.size() > 3 && inputs[3].present;
+  if (named && !inputs[3].static_dim(0)) return unsupported("an unknown number of axes");
+  return {};
 }
 
 }  // namespace
@@ -331,7 +369,8 @@ void register_element_movement(ElementRegistry& registry) {
   registry.add({.ops = {"transpose"}, .element = transpose});
   registry.add({.ops = {"expand"}, .element = expand});
   registry.add(
-      {.ops = {"reshape", "squeeze", "unsqueeze", "flatten", "identity"}, .element = view});
+      {.ops = {"reshape", "squeeze", "unsqueeze", "flatten", "identity", "optional_get_element"},
+       .element = view});
   registry.add({.ops = {"slice"}, .supports = slice_supports, .element = slice});
   registry.add({.ops = {"tile"}, .element = tile});
   registry.add({.ops = {"concat"}, .element = concat});

@@ -40,8 +40,30 @@ __device__ inline double philox_normal(u64 key, u64 i) {
   return sqrt(-2 * log(u)) * cos(6.283185307179586477 * v);
 })";
 
+// Without a seed each run draws anew: from the time of the GPU and the cycles of the
+// multiprocessor. Elements need not share the key, for their counters differ.
+constexpr const char* kFreshKey = R"(__device__ inline u64 fresh_key() {
+  u64 time, cycles;
+#ifdef REDLINE_EMULATED
+  static u64 calls;
+  time = (u64)&calls;
+  cycles = ++calls;
+#else
+  asm volatile("mov.u64 %0, %globaltimer;" : "=l"(time));
+  asm volatile("mov.u64 %0, %clock64;" : "=l"(cycles));
+#endif
+  u64 z = time * 0xd1342543de82ef95ull + cycles * 0x9e3779b97f4a7c15ull;
+  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ull;
+  z = (z ^ (z >> 27)) * 0x94d049bb133111ebull;
+  return z ^ (z >> 31);
+})";
+
 template <class T>
-std::string key_of(const std::optional<T>& seed) {
+std::string key_of(ElementContext& c, const std::optional<T>& seed) {
+  if (!seed) {
+    c.function(kFreshKey);
+    return c.let("u64", "fresh_key()");
+  }
   uint64_t bits = 0;
   if constexpr (std::is_integral_v<T>) {
     bits = static_cast<uint64_t>(*seed);
@@ -49,12 +71,6 @@ std::string key_of(const std::optional<T>& seed) {
     bits = std::bit_cast<uint64_t>(static_cast<double>(*seed));
   }
   return str_cat(bits, "ull");
-}
-
-template <class A>
-Status seed_supports(const BodyNode& node, const std::vector<ElementOperand>&) {
-  if (node.attrs.as<A>().seed) return {};
-  return unsupported("without a seed each run draws a new one, which a kernel cannot");
 }
 
 // Where the element is in a row-major walk, which is its counter.
@@ -67,7 +83,7 @@ Result<std::string> random_normal(ElementContext& c, const ElementIndex& at) {
   c.function(kPhilox);
   return str_cat("(", compute_type(c.output().dtype), ")(", float_literal(attrs.mean, "double"),
                  " + ", float_literal(attrs.scale, "double"), " * philox_normal(",
-                 key_of(attrs.seed), ", ", counter(c, at), "))");
+                 key_of(c, attrs.seed), ", ", counter(c, at), "))");
 }
 
 Result<std::string> random_uniform(ElementContext& c, const ElementIndex& at) {
@@ -76,14 +92,14 @@ Result<std::string> random_uniform(ElementContext& c, const ElementIndex& at) {
   c.function(kPhilox);
   return str_cat("(", compute_type(c.output().dtype), ")(", float_literal(low, "double"), " + ",
                  float_literal(static_cast<double>(attrs.high) - low, "double"),
-                 " * philox_uniform(", key_of(attrs.seed), ", ", counter(c, at), "))");
+                 " * philox_uniform(", key_of(c, attrs.seed), ", ", counter(c, at), "))");
 }
 
 Result<std::string> bernoulli(ElementContext& c, const ElementIndex& at) {
   c.function(kPhilox);
   REDLINE_ASSIGN(std::string p, c.read(0, at));
   return str_cat("(", compute_type(c.output().dtype), ")(philox_uniform(",
-                 key_of(c.attrs<BernoulliAttrs>().seed), ", ", counter(c, at), ") < (double)", p,
+                 key_of(c, c.attrs<BernoulliAttrs>().seed), ", ", counter(c, at), ") < (double)", p,
                  " ? 1 : 0)");
 }
 
@@ -106,7 +122,7 @@ Result<std::string> multinomial(ElementContext& c, const ElementIndex& at) {
   REDLINE_TRY(add(total, c.loop(classes)));
   c.close();
   std::string u =
-      c.let("double", str_cat("philox_uniform(", key_of(c.attrs<MultinomialAttrs>().seed), ", ",
+      c.let("double", str_cat("philox_uniform(", key_of(c, c.attrs<MultinomialAttrs>().seed), ", ",
                               counter(c, at), ") * ", total));
   std::string sum = c.variable("double", "0");
   std::string place = c.variable("i64", "0");
@@ -137,7 +153,7 @@ Result<std::string> dropout(ElementContext& c, const ElementIndex& at) {
   }
   REDLINE_ASSIGN(std::string training, read_scalar(c, 2));
   c.line(str_cat("if (", training, " == 0) ", ratio, " = 0;"));
-  std::string keep = c.let("bool", str_cat(ratio, " == 0 || philox_uniform(", key_of(seed), ", ",
+  std::string keep = c.let("bool", str_cat(ratio, " == 0 || philox_uniform(", key_of(c, seed), ", ",
                                            counter(c, at), ") >= ", ratio));
   if (mask) return keep;
   REDLINE_ASSIGN(std::string x, c.read(0, at));
@@ -149,24 +165,18 @@ Result<std::string> dropout(ElementContext& c, const ElementIndex& at) {
 Status dropout_supports(const BodyNode& node, const std::vector<ElementOperand>& inputs) {
   bool training = inputs.size() > 2 && inputs[2].present && !is_zero(inputs[2]);
   bool drops = inputs.size() <= 1 || !inputs[1].present || !is_zero(inputs[1]);
-  return training && drops ? seed_supports<DropoutAttrs>(node, inputs) : Status();
+  bool draws = training && drops && !node.attrs.as<DropoutAttrs>().seed;
+  if (!draws || node.num_outputs == 1) return {};
+  return unsupported("without a seed the mask would be another than that of the output");
 }
 
 }  // namespace
 
 void register_element_random(ElementRegistry& registry) {
-  registry.add({.ops = {"random_normal"},
-                .supports = seed_supports<RandomNormalAttrs>,
-                .element = random_normal});
-  registry.add({.ops = {"random_uniform"},
-                .supports = seed_supports<RandomUniformAttrs>,
-                .element = random_uniform});
-  registry.add(
-      {.ops = {"bernoulli"}, .supports = seed_supports<BernoulliAttrs>, .element = bernoulli});
-  registry.add({.ops = {"multinomial"},
-                .supports = seed_supports<MultinomialAttrs>,
-                .element = multinomial,
-                .loops = true});
+  registry.add({.ops = {"random_normal"}, .element = random_normal});
+  registry.add({.ops = {"random_uniform"}, .element = random_uniform});
+  registry.add({.ops = {"bernoulli"}, .element = bernoulli});
+  registry.add({.ops = {"multinomial"}, .element = multinomial, .loops = true});
   registry.add({.ops = {"dropout"}, .supports = dropout_supports, .element = dropout});
 }
 

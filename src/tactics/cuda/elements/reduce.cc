@@ -16,13 +16,41 @@ bool is_real(std::string_view op) {
 
 struct Reduction {
   std::vector<bool> reduced;
+  std::string mask;   // instead, where the axes come with the run: bit d for axis d
   std::string count;  // of the elements that one result takes in
 };
 
-Result<Reduction> reduction_of(const ElementContext& c) {
+// Axes that only the run tells, as bits.
+Result<std::string> axes_mask(ElementContext& c) {
+  const ElementOperand& in = c.input(0);
+  int rank = in.rank();
+  std::string mask = c.variable("u32", "0");
+  std::string i = c.loop(c.input(1).dims[0]);
+  REDLINE_ASSIGN(std::string axis, c.read(1, {i}));
+  // What is out of range was refused where the sizes were told.
+  c.line(str_cat(mask, " |= 1u << (((i64)", axis, " < 0 ? (i64)", axis, " + ", rank, " : (i64)",
+                 axis, ") & 31);"));
+  c.close();
+  if (!c.attrs<ReduceAttrs>().noop_with_empty_axes) {
+    c.line(str_cat("if ((", c.input(1).dims[0], ") == 0) ", mask, " = ~0u;"));
+  }
+  return mask;
+}
+
+Result<Reduction> reduction_of(ElementContext& c) {
   const auto& attrs = c.attrs<ReduceAttrs>();
   const ElementOperand& in = c.input(0);
   std::vector<int64_t> axes;
+  if (c.has_input(1) && c.input(1).constant == nullptr) {
+    Reduction result;
+    REDLINE_ASSIGN(result.mask, axes_mask(c));
+    result.count = "1LL";
+    for (size_t d = 0; d < in.dims.size(); ++d) {
+      result.count +=
+          str_cat(" * ((", result.mask, " >> ", d, " & 1) ? (i64)(", in.dims[d], ") : 1LL)");
+    }
+    return result;
+  }
   if (c.has_input(1)) {
     REDLINE_ASSIGN(axes, c.constant_ints(1));
   }
@@ -36,12 +64,46 @@ Result<Reduction> reduction_of(const ElementContext& c) {
   return result;
 }
 
+// Where the output element is along axis d, when that is not reduced.
+std::string place_along(const ElementContext& c, const ElementIndex& at, const std::string& mask,
+                        size_t d) {
+  if (c.attrs<ReduceAttrs>().keepdims) return at[d];
+  std::string kept = str_cat("__popc(~", mask, " & ", (1u << d) - 1, "u)");
+  std::string place = "idx(0)";
+  for (size_t k = std::min(at.size(), d + 1); k-- > 0;) {
+    place = str_cat("(", kept, " == ", k, " ? (idx)(", at[k], ") : ", place, ")");
+  }
+  return place;
+}
+
+// A loop an axis, of one turn where the axis is not reduced.
+template <class Body>
+Status for_each_masked(ElementContext& c, const ElementIndex& at, const std::string& mask,
+                       Body&& body) {
+  const ElementOperand& in = c.input(0);
+  ElementIndex from;
+  for (size_t d = 0; d < in.dims.size(); ++d) {
+    std::string reduced = c.let("bool", str_cat(mask, " >> ", d, " & 1"));
+    std::string x =
+        c.variable("idx", str_cat(reduced, " ? idx(0) : ", place_along(c, at, mask, d)));
+    std::string end = c.let("idx", str_cat(reduced, " ? (idx)(", in.dims[d], ") : ", x, " + 1"));
+    keep_rolled(c);
+    c.open(str_cat("for (; ", x, " < ", end, "; ++", x, ")"));
+    from.push_back(x);
+  }
+  REDLINE_ASSIGN(std::string value, c.read(0, from));
+  body(value);
+  for (size_t d = 0; d < in.dims.size(); ++d) c.close();
+  return {};
+}
+
 // Calls `body` with each input element that goes into the output element, inside loops.
 template <class Body>
 Status for_each_input(ElementContext& c, const ElementIndex& at, const Reduction& reduction,
                       Body&& body) {
   const ElementOperand& in = c.input(0);
   bool keep = c.attrs<ReduceAttrs>().keepdims;
+  if (!reduction.mask.empty()) return for_each_masked(c, at, reduction.mask, body);
   ElementIndex from;
   int loops = 0;
   size_t kept = 0;
@@ -139,13 +201,6 @@ Result<std::string> reduce(ElementContext& c, const ElementIndex& at) {
   return acc;
 }
 
-Status reduce_supports(const BodyNode&, const std::vector<ElementOperand>& inputs) {
-  if (inputs.size() > 1 && inputs[1].present && inputs[1].constant == nullptr) {
-    return unsupported("takes constant axes");
-  }
-  return {};
-}
-
 Result<std::string> arg_reduce(ElementContext& c, const ElementIndex& at) {
   const auto& attrs = c.attrs<ArgReduceAttrs>();
   const ElementOperand& in = c.input(0);
@@ -177,21 +232,33 @@ Result<std::string> arg_reduce(ElementContext& c, const ElementIndex& at) {
   return place;
 }
 
+// Along an axis that may come with the run.
 Result<std::string> cumulative(ElementContext& c, const ElementIndex& at) {
   const auto& attrs = c.attrs<CumulativeAttrs>();
   const ElementOperand& in = c.input(0);
-  REDLINE_ASSIGN(std::vector<int64_t> axes, c.constant_ints(1));
-  size_t axis = at_axis(axes[0], in.rank());
   bool product = c.node().op->name == "cum_prod";
   std::string type(compute_type(in.dtype));
   std::string acc = c.variable(type, str_cat(type, product ? "(1)" : "(0)"));
-  std::string x = c.let("idx", at[axis]);
-  std::string begin = attrs.reverse ? (attrs.exclusive ? x + " + 1" : x) : "0";
-  std::string end = attrs.reverse ? in.dims[axis] : attrs.exclusive ? x : x + " + 1";
-  std::string i = c.variable("idx", begin);
-  c.open(str_cat("for (; ", i, " < ", end, "; ++", i, ")"));
+  std::string x;
+  std::string size;
   ElementIndex from = at;
-  from[axis] = i;
+  std::string i = c.variable("idx", "0");
+  if (c.input(1).constant != nullptr) {
+    REDLINE_ASSIGN(std::vector<int64_t> axes, c.constant_ints(1));
+    size_t axis = at_axis(axes[0], in.rank());
+    x = c.let("idx", at[axis]);
+    size = in.dims[axis];
+    from[axis] = i;
+  } else {
+    REDLINE_ASSIGN(std::string given, read_scalar(c, 1));
+    std::string axis = axis_from_front(c, given, in.rank());
+    x = c.let("idx", chosen_by(axis, at));
+    size = c.let("idx", chosen_by(axis, in.dims));
+    from = replaced_along(axis, at, i);
+  }
+  if (attrs.reverse) c.line(str_cat(i, " = ", x, attrs.exclusive ? " + 1;" : ";"));
+  std::string end = attrs.reverse ? size : attrs.exclusive ? x : x + " + 1";
+  c.open(str_cat("for (; ", i, " < ", end, "; ++", i, ")"));
   REDLINE_ASSIGN(std::string value, c.read(0, from));
   std::string op = product ? " * " : " + ";
   c.line(type == "i64" ? str_cat(acc, " = (i64)((u64)", acc, op, "(u64)", value, ");")
@@ -200,25 +267,16 @@ Result<std::string> cumulative(ElementContext& c, const ElementIndex& at) {
   return acc;
 }
 
-Status cumulative_supports(const BodyNode&, const std::vector<ElementOperand>& inputs) {
-  if (inputs[1].constant == nullptr) return unsupported("takes a constant axis");
-  return {};
-}
-
 }  // namespace
 
 void register_element_reduce(ElementRegistry& registry) {
   registry.add(
       {.ops = {"reduce_sum", "reduce_mean", "reduce_max", "reduce_min", "reduce_prod", "reduce_l1",
                "reduce_l2", "reduce_sum_square", "reduce_log_sum", "reduce_log_sum_exp"},
-       .supports = reduce_supports,
        .element = reduce,
        .loops = true});
   registry.add({.ops = {"arg_max", "arg_min"}, .element = arg_reduce, .loops = true});
-  registry.add({.ops = {"cum_sum", "cum_prod"},
-                .supports = cumulative_supports,
-                .element = cumulative,
-                .loops = true});
+  registry.add({.ops = {"cum_sum", "cum_prod"}, .element = cumulative, .loops = true});
 }
 
 }  // namespace redline

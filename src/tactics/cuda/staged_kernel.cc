@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tactics/cuda/staged_kernel.h"
+
+#include "kernels/cuda/sources.h"
+#include "tactics/cuda/element.h"
+
+namespace redline {
+namespace {
+
+constexpr size_t kMaxNumbers = 32;
+
+}  // namespace
+
+Status staged_supports(const Problem& problem) {
+  for (const auto* operands : {&problem.inputs, &problem.outputs}) {
+    for (const OperandDesc& operand : *operands) {
+      if (!operand.present) continue;
+      if (!operand.is_tensor || !operand.has_rank) {
+        return unsupported("takes tensors of known rank");
+      }
+      if (operand.dtype == DType::kString) return unsupported("takes no strings");
+    }
+  }
+  return {};
+}
+
+cuda::KernelSource staged_source(const Problem& problem, const std::string& entry,
+                                 const std::vector<std::string>& files,
+                                 const std::string& functions, const std::string& statements,
+                                 size_t numbers, const cuda::DeviceInfo& device) {
+  std::string text;
+  for (const char* file : {"types.cuh", "math.cuh", "block.cuh"}) {
+    text += kernels::cuda::source(file);
+  }
+  for (const std::string& file : files) text += kernels::cuda::source(file);
+  std::string parameters;
+  std::string named;
+  for (size_t i = 0; i < problem.inputs.size(); ++i) {
+    std::string_view type =
+        problem.inputs[i].present ? storage_type(problem.inputs[i].dtype) : "void";
+    parameters += str_cat("const ", type, "* __restrict__ in", i, ", ");
+  }
+  for (size_t i = 0; i < problem.outputs.size(); ++i) {
+    std::string_view type = storage_type(problem.outputs[i].dtype);
+    parameters += str_cat("void* __restrict__ out_raw", i, ", ");
+    named += str_cat("  ", type, "* const out", i, " = (", type, "*)out_raw", i, ";\n");
+  }
+  parameters += "char* workspace";
+  for (size_t i = 0; i < numbers; ++i) parameters += str_cat(", const i64 n", i);
+  text +=
+      // Left alone, ptxas spills to fit more blocks.
+      str_cat(functions, "extern \"C\" __global__ void __launch_bounds__(", StagedKernel::kThreads,
+              ", 2) ", entry, "(", parameters, ") {\n", named, statements, "}\n");
+  return {entry, std::move(text), device.arch(), {}};
+}
+
+Status StagedKernel::add_find(const PrepareArgs& args, size_t module, const std::string& entry,
+                              int64_t blocks, std::vector<int64_t> numbers) {
+  if (module >= args.modules.size()) return incompatible("a step without its kernels");
+  if (blocks > INT32_MAX) return unsupported("more than ", INT32_MAX, " blocks of a kernel");
+  REDLINE_ASSIGN(auto function, cuda::Function::create(args.modules[module], entry));
+  find_.push_back({std::move(function), blocks, -1, std::move(numbers)});
+  return {};
+}
+
+Status StagedKernel::add_run(const PrepareArgs& args, size_t module, const std::string& entry,
+                             int64_t blocks, int output, std::vector<int64_t> numbers) {
+  if (module >= args.modules.size()) return incompatible("a step without its kernels");
+  if (blocks > INT32_MAX) return unsupported("more than ", INT32_MAX, " blocks of a kernel");
+  REDLINE_ASSIGN(auto function, cuda::Function::create(args.modules[module], entry));
+  run_.push_back({std::move(function), blocks, output, std::move(numbers)});
+  return {};
+}
+
+Status StagedKernel::launch(const std::vector<Step>& steps, const KernelArgs& args) const {
+  if (args.inputs.size() + args.outputs.size() + 1 + kMaxNumbers > kMaxParameters) {
+    return unsupported("more than ", kMaxParameters, " operands");
+  }
+  const void* pointers[kMaxParameters];
+  void* parameters[kMaxParameters];
+  size_t operands = 0;
+  for (const TensorView& input : args.inputs) pointers[operands++] = input.data;
+  for (const TensorView& output : args.outputs) pointers[operands++] = output.data;
+  pointers[operands++] = args.workspace;
+  for (size_t i = 0; i < operands; ++i) parameters[i] = &pointers[i];
+  for (const Step& step : steps) {
+    cuda::LaunchShape shape;
+    int64_t blocks = step.blocks;
+    if (step.output >= 0) {
+      int64_t elements = args.outputs[static_cast<size_t>(step.output)].count();
+      blocks = (elements + kThreads - 1) / kThreads;
+      if (blocks > INT32_MAX) return unsupported("more than ", INT32_MAX, " blocks of a kernel");
+    }
+    if (blocks == 0) continue;
+    shape.grid.x = static_cast<unsigned int>(blocks);
+    shape.block.x = kThreads;
+    size_t count = operands;
+    for (const int64_t& number : step.numbers) {
+      if (count == kMaxParameters) return internal_error("too many numbers");
+      parameters[count++] = const_cast<int64_t*>(&number);
+    }
+    REDLINE_TRY(cuda::launch(*args.stream, step.function, shape, {parameters, count}, name_));
+  }
+  return {};
+}
+
+int64_t WorkspaceLayout::add(int64_t bytes) {
+  int64_t at = end_;
+  end_ += (bytes + 255) / 256 * 256;
+  return at;
+}
+
+}  // namespace redline
