@@ -75,7 +75,13 @@ Status infer_reduce(InferContext& c) {
   }
   REDLINE_ASSIGN(std::optional<std::vector<bool>> reduced, reduced_axes(c, in.rank()));
   if (!reduced) {
-    if (keep) c.set_output(0, dtype, fresh_dims(c, in.rank(), "reduce"));
+    // No axis may be named twice, so their number tells the rank.
+    std::optional<int64_t> count = const_length(c, 1);
+    if (keep) {
+      c.set_output(0, dtype, fresh_dims(c, in.rank(), "reduce"));
+    } else if (count && *count > 0 && *count <= in.rank()) {
+      c.set_output(0, dtype, fresh_dims(c, in.rank() - *count, "reduce"));
+    }
     return {};
   }
   SymDims out;

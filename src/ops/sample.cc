@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "ops/axes.h"
 #include "ops/elements.h"
 #include "ops/numeric.h"
 #include "ops/op.h"
@@ -181,6 +182,11 @@ Status infer_affine_grid(InferContext& c) {
   std::optional<SymDims> sizes = c.contents(1);
   if (!sizes) {
     c.set_output(0, c.dtype(0), Shape());
+    std::optional<int64_t> axes = const_length(c, 1);
+    if (axes != 4 && axes != 5) return {};
+    SymDims unknown = fresh_dims(c, *axes - 1, "affine_grid");
+    unknown.emplace_back(*axes - 2);
+    c.set_output(0, c.dtype(0), std::move(unknown));
     return {};
   }
   if (sizes->size() != 4 && sizes->size() != 5) {

@@ -45,6 +45,7 @@ void register_op_shape(OpRegistry& registry) {
                 .inputs = {{"data"}},
                 .outputs = {{"shape"}},
                 .attrs = attrs_type<ShapeAttrs>(),
+                .traits = kTraitReadsSizes,
                 .infer = infer_shape,
                 .reference = reference_shape});
 }

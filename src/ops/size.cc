@@ -24,6 +24,7 @@ void register_op_size(OpRegistry& registry) {
   registry.add({.name = "size",
                 .inputs = {{"data"}},
                 .outputs = {{"size"}},
+                .traits = kTraitReadsSizes,
                 .infer = infer_size,
                 .reference = reference_size});
 }
