@@ -7,6 +7,7 @@
 #include <set>
 
 #include "build/insert_copies.h"
+#include "build/shape_arithmetic.h"
 #include "ops/fused.h"
 
 namespace redline {
@@ -172,6 +173,17 @@ Asked ask(const Plan& plan, const PlanStep& step, const Sizes& sizes) {
   return {std::move(problem), std::move(sized)};
 }
 
+// A size that only the run tells is taken for this where kernels are ranked.
+constexpr int64_t kAssumedSize = 32;
+
+void assume_sizes(Problem& problem) {
+  for (auto* operands : {&problem.inputs, &problem.outputs}) {
+    for (OperandDesc& operand : *operands) {
+      for (int64_t& dim : operand.dims) dim = dim == kDynamicDim ? kAssumedSize : dim;
+    }
+  }
+}
+
 std::vector<std::shared_ptr<const PlanKernel>> keep_kernels(
     std::span<const std::shared_ptr<const cuda::CompiledKernel>> compiled, std::string_view name) {
   std::vector<std::shared_ptr<const PlanKernel>> kernels;
@@ -218,24 +230,37 @@ Result<bool> choose_on(DeviceTuner& device, Plan& plan, PlanStep& step, const As
   return true;
 }
 
-bool is_sized(const PlanStep& step, const std::vector<bool>& sized) {
-  auto is = [&](int value) { return value < 0 || sized[static_cast<size_t>(value)]; };
-  return std::all_of(step.inputs.begin(), step.inputs.end(), is) &&
-         std::all_of(step.outputs.begin(), step.outputs.end(), is);
-}
-
 bool has_choice(const PlanStep& step) {
   return step.tactic != kViewTactic && step.subplans.empty();
 }
 
+// Why a step is the host's whatever tactics there are, or empty. What decides on subgraphs is, but
+// says so only where their operands are no tensors: what is in them is asked for itself.
+std::string_view why_not_on_gpu(const Plan& plan, const PlanStep& step) {
+  for (const auto* values : {&step.inputs, &step.outputs}) {
+    for (int v : *values) {
+      if (v < 0) continue;
+      const Type& type = plan.values[static_cast<size_t>(v)].type;
+      if (!type.is_tensor()) return "it works on sequences or optionals";
+      if (type.dtype == DType::kString) return "it works on strings";
+      if (!step.subplans.empty()) continue;
+      bool ranked = type.shape.has_rank() && type.shape.rank() <= kMaxRank;
+      if (!ranked) return "the rank of an operand is known only when it runs";
+    }
+  }
+  return {};
+}
+
 // What the tuner will want to try of all steps is compiled at once, on all cores.
-Status prefetch_kernels(const Plan& plan, const std::vector<bool>& sized, const Sizes& sizes,
+Status prefetch_kernels(const Plan& plan, const std::vector<bool>& for_host, const Sizes& sizes,
                         DeviceTuner& gpu, const BuildOptions& options) {
   std::vector<cuda::KernelSource> sources;
   std::set<std::string> seen;
-  for (const PlanStep& step : plan.steps) {
-    if (!has_choice(step) || !is_sized(step, sized)) continue;
+  for (size_t i = 0; i < plan.steps.size(); ++i) {
+    const PlanStep& step = plan.steps[i];
+    if (!has_choice(step) || for_host[i] || !why_not_on_gpu(plan, step).empty()) continue;
     Asked asked = ask(plan, step, sizes);
+    assume_sizes(asked.sized);
     if (!seen.insert(asked.problem.to_string() + "\n" + asked.sized.to_string()).second) continue;
     for (cuda::KernelSource& source : gpu.tuner.kernels_to_try(asked.problem, asked.sized)) {
       sources.push_back(std::move(source));
@@ -266,34 +291,41 @@ bool has_kernel(const RegionDraft& region, const OpDef& fused, const TacticRegis
 Status choose_tactics(Plan& plan, DeviceTuner& host, DeviceTuner* gpu, const BuildOptions& options,
                       std::vector<HostStep>& host_steps) {
   Sizes sizes = likely_sizes(plan, options);
-  std::vector<bool> sized = sized_values(plan);
-  if (gpu != nullptr) REDLINE_TRY(prefetch_kernels(plan, sized, sizes, *gpu, options));
+  std::vector<bool> for_host = shape_arithmetic(plan, sized_values(plan));
+  if (gpu != nullptr) REDLINE_TRY(prefetch_kernels(plan, for_host, sizes, *gpu, options));
   for (size_t i = 0; i < plan.steps.size(); ++i) {
     PlanStep& step = plan.steps[i];
     REDLINE_TRY(options.progress.report(
         "choose", static_cast<double>(i) / static_cast<double>(plan.steps.size())));
-    std::string reason = "it runs subgraphs";
+    std::string reason;
     for (const auto& subplan : step.subplans) {
-      REDLINE_TRY(choose_tactics(*subplan, host, nullptr, options, host_steps));
+      REDLINE_TRY(choose_tactics(*subplan, host, gpu, options, host_steps));
     }
-    bool chosen = step.tactic == kViewTactic;
+    if (!step.subplans.empty()) reason = why_not_on_gpu(plan, step);
+    bool chosen = step.tactic == kViewTactic || (!step.subplans.empty() && reason.empty());
     if (has_choice(step)) {
       Asked asked = ask(plan, step, sizes);
-      if (gpu != nullptr && is_sized(step, sized)) {
-        Result<bool> taken = choose_on(*gpu, plan, step, asked, options, reason);
-        if (!taken.ok()) return taken.status().with_context(str_cat("step '", step.name, "'"));
-        chosen = *taken;
-      } else {
-        reason = "its sizes are known only when it runs";
+      if (gpu != nullptr && !for_host[i]) {
+        reason = why_not_on_gpu(plan, step);
+        Asked on_gpu = asked;
+        assume_sizes(on_gpu.sized);
+        if (reason.empty()) {
+          Result<bool> taken = choose_on(*gpu, plan, step, on_gpu, options, reason);
+          if (!taken.ok()) return taken.status().with_context(str_cat("step '", step.name, "'"));
+          chosen = *taken;
+        }
       }
-      if (!chosen && gpu != nullptr) options.logger.verbose("step '", step.name, "': ", reason);
+      if (!chosen && gpu != nullptr && !for_host[i]) {
+        options.logger.verbose("step '", step.name, "': ", reason);
+      }
       std::string ignored;
       if (!chosen) {
         Result<bool> taken = choose_on(host, plan, step, asked, options, ignored);
         if (!taken.ok()) return taken.status().with_context(str_cat("step '", step.name, "'"));
       }
     }
-    if (gpu != nullptr && !chosen) host_steps.push_back({step.name, step.op->name, reason});
+    if (gpu != nullptr && !chosen && !for_host[i])
+      host_steps.push_back({step.name, step.op->name, reason});
   }
   drop_unread_constants(plan);
   return {};

@@ -20,9 +20,9 @@ struct HostStep {
 };
 
 // Gives each step of the plan (and of its subplans) the tactic that the tuner chooses, packs
-// constants for it and compiles its kernels. With `gpu`, that is asked first for steps whose sizes
-// follow from the inputs'; those that stay on the host are added to `host_steps`. Steps that no
-// tactic supports keep the reference.
+// constants for it and compiles its kernels. With `gpu`, that is asked first but for arithmetic
+// with sizes (shape_arithmetic.h); steps that stay on the host are added to `host_steps`. Steps
+// that no tactic supports keep the reference.
 Status choose_tactics(Plan& plan, DeviceTuner& host, DeviceTuner* gpu, const BuildOptions& options,
                       std::vector<HostStep>& host_steps);
 

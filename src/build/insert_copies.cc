@@ -11,7 +11,7 @@ namespace {
 class CopyInserter {
  public:
   CopyInserter(Plan& plan, const TacticRegistry& tactics, const OpDef& identity)
-      : plan_(plan), tactics_(tactics), identity_(identity), sized_(sized_values(plan)) {}
+      : plan_(plan), tactics_(tactics), identity_(identity) {}
 
   void run() {
     std::vector<PlanStep> steps = std::exchange(plan_.steps, {});
@@ -35,25 +35,22 @@ class CopyInserter {
 
   Space space_of(const PlanStep& step) {
     if (step.tactic.empty()) return Space::kHost;
-    if (step.tactic != kViewTactic) {
-      return tactics_.find(step.tactic)->device == "cuda" ? Space::kDevice : Space::kHost;
-    }
-    // Where a view lies that only the run places, the host must be able to say.
-    bool sized = sized_[static_cast<size_t>(step.outputs[0])];
-    return sized ? value(step.inputs[0]).space : Space::kHost;
+    if (step.tactic == kViewTactic) return value(step.inputs[0]).space;
+    return tactics_.find(step.tactic)->device == "cuda" ? Space::kDevice : Space::kHost;
   }
 
   void place(PlanStep& step) {
     Space space = space_of(step);
     bool view = step.tactic == kViewTactic;
     for (size_t i = 0; i < step.inputs.size(); ++i) {
-      // Once sizes are known a view reads its first operand only.
-      bool read = !view || i == 0 || space == Space::kHost;
+      // What tells sizes, or is there for its own, may lie on either side.
+      bool read = space == Space::kHost ? !step.op->has(kTraitReadsSizes) : !view || i == 0;
       if (step.inputs[i] >= 0 && read) step.inputs[i] = on(space, step.inputs[i]);
     }
     for (auto& captures : step.captures) {
       for (int& v : captures) v = on(Space::kHost, v);
     }
+    for (const auto& subplan : step.subplans) insert_copies(*subplan, tactics_, identity_);
     for (int output : step.outputs) {
       if (output >= 0) value(output).space = space;
     }
@@ -101,7 +98,6 @@ class CopyInserter {
   Plan& plan_;
   const TacticRegistry& tactics_;
   const OpDef& identity_;
-  std::vector<bool> sized_;
   std::vector<PlanStep> uploads_;
   std::map<int, int> twins_;
   std::map<int, View> views_;

@@ -33,8 +33,9 @@ Status check_spaces(const Plan& plan, const PlanStep& step, const Tactic* tactic
   if (step.tactic == kViewTactic) reads = writes = space_of(step.inputs[0]);
   for (size_t i = 0; i < step.inputs.size(); ++i) {
     if (step.inputs[i] < 0) continue;
-    // A view reads nothing else.
+    // The rest only tells a view's sizes.
     if (step.tactic == kViewTactic && i > 0) continue;
+    if (step.op->has(kTraitReadsSizes) && reads == Space::kHost) continue;
     if (space_of(step.inputs[i]) != reads) return refuse(step, "reads a value of the other side");
   }
   for (int output : step.outputs) {

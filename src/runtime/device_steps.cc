@@ -13,6 +13,21 @@ bool Executor::is_on_gpu(const PlanStep& step) const {
   return tactics_.find(step.tactic)->device == "cuda";
 }
 
+bool Executor::works_on_gpu(const PlanStep& step) const {
+  if (step.tactic != kViewTactic) return is_on_gpu(step);
+  return plan_.values[static_cast<size_t>(step.outputs[0])].space == Space::kDevice;
+}
+
+bool Executor::must_wait(const ShapeState& state, size_t index) const {
+  const PlanStep& step = plan_.steps[index];
+  if (gpu_ == nullptr || !state.steps[index].dynamic || !step.subplans.empty()) return true;
+  auto is_from_gpu = [&](int v) { return v >= 0 && downloaded_[static_cast<size_t>(v)]; };
+  // What is not sized gets memory of its own.
+  auto is_planned = [&](int v) { return values_[static_cast<size_t>(v)].sized; };
+  return std::any_of(step.inputs.begin(), step.inputs.end(), is_from_gpu) ||
+         std::any_of(step.outputs.begin(), step.outputs.end(), is_planned);
+}
+
 Status Executor::ensure_device_memory(size_t arena_bytes, size_t workspace_bytes) {
   const cuda::ContextPtr& context = gpu_->image->context();
   // Empty values have an address too.
@@ -33,7 +48,7 @@ Status Executor::ensure_device_memory(size_t arena_bytes, size_t workspace_bytes
 Status Executor::make_staging(ShapeState& state) {
   for (size_t s = 0; s < plan_.steps.size(); ++s) {
     const PlanStep& step = plan_.steps[s];
-    if (step.tactic != kUploadTactic || state.steps[s].skip) continue;
+    if (step.tactic != kUploadTactic || state.steps[s].skip || state.steps[s].dynamic) continue;
     auto root = static_cast<size_t>(state.placement.root[static_cast<size_t>(step.inputs[0])]);
     size_t bytes = state.steps[s].outputs[0].bytes();
     cuda::PinnedBuffer& staging = state.steps[s].staging;

@@ -41,6 +41,7 @@ Status Executor::initialize(DeviceImagePtr image) {
     gpu_ = std::make_unique<Gpu>();
     gpu_->image = std::move(image);
     REDLINE_ASSIGN(gpu_->stream, cuda::Stream::create(gpu_->image->context()));
+    gpu_->pool = std::make_unique<DevicePool>(gpu_->image->context());
   }
   // Symbols that an input's size is, by themselves, are known at the start of a run.
   std::vector<std::string>& symbols = symbols_;
@@ -93,6 +94,15 @@ Status Executor::initialize(DeviceImagePtr image) {
   }
   for (const NamedValue& output : plan_.outputs) {
     values_[static_cast<size_t>(output.value)].is_output = true;
+  }
+  uploaded_from_.assign(plan_.values.size(), -1);
+  downloaded_.resize(plan_.values.size());
+  for (const PlanStep& step : plan_.steps) {
+    if (step.outputs.empty()) continue;
+    auto made = static_cast<size_t>(step.outputs[0]);
+    if (step.tactic == kUploadTactic) uploaded_from_[made] = step.inputs[0];
+    bool same = step.tactic == kViewTactic && downloaded_[static_cast<size_t>(step.inputs[0])];
+    downloaded_[made] = step.tactic == kDownloadTactic || same;
   }
   steps_.resize(plan_.steps.size());
   for (size_t i = 0; i < plan_.steps.size(); ++i) {
@@ -232,16 +242,17 @@ Status Executor::observe_outputs(size_t index) {
 }
 
 Status Executor::run_step(ShapeState& state, size_t index) {
-  if (is_on_gpu(plan_.steps[index])) {
-    stage(state, index);
-    return run_device_step(state, index);
-  }
-  REDLINE_TRY(wait());
   ShapeState::Step& ready = state.steps[index];
+  bool on_gpu = works_on_gpu(plan_.steps[index]);
+  if (!on_gpu && must_wait(state, index)) REDLINE_TRY(wait());
   if (ready.dynamic) {
     REDLINE_TRY(run_dynamic_step(state, index));
     note_sizes(index);
     return {};
+  }
+  if (on_gpu) {
+    stage(state, index);
+    return run_device_step(state, index);
   }
   if (ready.kernel == nullptr) return run_reference_step(index, ready.outputs);
   return ready.kernel->run({ready.inputs, ready.outputs, workspace_.get(), &pool_});

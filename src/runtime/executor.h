@@ -82,11 +82,27 @@ class Executor {
   Result<std::shared_ptr<void>> allocate_host(size_t bytes) const;
   const void* part_of(const ShapeState& state, size_t value) const;
   Status run_step(ShapeState& state, size_t index);
+
+  // --- Steps whose sizes only the run tells; see dynamic_step.cc ---
   Status run_dynamic_step(ShapeState& state, size_t index);
+  // What the op's rule says of the operands as they are.
+  Result<std::vector<Type>> find_types(size_t index);
+  Status infer_step(size_t index, std::span<const InferInput> inputs, std::vector<Type>& found);
+  Result<Tensor> allocate(Space space, DType dtype, const Dims& dims);
+  Status make_outputs(ShapeState& state, size_t index, std::span<const Type> types,
+                      std::vector<TensorView>& outputs);
+  Status make_view(ShapeState& state, size_t index);
+  Status run_kernel(ShapeState& state, size_t index, std::vector<TensorView>& outputs);
+  Status find_and_run(ShapeState& state, size_t index, const Kernel& kernel, KernelArgs args,
+                      std::vector<TensorView>& outputs);
+  Status copy_value(size_t index);
+  // A value as the host has it without waiting for the GPU, or null.
+  const Tensor* at_host(int value) const;
   // The sizes that a dynamic step's outputs came out with, under the symbols of their types.
   void note_sizes(size_t index);
   // A tensor's sizes in numbers, as far as this run tells them by now.
   Type in_numbers(Type type) const;
+
   Status run_reference_step(size_t index, std::span<const TensorView> outputs);
   Result<std::vector<HostValue>> run_subplan(size_t step, size_t index,
                                              std::span<const HostValue> inputs);
@@ -102,6 +118,9 @@ class Executor {
 
   // --- On a GPU; see device_steps.cc ---
   bool is_on_gpu(const PlanStep& step) const;
+  // Whether the host's step reads what the GPU may still be making, or writes where it may read.
+  bool must_wait(const ShapeState& state, size_t index) const;
+  bool works_on_gpu(const PlanStep& step) const;  // a view of what is there, too
   Status ensure_device_memory(size_t arena_bytes, size_t workspace_bytes);
   void find_segments(ShapeState& state) const;
   Status make_staging(ShapeState& state);
@@ -121,6 +140,9 @@ class Executor {
   std::vector<HostValue> slots_;  // one a value
   std::vector<std::string> symbols_;
   std::vector<int64_t> symbol_values_;
+  std::vector<int>
+      uploaded_from_;             // of each value: the one on the host that it is a copy of, or -1
+  std::vector<bool> downloaded_;  // of each value: on the host, but from the GPU
   std::map<std::string, int64_t, std::less<>> found_sizes_;  // of this run, see note_sizes
   std::vector<std::unique_ptr<ShapeState>> states_;          // most recent first
   std::vector<StepState> steps_;

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "device/module.h"
+#include "runtime/device_pool.h"
 #include "runtime/executor.h"
 
 // What an executor keeps, for the files that implement it.
@@ -46,7 +47,9 @@ struct Executor::Gpu {
   cuda::Stream stream;
   cuda::DeviceBuffer arena;
   cuda::DeviceBuffer workspace;
-  bool busy = false;  // something was queued since the host waited last
+  std::unique_ptr<DevicePool> pool;  // for what is not in the arena
+  cuda::PinnedBuffer count;          // an i64 that a kernel found
+  bool busy = false;                 // something was queued since the host waited last
 };
 
 // Everything that is ready for one set of input sizes.

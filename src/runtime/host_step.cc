@@ -3,11 +3,10 @@
 #include <cstring>
 
 #include "ops/elements.h"
-#include "ops/told_sizes.h"
 #include "runtime/check_plan.h"
 #include "runtime/executor_state.h"
 
-// Steps on the reference, and those whose sizes are found during the run.
+// Steps on the reference.
 namespace redline {
 namespace {
 
@@ -120,128 +119,6 @@ Result<std::vector<HostValue>> Executor::run_subplan(size_t step, size_t index,
     results.push_back(std::move(value));
   }
   return results;
-}
-
-void Executor::note_sizes(size_t index) {
-  for (int value : plan_.steps[index].outputs) {
-    if (value < 0) continue;
-    auto v = static_cast<size_t>(value);
-    const Type& type = plan_.values[v].type;
-    const HostValue& slot = slots_[v];
-    if (!type.is_tensor() || slot.kind != HostValue::Kind::kTensor || !type.shape.has_rank() ||
-        type.shape.rank() != slot.tensor.rank()) {
-      continue;
-    }
-    for (int d = 0; d < type.shape.rank(); ++d) {
-      const Dim& dim = type.shape[d];
-      if (!dim.is_symbol()) continue;
-      found_sizes_[dim.symbol_name()] = slot.tensor.dims()[static_cast<size_t>(d)];
-    }
-  }
-}
-
-Type Executor::in_numbers(Type type) const {
-  if (!type.is_tensor() || !type.shape.has_rank() || type.shape.as_static()) return type;
-  auto size_of = [this](std::string_view symbol) -> std::optional<int64_t> {
-    if (symbol.starts_with(kFreshSymbol)) return std::nullopt;
-    auto found = found_sizes_.find(symbol);
-    if (found != found_sizes_.end()) return found->second;
-    auto it = std::find(symbols_.begin(), symbols_.end(), symbol);
-    if (it == symbols_.end()) return std::nullopt;
-    int64_t value = symbol_values_[static_cast<size_t>(it - symbols_.begin())];
-    return value < 0 ? std::nullopt : std::optional(value);
-  };
-  SymDims dims = type.shape.dims();
-  for (Dim& dim : dims) {
-    Result<int64_t> size = dim.evaluate(size_of);
-    if (size.ok() && *size >= 0) dim = Dim(*size);
-  }
-  return Type::tensor(type.dtype, std::move(dims));
-}
-
-// Sizes were not known beforehand: runs the shape rule on what the inputs turned out to be,
-// allocates what it tells, and leaves the rest to the reference.
-Status Executor::run_dynamic_step(ShapeState& state, size_t index) {
-  const PlanStep& step = plan_.steps[index];
-  std::vector<TensorView> outputs(step.outputs.size());
-  for (size_t i = 0; i < step.outputs.size(); ++i) {
-    auto v = static_cast<size_t>(step.outputs[i]);
-    bool planned = values_[v].sized && plan_.values[v].storage == Storage::kArena;
-    if (planned) outputs[i] = slots_[v].tensor.view();
-  }
-  if (step.subplans.empty()) {
-    std::vector<Type> types(step.inputs.size());
-    std::vector<InferInput> infer_inputs(step.inputs.size());
-    for (size_t i = 0; i < step.inputs.size(); ++i) {
-      if (step.inputs[i] < 0) continue;
-      const HostValue& value = slots_[static_cast<size_t>(step.inputs[i])];
-      // An empty sequence has no element to tell its type: the plan knows it.
-      types[i] = value.kind == HostValue::Kind::kTensor
-                     ? type_of(value)
-                     : plan_.values[static_cast<size_t>(step.inputs[i])].type;
-      infer_inputs[i].type = &types[i];
-      bool here = plan_.values[static_cast<size_t>(step.inputs[i])].space == Space::kHost;
-      if (types[i].is_tensor() && here) infer_inputs[i].constant = &value.tensor;
-    }
-    InferContext infer(*step.op, step.attrs, infer_inputs, step.outputs.size());
-    int fresh = 0;
-    infer.make_symbol = [&](std::string_view) {
-      return Dim::symbol(str_cat(kFreshSymbol, fresh++));
-    };
-    REDLINE_TRY(step.op->infer(infer));
-    for (Type& type : infer.outputs()) type = in_numbers(std::move(type));
-    REDLINE_TRY(check_told(*step.op, infer_inputs, infer.outputs()));
-    for (size_t i = 0; i < step.outputs.size(); ++i) {
-      auto v = static_cast<size_t>(step.outputs[i]);
-      const Type& type = infer.outputs()[i];
-      const Dims* declared = values_[v].sized ? &state.dims[v] : nullptr;
-      REDLINE_TRY(check_result(step, plan_.values[v], type, declared));
-      std::optional<Dims> dims = type.is_tensor() ? type.shape.as_static() : std::nullopt;
-      if (!dims) continue;
-      if (step.tactic == kViewTactic) {
-        const HostValue& base = slots_[static_cast<size_t>(step.inputs[0])];
-        if (checked_count({dims->begin(), dims->size()}) != base.tensor.count()) {
-          return invalid_argument("cannot give ", base.tensor.dims().to_string(), " the sizes ",
-                                  dims->to_string());
-        }
-        slots_[v] = HostValue::of(base.tensor.reshaped(*dims));
-        outputs[i] = slots_[v].tensor.view();
-        continue;
-      }
-      if (outputs[i].data != nullptr) continue;
-      REDLINE_ASSIGN(Tensor tensor, Tensor::create(type.dtype, *dims));
-      outputs[i] = tensor.view();
-      slots_[v] = HostValue::of(std::move(tensor));
-    }
-  }
-  if (step.tactic == kViewTactic) {
-    if (outputs[0].data == nullptr) return internal_error("a view without sizes");
-    return {};
-  }
-  bool known = std::all_of(outputs.begin(), outputs.end(),
-                           [](const TensorView& v) { return v.data != nullptr; });
-  bool empty = known && step.subplans.empty() &&
-               std::all_of(outputs.begin(), outputs.end(),
-                           [](const TensorView& view) { return view.count() == 0; });
-  if (empty) return {};
-  if (step.tactic.empty() || !known) return run_reference_step(index, outputs);
-
-  StepState& own = steps_[index];
-  std::vector<TensorView> inputs;
-  std::vector<Dims> dims;
-  for (int value : step.inputs) {
-    inputs.push_back(value < 0 ? TensorView() : slots_[static_cast<size_t>(value)].tensor.view());
-    dims.push_back(inputs.back().dims);
-  }
-  // Values may tell other output sizes for the same input sizes.
-  for (const TensorView& output : outputs) dims.push_back(output.dims);
-  if (own.kernel == nullptr || own.kernel_dims != dims) {
-    REDLINE_ASSIGN(own.kernel, prepare_or_refuse(index, inputs, outputs));
-    own.kernel_dims = std::move(dims);
-  }
-  if (own.kernel == nullptr) return run_reference_step(index, outputs);
-  REDLINE_TRY(ensure_workspace(std::max(own.kernel->workspace_bytes(), state.workspace)));
-  return own.kernel->run({inputs, outputs, workspace_.get(), &pool_});
 }
 
 }  // namespace redline

@@ -111,7 +111,8 @@ Placement Executor::place(ShapeState& state) const {
     auto unsized = [&](int value) { return value >= 0 && !sized[static_cast<size_t>(value)]; };
     ShapeState::Step& ready = state.steps[s];
     // Kernels work with the sizes they were made for, references with what the values say.
-    ready.dynamic = !step.subplans.empty() || (!ready.told && step.tactic.empty()) ||
+    bool finds_sizes = step.op->has(kTraitDataDependent) && is_on_gpu(step);
+    ready.dynamic = !step.subplans.empty() || finds_sizes || (!ready.told && step.tactic.empty()) ||
                     std::any_of(step.inputs.begin(), step.inputs.end(), unsized) ||
                     std::any_of(step.outputs.begin(), step.outputs.end(), unsized);
     dynamic.push_back(ready.dynamic);
@@ -213,9 +214,6 @@ Status Executor::prepare_steps(ShapeState& state) {
     ShapeState::Step& ready = state.steps[s];
     ready.skip = state.placement.elided[s];
     bool on_gpu = is_on_gpu(step);
-    if (on_gpu && ready.dynamic) {
-      return unsupported("step '", step.name, "' is on the GPU, and its sizes depend on values");
-    }
     if (ready.dynamic || ready.skip) continue;
     ready.inputs.clear();
     ready.outputs.clear();
