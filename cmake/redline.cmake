@@ -20,9 +20,13 @@ if(REDLINE_SANITIZE)
   target_link_options(redline_options INTERFACE -fsanitize=${REDLINE_SANITIZE})
 endif()
 
+# Code that runs once a build or a load, and not in an inference, is compiled to be small.
+set(redline_small $<$<CONFIG:Release>:-Os>)
+
 # redline_library(ops DEPS core): every .cc of the folder this is called from becomes redline::ops.
+# SMALL: none of it is on the path of an inference.
 function(redline_library name)
-  cmake_parse_arguments(arg "" "" "DEPS;EXCLUDE;LIBS" ${ARGN})
+  cmake_parse_arguments(arg "SMALL" "" "DEPS;EXCLUDE;LIBS" ${ARGN})
   file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.cc)
   foreach(pattern ${arg_EXCLUDE})
     list(FILTER sources EXCLUDE REGEX ${pattern})
@@ -31,6 +35,9 @@ function(redline_library name)
   add_library(redline::${name} ALIAS redline_${name})
   list(TRANSFORM arg_DEPS PREPEND redline::)
   target_link_libraries(redline_${name} PUBLIC redline_options ${arg_DEPS} ${arg_LIBS})
+  if(arg_SMALL)
+    target_compile_options(redline_${name} PRIVATE ${redline_small})
+  endif()
 endfunction()
 
 # redline_table(ops FUNCTION register_op ARGUMENT OpRegistry HEADER ops/registry.h EXCLUDE ...):
