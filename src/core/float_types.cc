@@ -3,6 +3,8 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
+#include <limits>
 
 #include "base/status.h"
 
@@ -29,6 +31,7 @@ constexpr Format kE5M2 = {5, 2, 15, 0x7b, 0x7c, 0x7e, false};
 constexpr Format kE5M2FNUZ = {5, 2, 16, 0x7f, 0x80, 0x80, true};
 constexpr Format kE2M1 = {2, 1, 1, 0x7, 0x7, 0x8, false};
 
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
 constexpr uint64_t kDoubleInfinity = 0x7ff0000000000000;
 constexpr uint64_t kDoubleMantissa = 0x000fffffffffffff;
 constexpr double kDoubleNan = std::bit_cast<double>(uint64_t{0x7ff8000000000000});
@@ -218,6 +221,41 @@ uint8_t f64_to_f8e8m0(double value, bool saturate, E8M0Round round) {
   const bool up = (round == E8M0Round::kUp && fraction != 0) ||
                   (round == E8M0Round::kNearest && fraction > kDoubleMantissa / 2);
   return static_cast<uint8_t>(below + (up ? 1 : 0));
+}
+
+FloatSummary summarise_floats(const float* values, size_t count) {
+  constexpr size_t kLanes = 8;  // sums that do not wait for each other
+  float largest[kLanes] = {};
+  double squares[kLanes] = {};
+  int64_t nonzero[kLanes] = {};
+  auto add = [&](size_t lane, float value) {
+    float magnitude = std::abs(value);
+    float finite = magnitude < kInfinity ? magnitude : 0;
+    largest[lane] = largest[lane] < finite ? finite : largest[lane];
+    squares[lane] += static_cast<double>(finite) * static_cast<double>(finite);
+    nonzero[lane] += finite > 0 ? 1 : 0;
+  };
+  size_t whole = count / kLanes * kLanes;
+  for (size_t i = 0; i < whole; i += kLanes) {
+    for (size_t lane = 0; lane < kLanes; ++lane) add(lane, values[i + lane]);
+  }
+  for (size_t i = whole; i < count; ++i) add(i - whole, values[i]);
+  FloatSummary sum;
+  for (size_t lane = 0; lane < kLanes; ++lane) {
+    sum.largest = std::max(sum.largest, largest[lane]);
+    sum.squares += squares[lane];
+    sum.nonzero += nonzero[lane];
+  }
+  return sum;
+}
+
+void clamp_finite(const float* src, float limit, float* dst, size_t count) {
+  for (size_t i = 0; i < count; ++i) {
+    float value = src[i];
+    float clamped = value > limit ? limit : value;
+    clamped = clamped < -limit ? -limit : clamped;
+    dst[i] = std::abs(value) < kInfinity ? clamped : value;
+  }
 }
 
 void decode_floats(DType dtype, const void* small, float* dst, size_t count) {

@@ -97,6 +97,16 @@ inline float f4e2m1_to_f32(uint8_t bits) { return static_cast<float>(f4e2m1_to_f
 
 // A float is exact as a double, so the f64_to_* functions serve it too.
 
+// Of the finite ones among some floats.
+struct FloatSummary {
+  float largest = 0;   // magnitude
+  double squares = 0;  // their sum
+  int64_t nonzero = 0;
+};
+FloatSummary summarise_floats(const float* values, size_t count);
+// Finite values beyond ±limit become that; infinities and NaN stay.
+void clamp_finite(const float* src, float limit, float* dst, size_t count);
+
 // Arrays of `count` elements; dtype is any floating-point type and says what `small` points to
 // (one element a uint16_t, a byte, or itself for f32 and f64). Source and destination are apart.
 void decode_floats(DType dtype, const void* small, float* dst, size_t count);

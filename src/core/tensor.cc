@@ -1,10 +1,37 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/tensor.h"
 
+#include <sys/mman.h>
+
 #include <cstdlib>
 #include <cstring>
 
 namespace redline {
+
+namespace {
+
+constexpr size_t kPage = 4096;
+constexpr size_t kHugePage = size_t{2} << 20;
+// From here on memory comes from the system, which has set it to zero.
+constexpr size_t kMapped = 4 * kHugePage;
+
+// Zeros, aligned to 64 bytes or more; null when there is no memory.
+std::shared_ptr<const void> allocate_zeros(size_t bytes) {
+  if (bytes < kMapped) {
+    void* data = std::aligned_alloc(64, bytes);
+    if (data == nullptr) return nullptr;
+    std::memset(data, 0, bytes);
+    return {data, [](const void* p) { std::free(const_cast<void*>(p)); }};
+  }
+  size_t mapped = (bytes + kPage - 1) / kPage * kPage;
+  void* data = mmap(nullptr, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (data == MAP_FAILED) return nullptr;
+  // A fault for each small page takes longer than filling it. Refused: it is as it would be.
+  (void)madvise(data, mapped, MADV_HUGEPAGE);
+  return {data, [mapped](const void* p) { munmap(const_cast<void*>(p), mapped); }};
+}
+
+}  // namespace
 
 std::string Dims::to_string() const {
   std::string text = "[";
@@ -47,12 +74,11 @@ Result<Tensor> Tensor::create(DType dtype, const Dims& dims) {
     return result;
   }
   size_t rounded = (bytes + 127) / 64 * 64;  // at least 64 bytes, so that data() is never null
-  void* data = std::aligned_alloc(64, rounded);
-  if (data == nullptr) return out_of_memory("no memory for a tensor of ", bytes, " bytes");
-  std::memset(data, 0, rounded);
-  result.data_ = data;
-  result.owner_ =
-      std::shared_ptr<const void>(data, [](const void* p) { std::free(const_cast<void*>(p)); });
+  result.owner_ = allocate_zeros(rounded);
+  result.data_ = result.owner_.get();
+  if (result.data_ == nullptr) {
+    return out_of_memory("no memory for a tensor of ", bytes, " bytes");
+  }
   return result;
 }
 

@@ -40,7 +40,11 @@ class Writer {
     auto* data = reinterpret_cast<const std::byte*>(b_.GetBufferPointer());
     return std::vector<std::byte>(data, data + b_.GetSize());
   }
-  const std::vector<std::pair<uint64_t, Tensor>>& blobs() const { return blobs_; }
+  struct Blob {
+    Tensor data;
+    Hash128 hash;
+  };
+  const std::vector<Blob>& blobs() const { return blobs_; }
   uint64_t weight_bytes() const { return weight_bytes_; }
 
  private:
@@ -130,7 +134,7 @@ class Writer {
     uint64_t bytes = data.bytes();
     auto [it, inserted] = offset_of_.emplace(std::pair(hash, bytes), weight_bytes_);
     if (inserted) {
-      blobs_.emplace_back(weight_bytes_, data);
+      blobs_.push_back({data, hash});
       weight_bytes_ = align_weight(weight_bytes_ + bytes);
     }
     return it->second;
@@ -237,7 +241,7 @@ class Writer {
   std::vector<Offset<fbs::Kernel>> kernels_;
   std::unordered_map<const PlanKernel*, int> kernel_index_;
   std::map<std::pair<Hash128, uint64_t>, uint64_t> offset_of_;
-  std::vector<std::pair<uint64_t, Tensor>> blobs_;
+  std::vector<Blob> blobs_;
   uint64_t weight_bytes_ = 0;
 };
 
@@ -257,9 +261,7 @@ Status write_engine(const EngineInfo& info, const Plan& plan,
   header.file_bytes = header.weights.offset + header.weights.bytes;
   // The constants' own hashes are in the plan; this one covers the padding too.
   std::vector<Hash128> hashes;
-  for (const auto& [offset, tensor] : writer.blobs()) {
-    hashes.push_back(hash128(raw_bytes(tensor)));
-  }
+  for (const Writer::Blob& blob : writer.blobs()) hashes.push_back(blob.hash);
   header.weights.hash = hash128(std::as_bytes(std::span(hashes)));
   header.hash = header_hash(header);
   auto pad = [&](uint64_t from) { return write(std::span(kZeros, align_weight(from) - from)); };
@@ -267,9 +269,9 @@ Status write_engine(const EngineInfo& info, const Plan& plan,
   REDLINE_TRY(pad(sizeof(EngineHeader)));
   REDLINE_TRY(write(std::span<const std::byte>(plan_section)));
   REDLINE_TRY(pad(header.plan.offset + header.plan.bytes));
-  for (const auto& [offset, tensor] : writer.blobs()) {
-    REDLINE_TRY(write(raw_bytes(tensor)));
-    REDLINE_TRY(pad(tensor.bytes()));
+  for (const Writer::Blob& blob : writer.blobs()) {
+    REDLINE_TRY(write(raw_bytes(blob.data)));
+    REDLINE_TRY(pad(blob.data.bytes()));
   }
   return {};
 }

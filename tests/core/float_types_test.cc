@@ -306,6 +306,27 @@ TEST(FloatTypes, E8M0) {
   }
 }
 
+TEST(FloatTypes, SummaryAndClampLeaveOutWhatIsNotFinite) {
+  std::vector<float> values(37, 0.5f);
+  values[3] = INFINITY;
+  values[9] = NAN;
+  values[20] = -70000;
+  values[35] = 0;
+  values[36] = -INFINITY;
+  FloatSummary sum = summarise_floats(values.data(), values.size());
+  EXPECT_EQ(sum.largest, 70000);
+  EXPECT_EQ(sum.squares, 32 * 0.25 + 4.9e9);
+  EXPECT_EQ(sum.nonzero, 33);
+
+  std::vector<float> clamped(values.size());
+  clamp_finite(values.data(), 65504, clamped.data(), values.size());
+  EXPECT_EQ(clamped[0], 0.5f);
+  EXPECT_EQ(clamped[3], INFINITY);
+  EXPECT_TRUE(std::isnan(clamped[9]));
+  EXPECT_EQ(clamped[20], -65504);
+  EXPECT_EQ(clamped[36], -INFINITY);
+}
+
 TEST(FloatTypes, ArraysAgreeWithScalars) {
   const std::vector<float> src = {0.0f, -0.0f, 0.3f, -1.75f, 6.5f, 300.0f, 1e6f, 0x1p-9f, -2e38f};
   const std::vector<double> wide(src.begin(), src.end());
