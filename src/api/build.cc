@@ -78,22 +78,27 @@ Result<Engine> build_from(const ModelBytes& model, const BuildSettings& settings
     return cancelled("stopped by the caller");
   std::unique_ptr<OpRegistry> ops = make_op_registry();
   std::unique_ptr<ImportRegistry> rules = make_import_registry();
+  Stages stages;
+  Stages::Span stage(&stages, "import");
   REDLINE_ASSIGN(ImportedModel imported, import_onnx(model, *ops, *rules));
+  stage.end();
   EngineInfo info;
   info.model = model.path;
   info.metadata = std::move(imported.metadata);
-  return build_graph(std::move(ops), *imported.graph, std::move(info), settings);
+  return build_graph(std::move(ops), *imported.graph, std::move(info), settings, std::move(stages));
 }
 
 }  // namespace
 
 Result<Engine> build_graph(std::unique_ptr<OpRegistry> ops, Graph& graph, EngineInfo info,
-                           const BuildSettings& settings) {
+                           const BuildSettings& settings, Stages stages) {
   REDLINE_ASSIGN(std::shared_ptr<Engine::Impl> impl, make_engine_impl(settings));
   impl->ops = std::move(ops);
   impl->info = std::move(info);
   BuildOptions options;
+  Stages::Span device_stage(&stages, "device");
   REDLINE_ASSIGN(GpuBuild gpu, find_build_gpu(settings, impl->logger));
+  device_stage.end();
   if (gpu.compiler != nullptr) {
     options.device = impl->info.device = "cuda";
     impl->info.device_arch = gpu.info.arch();
@@ -115,11 +120,12 @@ Result<Engine> build_graph(std::unique_ptr<OpRegistry> ops, Graph& graph, Engine
   if (settings.progress) options.progress = Progress(settings.progress);
   if (settings.build_seconds) options.build_seconds = *settings.build_seconds;
   options.tuning_database = settings.tuning_database.value_or(default_tuning_database());
+  options.stages = &stages;
   BuildReport report;
   REDLINE_ASSIGN(impl->plan, build_plan(graph, *impl->tactics, *impl->pool, options, &report));
-  impl->build_report = describe_build(report);
   if (has_cpu_packing(impl->plan, *impl->tactics)) impl->info.libraries = packing_library();
-  REDLINE_TRY(finish_engine(*impl));
+  finish_engine(*impl);
+  impl->build_report = describe_build(report, stages);
   return Engine(std::move(impl));
 }
 

@@ -22,7 +22,7 @@ json describe_precision(const PrecisionReport& report) {
 
 }  // namespace
 
-std::string describe_build(const BuildReport& build) {
+std::string describe_build(const BuildReport& build, const Stages& stages) {
   const TuneReport& report = build.tuning;
   json problems = json::array();
   for (const ProblemReport& problem : report.problems) {
@@ -44,9 +44,14 @@ std::string describe_build(const BuildReport& build) {
     entry["chosen"] = problem.chosen < 0 ? json() : json(problem.chosen);
     problems.push_back(std::move(entry));
   }
+  json times = json::array();
+  for (const Stages::Stage& stage : stages.list()) {
+    times.push_back({{"stage", stage.name}, {"seconds", stage.seconds}});
+  }
   return json({{"machine", report.machine},
                {"timing_seconds", report.timing_seconds},
                {"check_seconds", report.check_seconds},
+               {"stages", std::move(times)},
                {"precision", describe_precision(build.precision)},
                {"problems", std::move(problems)}})
       .dump(2, ' ', false, json::error_handler_t::replace);

@@ -8,6 +8,6 @@
 namespace redline {
 
 // What Engine::build_report() gives.
-std::string describe_build(const BuildReport& report);
+std::string describe_build(const BuildReport& report, const Stages& stages);
 
 }  // namespace redline

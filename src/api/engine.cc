@@ -56,15 +56,21 @@ Result<cuda::ContextPtr> find_gpu(const EngineOptions& options, const Logger& lo
   return cuda::Context::create(ordinal);
 }
 
-Status finish_engine(Engine::Impl& impl) {
+void finish_engine(Engine::Impl& impl) {
   for (const NamedValue& input : impl.plan.inputs)
     impl.inputs.push_back(describe(impl.plan, input));
   for (const NamedValue& output : impl.plan.outputs) {
     impl.outputs.push_back(describe(impl.plan, output));
   }
-  if (impl.gpu == nullptr) return {};
-  REDLINE_ASSIGN(impl.image, DeviceImage::create(impl.plan, impl.gpu));
-  return {};
+}
+
+Result<DeviceImagePtr> Engine::Impl::image() const {
+  if (gpu == nullptr) return DeviceImagePtr();
+  std::lock_guard lock(mutex_);
+  if (image_ == nullptr) {
+    REDLINE_ASSIGN(image_, DeviceImage::create(plan, gpu));
+  }
+  return image_;
 }
 
 std::string_view version() { return REDLINE_VERSION; }
@@ -123,7 +129,8 @@ Result<Engine> load_with(const EngineOptions& options, Load&& load) {
   impl->plan = std::move(loaded.plan);
   impl->runs_here = runs;
   if (runs) REDLINE_TRY(find_engine_device(*impl, options));
-  REDLINE_TRY(finish_engine(*impl));
+  finish_engine(*impl);
+  REDLINE_TRY(impl->image().status());
   return Engine(std::move(impl));
 }
 
@@ -172,8 +179,9 @@ Result<Session> Engine::create_session() const {
     return incompatible("the engine was not loaded to be run here; it is for ", impl_->info.device,
                         " ", impl_->info.device_arch);
   }
+  REDLINE_ASSIGN(DeviceImagePtr image, impl_->image());
   REDLINE_ASSIGN(session->executor,
-                 Executor::create(impl_->plan, *impl_->tactics, *impl_->pool, impl_->image));
+                 Executor::create(impl_->plan, *impl_->tactics, *impl_->pool, std::move(image)));
   session->inputs.resize(impl_->plan.inputs.size());
   session->bound.resize(impl_->plan.inputs.size());
   return Session(std::move(session));

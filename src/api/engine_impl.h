@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -24,19 +25,25 @@ struct Engine::Impl {
   EngineInfo info;
   Plan plan;
   cuda::ContextPtr gpu;  // null: the CPU
-  DeviceImagePtr image;  // of the plan, on the GPU
   bool runs_here = true;
   std::vector<ValueInfo> inputs;
   std::vector<ValueInfo> outputs;
   std::string build_report = "{}";  // of an engine built here
+
+  // What the sessions share of the plan on its GPU, made for the first of them; null: the CPU.
+  // Thread-safe.
+  Result<DeviceImagePtr> image() const;
+
+ private:
+  mutable std::mutex mutex_;
+  mutable DeviceImagePtr image_;
 };
 
 // An engine that lacks its plan and info, and its GPU.
 Result<std::shared_ptr<Engine::Impl>> make_engine_impl(const EngineOptions& options);
 // The GPU that the options name; null: the CPU. "auto" takes a GPU when one can be used.
 Result<cuda::ContextPtr> find_gpu(const EngineOptions& options, const Logger& logger);
-// Describes the inputs and outputs of the plan that `impl` has by now, and brings what it needs to
-// its GPU.
-Status finish_engine(Engine::Impl& impl);
+// Describes the inputs and outputs of the plan that `impl` has by now.
+void finish_engine(Engine::Impl& impl);
 
 }  // namespace redline

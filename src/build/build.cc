@@ -12,9 +12,18 @@
 namespace redline {
 namespace {
 
-Status optimise(Graph& graph, const TacticRegistry& tactics, const BuildOptions& options,
-                PrecisionReport& precision) {
+Status optimise(Graph& graph, const TacticRegistry& tactics, ThreadPool& pool,
+                TuningDatabase& database, const BuildOptions& options, PrecisionReport& precision) {
+  BuildMemory memory;
+  memory.find = [&](const std::string& key) -> std::optional<std::string> {
+    const std::string* text = database.find_note(key);
+    return text == nullptr ? std::nullopt : std::optional(*text);
+  };
+  memory.keep = [&](const std::string& key, const std::string& text) {
+    database.add_note(key, text);
+  };
   PassOptions pass_options;
+  pass_options.memory = &memory;
   pass_options.disabled = options.disabled_passes;
   pass_options.verify_results = options.verify_passes;
   pass_options.symbol_values.insert(options.symbol_values.begin(), options.symbol_values.end());
@@ -23,11 +32,14 @@ Status optimise(Graph& graph, const TacticRegistry& tactics, const BuildOptions&
   pass_options.check_range = options.check_range;
   pass_options.run_graph = options.run_graph;
   pass_options.precision_report = &precision;
+  pass_options.pool = &pool;
+  pass_options.stages = options.stages;
   pass_options.logger = options.logger;
   const OpDef& fused = graph.registry().get("fused");
   pass_options.has_kernel = [&](const RegionDraft& region) {
     return has_kernel(region, fused, tactics, options);
   };
+  Stages::Span stage(options.stages, "passes");
   return run_passes(graph, *make_pass_registry(), pipeline(), pass_options).status();
 }
 
@@ -56,10 +68,13 @@ Result<Plan> build_plan(Graph& graph, const TacticRegistry& tactics, ThreadPool&
                         const BuildOptions& options, BuildReport* report) {
   bool on_gpu = options.device == "cuda";
   PrecisionReport precision;
-  if (options.opt_level > 0) REDLINE_TRY(optimise(graph, tactics, options, precision));
+  TuningDatabase database(options.opt_level >= 2 ? options.tuning_database : "", options.logger);
+  if (options.opt_level > 0) {
+    REDLINE_TRY(optimise(graph, tactics, pool, database, options, precision));
+  }
   REDLINE_ASSIGN(Plan plan, lower_graph(graph));
   if (options.opt_level == 0 && !on_gpu) return plan;
-  TuningDatabase database(options.opt_level >= 2 ? options.tuning_database : "", options.logger);
+  Stages::Span stage(options.stages, "choose");
   PrepareArgs args{&pool};
   Tuner tuner(tactics, args, database,
               {"cpu", options.opt_level, options.build_seconds, options.logger});

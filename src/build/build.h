@@ -33,6 +33,7 @@ struct BuildOptions {
   std::vector<std::pair<std::string, int64_t>> symbol_values;  // sizes to optimise for, by symbol
   Logger logger;
   Progress progress;
+  Stages* stages = nullptr;  // gets what took how long
 };
 
 // How a plan came about, for people.

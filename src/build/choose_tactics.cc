@@ -203,12 +203,16 @@ std::vector<std::shared_ptr<const PlanKernel>> keep_kernels(
 // True when a tactic was found and taken; else `reason` says why not.
 Result<bool> choose_on(DeviceTuner& device, Plan& plan, PlanStep& step, const Asked& asked,
                        const BuildOptions& options, std::string& reason) {
+  Stages::Span stage(options.stages, "choose/decide");
   Tuner::Choice choice = device.tuner.choose(asked.problem, asked.sized);
+  stage.end();
   if (choice.tactic == nullptr) {
     reason = choice.reason;
     return false;
   }
+  Stages::Span pack_stage(options.stages, "choose/pack");
   Result<PackedProblem> packed = pack_for(*choice.tactic, choice.config, asked.sized, device.args);
+  pack_stage.end();
   if (!packed.ok()) {
     reason = str_cat(choice.tactic->name, " cannot pack: ", packed.status().message());
     options.logger.warning("step '", step.name, "' does without ", choice.tactic->name,
@@ -217,6 +221,7 @@ Result<bool> choose_on(DeviceTuner& device, Plan& plan, PlanStep& step, const As
     return false;
   }
   if (choice.tactic->kernels != nullptr) {
+    Stages::Span kernel_stage(options.stages, "choose/kernels");
     Problem written = with_packed(asked.problem, packed->operands);
     REDLINE_ASSIGN(auto kernels,
                    compile_kernels(*choice.tactic, choice.config, written, device.args));
@@ -254,6 +259,7 @@ std::string_view why_not_on_gpu(const Plan& plan, const PlanStep& step) {
 // What the tuner will want to try of all steps is compiled at once, on all cores.
 Status prefetch_kernels(const Plan& plan, const std::vector<bool>& for_host, const Sizes& sizes,
                         DeviceTuner& gpu, const BuildOptions& options) {
+  Stages::Span write_stage(options.stages, "choose/write");
   std::vector<cuda::KernelSource> sources;
   std::set<std::string> seen;
   for (size_t i = 0; i < plan.steps.size(); ++i) {
@@ -266,6 +272,8 @@ Status prefetch_kernels(const Plan& plan, const std::vector<bool>& for_host, con
       sources.push_back(std::move(source));
     }
   }
+  write_stage.end();
+  Stages::Span stage(options.stages, "choose/compile");
   return gpu.args.compiler->prefetch(sources, *gpu.args.pool, options.progress);
 }
 

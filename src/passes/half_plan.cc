@@ -6,6 +6,7 @@
 #include <unordered_map>
 
 #include "passes/half_rules.h"
+#include "passes/range_memory.h"
 #include "passes/value_range.h"
 
 namespace redline {
@@ -49,15 +50,17 @@ bool rule_takes(const Node& node, DType half) {
 class Planner {
  public:
   Planner(const Graph& graph, const PassOptions& options)
-      : graph_(graph), half_(options.compute_dtype), limit_(largest_half(half_)) {
+      : graph_(graph),
+        pool_(options.pool),
+        half_(options.compute_dtype),
+        limit_(largest_half(half_)) {
     plan_.report.dtype = half_;
     if (half_ == DType::kBFloat16) {
       plan_.report.range_check = "not run: bf16 reaches as far as f32";
       return;
     }
-    double most_work = options.check_range ? std::numeric_limits<double>::infinity() : kCheapWork;
-    MeasuredRange measured =
-        measure_range(graph, options.symbol_values, most_work, options.run_graph);
+    Stages::Span stage(options.stages, "passes/lower_precision/range check");
+    MeasuredRange measured = measure(options);
     measured_ = std::move(measured.largest);
     plan_.report.range_check = std::move(measured.outcome);
   }
@@ -72,6 +75,26 @@ class Planner {
   }
 
  private:
+  // From an earlier build, or by running the graph.
+  MeasuredRange measure(const PassOptions& options) const {
+    std::string key;
+    if (options.memory != nullptr) {
+      key = range_key(graph_, options.symbol_values, options.pool);
+      std::optional<std::string> text = options.memory->find(key);
+      std::optional<MeasuredRange> known = text ? range_from_text(graph_, *text) : std::nullopt;
+      if (known) return *std::move(known);
+    }
+    double most_work = options.check_range ? std::numeric_limits<double>::infinity() : kCheapWork;
+    MeasuredRange measured =
+        measure_range(graph_, options.symbol_values, most_work, options.run_graph);
+    if (options.memory != nullptr && measured.complete) {
+      MeasuredRange kept = measured;
+      kept.outcome += ", by an earlier build";
+      options.memory->keep(key, range_to_text(graph_, kept, limit_ / kRangeMargin));
+    }
+    return measured;
+  }
+
   void visit(const Node& node) {
     HalfRule rule = half_rule(node);
     if (rule.use == HalfUse::kFollows) plan_.follow.insert(&node);
@@ -130,7 +153,7 @@ class Planner {
 
   const ConstantFit& fit_of(const Value* value) {
     auto [it, is_new] = fits_.try_emplace(value);
-    if (is_new) it->second = fit_of_constant(value->constant, half_);
+    if (is_new) it->second = fit_of_constant(value->constant, half_, pool_);
     return it->second;
   }
 
@@ -191,6 +214,7 @@ class Planner {
   }
 
   const Graph& graph_;
+  ThreadPool* pool_;
   DType half_;
   double limit_;
   HalfPlan plan_;

@@ -1,11 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <algorithm>
-#include <cmath>
 #include <unordered_map>
 
 #include "ir/rewrite.h"
 #include "ops/cast.h"
-#include "ops/elements.h"
 #include "passes/half_plan.h"
 #include "passes/half_rules.h"
 #include "passes/value_range.h"
@@ -13,33 +10,12 @@
 namespace redline {
 namespace {
 
-constexpr size_t kChunk = 4096;
-
-// Once, at build time. Finite elements beyond the range become its limit.
-Result<Tensor> converted(const Tensor& constant, DType half) {
-  REDLINE_ASSIGN(Tensor result, Tensor::create(half, constant.dims()));
-  double limit = largest_half(half);
-  auto count = static_cast<size_t>(constant.count());
-  const auto* from = static_cast<const char*>(constant.raw());
-  auto* to = static_cast<char*>(result.mutable_raw());
-  for (size_t begin = 0; begin < count; begin += kChunk) {
-    auto elems = static_cast<int64_t>(std::min(kChunk, count - begin));
-    TensorView in{DType::kFloat32, Dims{elems}, const_cast<char*>(from) + begin * sizeof(float)};
-    TensorView out{half, Dims{elems}, to + begin * dtype_bytes(half)};
-    std::vector<double> values = read_elements<double>(in);
-    for (double& v : values) {
-      if (std::isfinite(v)) v = std::clamp(v, -limit, limit);
-    }
-    write_elements(values, out);
-  }
-  return result;
-}
-
 // Rewrites the nodes of a plan in order. A lowered node reads 16-bit values and its result is one;
 // whoever needs the f32 reads a cast of it.
 class Lowering {
  public:
-  Lowering(const HalfPlan& plan, DType half) : plan_(plan), half_(half) {}
+  Lowering(const HalfPlan& plan, DType half, ThreadPool* pool)
+      : plan_(plan), half_(half), pool_(pool) {}
 
   Status run(Graph& graph) {
     std::vector<Node*> nodes = graph.node_snapshot();
@@ -108,7 +84,7 @@ class Lowering {
     if (auto it = known.find(value); it != known.end()) return it->second;
     Value* result = nullptr;
     if (value->is_constant()) {
-      REDLINE_ASSIGN(Tensor tensor, converted(value->constant, half_));
+      REDLINE_ASSIGN(Tensor tensor, constant_in(half_, value->constant, pool_));
       result = value->graph->add_constant(std::move(tensor), value->name);
     } else {
       REDLINE_ASSIGN(result, cast_of(value, reader, clip));
@@ -132,6 +108,7 @@ class Lowering {
 
   const HalfPlan& plan_;
   DType half_;
+  ThreadPool* pool_;
   std::unordered_map<Value*, Value*> halves_;  // by the f32 value
   std::unordered_map<Value*, Value*> clipped_;
 };
@@ -152,7 +129,7 @@ Result<bool> run(Graph& graph, PassContext& context) {
   tell(plan.report, context.options.logger);
   if (context.options.precision_report != nullptr) *context.options.precision_report = plan.report;
   if (plan.lowered.empty()) return false;
-  REDLINE_TRY(Lowering(plan, half).run(graph));
+  REDLINE_TRY(Lowering(plan, half, context.options.pool).run(graph));
   graph.erase_dead();
   context.lowered = true;
   return true;

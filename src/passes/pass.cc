@@ -152,9 +152,11 @@ Result<std::vector<PassReport>> run_passes(Graph& graph, const PassRegistry& reg
             options.disabled.end()) {
           continue;
         }
+        Stages::Span stage(options.stages, str_cat("passes/", step.pass));
         auto start = std::chrono::steady_clock::now();
         REDLINE_ASSIGN(bool did, run_pass(*pass, graph, context));
         std::chrono::duration<double, std::milli> ms = std::chrono::steady_clock::now() - start;
+        stage.end();
         auto report = std::find_if(reports.begin(), reports.end(),
                                    [&](const PassReport& r) { return r.pass == step.pass; });
         if (report == reports.end()) {

@@ -5,6 +5,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -12,7 +13,9 @@
 #include <vector>
 
 #include "base/log.h"
+#include "base/stages.h"
 #include "base/status.h"
+#include "base/thread_pool.h"
 #include "ir/fuse.h"
 #include "ir/graph.h"
 #include "ir/interpreter.h"
@@ -32,6 +35,12 @@ struct PrecisionReport {
   std::string range_check;        // what was run, or why nothing was
 };
 
+// What earlier builds found out, as texts by keys of their own.
+struct BuildMemory {
+  std::function<std::optional<std::string>(const std::string& key)> find;
+  std::function<void(const std::string& key, const std::string& text)> keep;
+};
+
 struct PassOptions {
   std::vector<std::string> disabled;
   // Checks the graph after each pass that changed it, and not only at the end.
@@ -48,9 +57,12 @@ struct PassOptions {
   // it is cheap.
   bool check_range = false;
   GraphRunner run_graph;                        // to look for them; unset: with the references
+  const BuildMemory* memory = nullptr;          // of what was found
   PrecisionReport* precision_report = nullptr;  // filled by lower_precision, if given
   // True when a kernel of the target takes the region as it is. Unset: any region goes.
   std::function<bool(const RegionDraft&)> has_kernel;
+  ThreadPool* pool = nullptr;  // for work on large constants; null: one thread does it
+  Stages* stages = nullptr;    // gets the time of each pass, as "passes/NAME"
   Logger logger;
 };
 

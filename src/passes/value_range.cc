@@ -7,7 +7,7 @@
 #include <cstring>
 #include <limits>
 
-#include "ops/elements.h"
+#include "core/float_types.h"
 
 namespace redline {
 namespace {
@@ -22,6 +22,29 @@ constexpr double kWorkPerElement = 100;
 
 double smallest_normal(DType half) { return half == DType::kFloat16 ? 0x1p-14 : 0x1p-126; }
 double rounds_to_zero(DType half) { return half == DType::kFloat16 ? 0x1p-25 : 0x1p-134; }
+
+constexpr size_t kChunk = 4096;
+constexpr int64_t kChunksPerTask = 16;
+
+// Calls fn(number, elements) for each chunk of an f32 tensor, on all threads of the pool. Constants
+// may lie at any address: they are views of the model's file.
+template <class Fn>
+void for_each_chunk(const Tensor& constant, ThreadPool* pool, Fn&& fn) {
+  auto count = static_cast<size_t>(constant.count());
+  const auto* bytes = static_cast<const char*>(constant.raw());
+  auto visit = [&](int64_t first, int64_t last) {
+    float elements[kChunk];
+    for (auto chunk = static_cast<size_t>(first); chunk < static_cast<size_t>(last); ++chunk) {
+      size_t begin = chunk * kChunk;
+      size_t size = std::min(kChunk, count - begin);
+      std::memcpy(elements, bytes + begin * sizeof(float), size * sizeof(float));
+      fn(chunk, std::span<const float>(elements, size));
+    }
+  };
+  auto chunks = static_cast<int64_t>((count + kChunk - 1) / kChunk);
+  if (pool == nullptr) return visit(0, chunks);
+  pool->parallel_for(chunks, kChunksPerTask, visit);
+}
 
 Type with_numbers(const Type& type, const Dim::Lookup& lookup) {
   if (!type.is_tensor() || !type.shape.has_rank()) return type;
@@ -61,12 +84,7 @@ double estimated_work(const Graph& graph, const SymbolValues& symbols, int64_t d
 }
 
 float largest_finite(const Tensor& tensor) {
-  float largest = 0;
-  for (float v : tensor.span<float>()) {
-    float magnitude = std::abs(v);
-    if (magnitude > largest && std::isfinite(v)) largest = magnitude;
-  }
-  return largest;
+  return summarise_floats(tensor.data<float>(), static_cast<size_t>(tensor.count())).largest;
 }
 
 std::string count_text(double count) {
@@ -103,19 +121,19 @@ Status observe(const Graph& graph, const SymbolValues& symbols, const GraphRunne
 
 double largest_half(DType half) { return half == DType::kFloat16 ? 65504 : 0x1.fep127; }
 
-ConstantFit fit_of_constant(const Tensor& constant, DType half) {
+ConstantFit fit_of_constant(const Tensor& constant, DType half, ThreadPool* pool) {
+  auto count = static_cast<size_t>(constant.count());
+  std::vector<FloatSummary> chunks((count + kChunk - 1) / kChunk);
+  for_each_chunk(constant, pool, [&](size_t chunk, std::span<const float> elements) {
+    chunks[chunk] = summarise_floats(elements.data(), elements.size());
+  });
   ConstantFit fit;
   double squares = 0;
   int64_t nonzero = 0;
-  const auto* bytes = static_cast<const char*>(constant.raw());
-  for (int64_t i = 0; i < constant.count(); ++i) {
-    float element = 0;
-    std::memcpy(&element, bytes + static_cast<size_t>(i) * sizeof element, sizeof element);
-    double magnitude = std::abs(static_cast<double>(element));
-    if (!std::isfinite(magnitude)) continue;
-    fit.largest = std::max(fit.largest, magnitude);
-    squares += magnitude * magnitude;
-    nonzero += magnitude > 0 ? 1 : 0;
+  for (const FloatSummary& chunk : chunks) {
+    fit.largest = std::max<double>(fit.largest, chunk.largest);
+    squares += chunk.squares;
+    nonzero += chunk.nonzero;
   }
   fit.vanishes = nonzero > 0 && fit.largest <= rounds_to_zero(half);
   // Below the normal numbers f16 has one step, 2^-24, for all: what is smaller than the others by
@@ -123,6 +141,18 @@ ConstantFit fit_of_constant(const Tensor& constant, DType half) {
   double mean_square = squares / static_cast<double>(std::max<int64_t>(nonzero, 1));
   fit.is_coarse = nonzero > 0 && std::sqrt(mean_square) < smallest_normal(half) / 4;
   return fit;
+}
+
+Result<Tensor> constant_in(DType half, const Tensor& constant, ThreadPool* pool) {
+  REDLINE_ASSIGN(Tensor result, Tensor::create(half, constant.dims()));
+  auto limit = static_cast<float>(largest_half(half));
+  auto* to = static_cast<char*>(result.mutable_raw());
+  for_each_chunk(constant, pool, [&](size_t chunk, std::span<const float> elements) {
+    float clamped[kChunk];
+    clamp_finite(elements.data(), limit, clamped, elements.size());
+    encode_floats(half, clamped, to + chunk * kChunk * dtype_bytes(half), elements.size());
+  });
+  return result;
 }
 
 MeasuredRange measure_range(const Graph& graph, const SymbolValues& symbols, double most_work,
@@ -140,6 +170,7 @@ MeasuredRange measure_range(const Graph& graph, const SymbolValues& symbols, dou
     }
     Status status = observe(graph, sizes, runner, range);
     if (status.ok()) {
+      range.complete = true;
       range.outcome = "run once on random inputs in [-1, 1)";
       return range;
     }

@@ -20,6 +20,7 @@ using nlohmann::json;
 
 constexpr size_t kMaxFileBytes = size_t{256} << 20;
 constexpr size_t kMaxLineBytes = 1 << 20;
+constexpr std::string_view kNoteBegins = "{\"note\":";
 
 std::string key_of(const std::string& problem, const std::string& device, const std::string& tactic,
                    const std::string& config) {
@@ -84,6 +85,11 @@ Result<TuningRecord> record_from_line(std::string_view line) {
   return record;
 }
 
+std::string note_to_line(const std::string& key, const std::string& text) {
+  nlohmann::ordered_json object = {{"note", key}, {"text", text}};
+  return object.dump(-1, ' ', false, json::error_handler_t::replace);
+}
+
 TuningDatabase::TuningDatabase(std::string path, Logger logger)
     : path_(std::move(path)), logger_(std::move(logger)) {
   if (!path_.empty()) read();
@@ -109,6 +115,7 @@ void TuningDatabase::read() {
     at = end + 1;
     ++number;
     if (line.find_first_not_of(" \t\r") == std::string_view::npos) continue;
+    if (line.starts_with(kNoteBegins) && read_note(line)) continue;
     Result<TuningRecord> record = record_from_line(line);
     if (record.ok()) {
       remember(*std::move(record));
@@ -154,12 +161,40 @@ Status TuningDatabase::open_for_append() {
   return {};
 }
 
+const std::string* TuningDatabase::find_note(const std::string& key) const {
+  auto it = notes_.find(key);
+  return it == notes_.end() ? nullptr : &it->second;
+}
+
+bool TuningDatabase::read_note(std::string_view line) {
+  if (line.size() > kMaxLineBytes) return false;
+  json object = json::parse(line.begin(), line.end(), nullptr, false);
+  std::string key;
+  std::string text;
+  if (!object.is_object() || !read_text(object, "note", key) || !read_text(object, "text", text)) {
+    return false;
+  }
+  notes_[std::move(key)] = std::move(text);
+  return true;
+}
+
 void TuningDatabase::add(const TuningRecord& record) {
   remember(record);
+  append(record_to_line(record));
+}
+
+void TuningDatabase::add_note(const std::string& key, const std::string& text) {
+  std::string line = note_to_line(key, text);
+  if (line.size() > kMaxLineBytes) return;
+  notes_[key] = text;
+  append(std::move(line));
+}
+
+void TuningDatabase::append(std::string line) {
   if (path_.empty() || broken_) return;
   Status status = fd_ >= 0 ? Status() : open_for_append();
   if (status.ok()) {
-    std::string line = record_to_line(record) + "\n";
+    line += "\n";
     // A writer that died may have left a line without its end.
     char last = '\n';
     struct stat info = {};

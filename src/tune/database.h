@@ -26,6 +26,7 @@ struct TuningRecord {
 std::string config_to_string(const Config& config);
 std::string record_to_line(const TuningRecord& record);  // JSON without a line end
 Result<TuningRecord> record_from_line(std::string_view line);
+std::string note_to_line(const std::string& key, const std::string& text);
 
 // Measured tactics in a text file of one JSON object a line. Of several records with the same key
 // the last counts, so files merge by concatenation. Lines are appended with one write each: several
@@ -44,6 +45,10 @@ class TuningDatabase {
   void add(const TuningRecord& record);
   // Counts where there is no record with its key, and is not written.
   void add_default(const TuningRecord& record);
+  // Other things that builds found out, as texts; each is a line with the keys "note" and "text".
+  const std::string* find_note(const std::string& key) const;
+  void add_note(const std::string& key, const std::string& text);
+  const std::map<std::string, std::string>& notes() const { return notes_; }
   // In the order in which their keys appeared first.
   const std::vector<TuningRecord>& records() const { return records_; }
   size_t skipped_lines() const { return skipped_; }
@@ -51,12 +56,15 @@ class TuningDatabase {
  private:
   void read();
   void remember(TuningRecord record, bool replace = true);
+  bool read_note(std::string_view line);
+  void append(std::string line);
   Status open_for_append();
 
   std::string path_;
   Logger logger_;
   std::vector<TuningRecord> records_;
   std::map<std::string, size_t> index_;  // key to place in records_
+  std::map<std::string, std::string> notes_;
   size_t skipped_ = 0;
   int fd_ = -1;
   bool broken_ = false;  // writing failed before

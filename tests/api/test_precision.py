@@ -186,3 +186,34 @@ def test_an_engine_has_its_precision(tmp_path):
 def test_unknown_precision():
     with pytest.raises(ValueError, match="fp8"):
         build(perceptron(), precision="fp8")
+
+
+def test_range_check_is_remembered(tmp_path):
+    def report(scale):
+        net = Net([4, 8])
+        first = net.op("MatMul", "x", net.constant(np.full((8, 8), scale, np.float32)))
+        net.op("MatMul", net.op("Tanh", first), net.weight(8, 8), output="y")
+        engine = redline.build(net.model(), precision="fp16", tuning_database=str(tmp_path / "t.jsonl"))
+        return precision_report(engine)
+
+    first = report(2e4)
+    assert [(k["op"], k["reason"]) for k in first["kept"]][0] == ("matmul", "its result is too large on random inputs")
+    assert first["range_check"] == "run once on random inputs in [-1, 1)"
+    again = report(2e4)
+    assert again["range_check"] == first["range_check"] + ", by an earlier build"
+    assert again["kept"] == first["kept"]
+    other = report(1.0)
+    assert (other["range_check"], other["kept"]) == (first["range_check"], [])
+
+
+def test_constants_are_converted_whole(tmp_path):
+    """One larger than what a thread takes at a time."""
+    net = Net([2, 70])
+    weights = np.random.default_rng(5).standard_normal((70, 1001), dtype=np.float32)
+    net.op("MatMul", "x", net.constant(weights), output="y")
+    engine = build(net.model(), precision="fp16")
+    assert types_of_weights(engine) == {"f16"}
+    rows = np.zeros((2, 70), np.float32)
+    rows[0, 0] = rows[1, 69] = 1
+    y = engine.create_session().run({"x": rows})["y"]
+    np.testing.assert_array_equal(y, weights[[0, 69]].astype(np.float16).astype(np.float32))

@@ -68,6 +68,10 @@ def test_report_and_tuning_database(folder):
     again = json.loads(run("build", "m.onnx", "--tuning-db", "t.jsonl", "--json", cwd=folder).stdout)
     assert again["report"]["problems"][0]["candidates"][problem["chosen"]]["from_database"]
     assert again["report"]["check_seconds"] == 0
+    stages = {stage["stage"]: stage["seconds"] for stage in again["report"]["stages"]}
+    assert {"import", "passes", "passes/cse", "choose", "choose/pack", "save"} <= set(stages)
+    assert sum(s for name, s in stages.items() if "/" not in name) <= again["seconds"] <= 60
+    assert sum(s for name, s in stages.items() if name.startswith("passes/") and name.count("/") == 1) <= stages["passes"]
     step = json.loads(run("inspect", "m.engine", "--json", cwd=folder).stdout)["steps"][0]
     assert (step["us"], step["error"]) == (chosen["us"], chosen["error"])
     assert "right" in run("build", "m.onnx", "--no-tuning-db", "--report", cwd=folder).stdout

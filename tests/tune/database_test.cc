@@ -26,6 +26,10 @@ class DatabaseTest : public testing::Test {
   Logger logger() {
     return Logger([this](Severity, std::string_view message) { messages_.emplace_back(message); });
   }
+  static Status append_to(const std::string& file, const std::string& text) {
+    REDLINE_ASSIGN(std::string old, read_text_file(file));
+    return write_file(file, old + text);
+  }
   static TuningRecord record(const std::string& problem, double us) {
     return {problem, "cpu test", "a@1", "k=\"v\"", us, 1e-7, Verdict::kRight, ""};
   }
@@ -50,6 +54,24 @@ TEST_F(DatabaseTest, KeepsRecordsAndTheLastOfAKeyWins) {
   EXPECT_EQ(found->verdict, Verdict::kRight);
   EXPECT_EQ(database.find("relu(f32[2]) -> f32[2]", "cpu test", "a@2", "k=\"v\""), nullptr);
   EXPECT_TRUE(messages_.empty());
+}
+
+TEST_F(DatabaseTest, KeepsNotesBesideRecords) {
+  {
+    TuningDatabase database(path("t.jsonl"), logger());
+    database.add_note("range 1", "old");
+    database.add(record("p", 3));
+    database.add_note("range 1", "first line\n7 \"9\"\n");
+    database.add_note("range 2", std::string(2 << 20, 'x'));  // no line is that long
+  }
+  ASSERT_TRUE(
+      append_to(path("t.jsonl"), "{\"note\":\"range 3\"}\n{\"note\":1,\"text\":\"\"}\n").ok());
+  TuningDatabase database(path("t.jsonl"), logger());
+  ASSERT_NE(database.find_note("range 1"), nullptr);
+  EXPECT_EQ(*database.find_note("range 1"), "first line\n7 \"9\"\n");
+  EXPECT_EQ(database.notes().size(), 1u);
+  EXPECT_EQ(database.records().size(), 1u);
+  EXPECT_EQ(database.skipped_lines(), 2u);
 }
 
 TEST_F(DatabaseTest, SkipsWhatItCannotRead) {

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <filesystem>
@@ -28,6 +29,19 @@ void print_precision(const Json& precision) {
   }
 }
 
+// What took how long; parts of a stage are indented, and left out where they hardly count.
+void print_stages(const Json& stages) {
+  constexpr double kShown = 0.005;
+  for (const Json& stage : stages) {
+    double seconds = stage["seconds"].get<double>();
+    std::string name = stage["stage"].get<std::string>();
+    auto depth = static_cast<int>(2 * std::count(name.begin(), name.end(), '/'));
+    if (depth > 0 && seconds < kShown) continue;
+    std::printf("%*s%-*s %7.3f s\n", depth, "", 30 - depth,
+                name.substr(name.rfind('/') + 1).c_str(), seconds);
+  }
+}
+
 // How each problem was decided; the chosen candidate has a star.
 void print_report(const Json& report) {
   print_precision(report["precision"]);
@@ -49,6 +63,7 @@ void print_report(const Json& report) {
     }
     std::printf("%s", format_table(rows).c_str());
   }
+  print_stages(report["stages"]);
   std::printf("timing %.2f s, checks %.2f s\n", report["timing_seconds"].get<double>(),
               report["check_seconds"].get<double>());
 }
@@ -59,17 +74,22 @@ Status run(const ModelOptions& options, const std::string& requested, bool with_
   REDLINE_ASSIGN(BuildSettings settings, build_settings(options));
   REDLINE_ASSIGN(Engine engine, build(options.path, settings));
   REDLINE_TRY(check_sizes(engine.inputs(), options));
+  auto built = std::chrono::steady_clock::now();
   REDLINE_TRY(engine.save(output));
   settings.progress = nullptr;  // clears the bar
-  double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  auto end = std::chrono::steady_clock::now();
+  double seconds = std::chrono::duration<double>(end - start).count();
+  Json report = Json::parse(engine.build_report());
+  report["stages"].push_back(
+      {{"stage", "save"}, {"seconds", std::chrono::duration<double>(end - built).count()}});
   auto bytes = static_cast<double>(std::filesystem::file_size(output));
   if (options.json) {
     print_json({{"engine", output},
                 {"seconds", seconds},
                 {"bytes", bytes},
-                {"report", Json::parse(engine.build_report())}});
+                {"report", std::move(report)}});
   } else {
-    if (with_report) print_report(Json::parse(engine.build_report()));
+    if (with_report) print_report(report);
     std::printf("%s: %.1f MB, built in %.2f s\n", output.c_str(), bytes / 1e6, seconds);
   }
   return {};

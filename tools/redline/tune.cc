@@ -28,9 +28,14 @@ Logger warnings() {
   });
 }
 
-Result<std::vector<TuningRecord>> read_records(const std::string& path) {
+Result<std::unique_ptr<TuningDatabase>> open_database(const std::string& path) {
   if (!std::filesystem::exists(path)) return not_found(path, ": no such tuning database");
-  return TuningDatabase(path, warnings()).records();
+  return std::make_unique<TuningDatabase>(path, warnings());
+}
+
+Result<std::vector<TuningRecord>> read_records(const std::string& path) {
+  REDLINE_ASSIGN(std::unique_ptr<TuningDatabase> database, open_database(path));
+  return database->records();
 }
 
 std::string path_of(const Options& options) {
@@ -72,9 +77,11 @@ Status list(const Options& options) {
   return {};
 }
 
-Status write_records(const Options& options, const std::vector<TuningRecord>& records) {
+Status write_records(const Options& options, const std::vector<TuningRecord>& records,
+                     const std::map<std::string, std::string>& notes = {}) {
   std::string text;
   for (const TuningRecord& record : records) text += record_to_line(record) + "\n";
+  for (const auto& [key, note] : notes) text += note_to_line(key, note) + "\n";
   REDLINE_TRY(write_file(options.output, text));
   if (options.json) {
     print_json({{"output", options.output}, {"records", records.size()}});
@@ -88,10 +95,11 @@ Status write_records(const Options& options, const std::vector<TuningRecord>& re
 Status merge(const Options& options) {
   TuningDatabase merged("", {});
   for (const std::string& input : options.inputs) {
-    REDLINE_ASSIGN(std::vector<TuningRecord> records, read_records(input));
-    for (const TuningRecord& record : records) merged.add(record);
+    REDLINE_ASSIGN(std::unique_ptr<TuningDatabase> database, open_database(input));
+    for (const TuningRecord& record : database->records()) merged.add(record);
+    for (const auto& [key, text] : database->notes()) merged.add_note(key, text);
   }
-  return write_records(options, merged.records());
+  return write_records(options, merged.records(), merged.notes());
 }
 
 // What a build for an architecture that is not there needs of it all.
