@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The host's side of a run on a GPU neither allocates nor locks from the second run with the same
-// sizes on, and is one call of the driver that queues work. What the driver itself does is left out:
-// its functions are ones that do nothing by then.
+// sizes on, and is one call of the driver that queues work. What the driver itself does is left
+// out: its functions are ones that do nothing by then.
 #include <dlfcn.h>
 #include <gtest/gtest.h>
 #include <pthread.h>
