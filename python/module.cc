@@ -227,6 +227,14 @@ BuildSettings settings_from(const nb::dict& options) {
   get("dump_ir", settings.dump_ir);
   get("opt_level", settings.opt_level);
   get("sizes", settings.optimal_sizes);
+  std::vector<std::pair<std::string, std::vector<int64_t>>> shapes;
+  get("shapes", shapes);
+  for (const auto& [symbol, sizes] : shapes) {
+    if (sizes.size() != 3) {
+      throw nb::value_error(("shapes of '" + symbol + "' are not (least, likely, most)").c_str());
+    }
+    settings.size_ranges.push_back({symbol, sizes[0], sizes[1], sizes[2]});
+  }
   get("build_time", settings.build_seconds);
   get("tuning_database", settings.tuning_database);
   get("check_range", settings.check_range);

@@ -27,6 +27,15 @@ enum class Precision : uint8_t { kFloat32, kTf32, kFloat16, kBFloat16 };
 struct BuildSettings : EngineOptions {
   // Sizes to optimise for, by the symbol's name; a symbol that is not listed is taken to be 1.
   std::vector<std::pair<std::string, int64_t>> optimal_sizes;
+  // Sizes that the engine is to be good at over a range, with the best at `likely`. On a GPU its
+  // steps have variants for the ends of the range too. It runs any other size as well.
+  struct SizeRange {
+    std::string symbol;
+    int64_t least = 1;
+    int64_t likely = 1;
+    int64_t most = 1;
+  };
+  std::vector<SizeRange> size_ranges;
   // On a GPU: whether steps that none of its kernels takes may run on the host. Without it they are
   // an error; device "auto" allows it. They are logged.
   bool host_fallback = false;

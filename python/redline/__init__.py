@@ -31,6 +31,7 @@ def build(
     dump_ir: str = "",
     opt_level: int = 3,
     sizes: _Mapping[str, int] | None = None,
+    shapes: _Mapping[str, tuple[int, int, int]] | None = None,
     build_time: float | None = None,
     tuning_database: str | _os.PathLike[str] | _Literal[False] | None = None,
     precision: _Literal["fp32", "tf32", "fp16", "bf16"] = "fp32",
@@ -42,6 +43,7 @@ def build(
 
     output: where to save the engine. progress(phase, fraction) may return False to cancel.
     log(severity, message) gets messages. sizes: {symbol: size} to optimise for.
+    shapes: {symbol: (least, likely, most)} to be good at over a range.
     build_time: seconds to spend on timing kernels. tuning_database: file that keeps what was measured,
     False for none, by default tuning.jsonl in ~/.cache/redline.
     precision: what f32 is computed in wherever that is safe ("tf32" is not supported yet).
@@ -60,6 +62,7 @@ def build(
         "dump_ir": dump_ir,
         "opt_level": opt_level,
         "sizes": list((sizes or {}).items()),
+        "shapes": [(symbol, list(three)) for symbol, three in (shapes or {}).items()],
         "build_time": build_time,
         "tuning_database": "" if tuning_database is False else tuning_database and _os.fspath(tuning_database),
         "precision": precision,

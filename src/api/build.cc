@@ -42,6 +42,25 @@ Status check_built_precision(const BuildSettings& settings) {
   return invalid_argument("is an engine already: its precision was chosen when it was built");
 }
 
+// Ranges are optimised for in the middle and at both ends.
+Status take_sizes(const BuildSettings& settings, BuildOptions& options) {
+  options.symbol_values = settings.optimal_sizes;
+  BuildOptions::SymbolValues least = settings.optimal_sizes;
+  BuildOptions::SymbolValues most = settings.optimal_sizes;
+  for (const BuildSettings::SizeRange& range : settings.size_ranges) {
+    if (range.least < 0 || range.least > range.likely || range.likely > range.most) {
+      return invalid_argument("the sizes of '", range.symbol, "' are ", range.least, " to ",
+                              range.most, " and ", range.likely,
+                              " between; expected three that do not fall");
+    }
+    options.symbol_values.emplace_back(range.symbol, range.likely);
+    least.emplace_back(range.symbol, range.least);
+    most.emplace_back(range.symbol, range.most);
+  }
+  if (!settings.size_ranges.empty()) options.further_values = {least, most};
+  return {};
+}
+
 // What a build for a GPU needs; without a compiler: the CPU.
 struct GpuBuild {
   cuda::DeviceInfo info;
@@ -115,7 +134,7 @@ Result<Engine> build_graph(std::unique_ptr<OpRegistry> ops, Graph& graph, Engine
   options.check_range = settings.check_range;
   options.run_graph = cpu_graph_runner(*impl->tactics, *impl->pool);
   options.opt_level = settings.opt_level;
-  options.symbol_values = settings.optimal_sizes;
+  REDLINE_TRY(take_sizes(settings, options));
   options.logger = impl->logger;
   if (settings.progress) options.progress = Progress(settings.progress);
   if (settings.build_seconds) options.build_seconds = *settings.build_seconds;

@@ -46,6 +46,15 @@ json describe(const Plan& plan) {
                                   {"shared_bytes", kernel->shared_bytes},
                                   {"spill_bytes", kernel->spill_bytes}});
     }
+    for (const PlanVariant& variant : step.variants) {
+      json other = {{"elements", variant.elements},
+                    {"tactic", variant.tactic},
+                    {"kernels", variant.kernels.size()}};
+      for (const NamedAttr& knob : variant.config) {
+        other["config"][knob.name] = attr_to_string(knob.value);
+      }
+      entry["variants"].push_back(std::move(other));
+    }
     if (step.us > 0) entry["us"] = step.us;
     if (step.error >= 0) entry["error"] = step.error;
     for (const NamedAttr& knob : step.config)

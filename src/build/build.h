@@ -30,7 +30,10 @@ struct BuildOptions {
   int opt_level = 3;  // 0: references only, no passes; 1 and more: see TuneOptions::level
   double build_seconds = std::numeric_limits<double>::infinity();  // for timing candidates
   std::string tuning_database;  // file of times measured before; empty: none
-  std::vector<std::pair<std::string, int64_t>> symbol_values;  // sizes to optimise for, by symbol
+  using SymbolValues = std::vector<std::pair<std::string, int64_t>>;
+  SymbolValues symbol_values;  // sizes to optimise for, by symbol
+  // On a GPU: others to be good at too, by variants of steps (PlanVariant).
+  std::vector<SymbolValues> further_values;
   Logger logger;
   Progress progress;
   Stages* stages = nullptr;  // gets what took how long

@@ -2,6 +2,7 @@
 #include "build/choose_tactics.h"
 
 #include <algorithm>
+#include <cstring>
 #include <map>
 #include <optional>
 #include <set>
@@ -50,8 +51,8 @@ int64_t likely_size(const std::string& symbol, int axis, int rank) {
   return rank == 4 ? 224 : 128;
 }
 
-Sizes likely_sizes(const Plan& plan, const BuildOptions& options) {
-  Sizes sizes(options.symbol_values.begin(), options.symbol_values.end());
+Sizes likely_sizes(const Plan& plan, const BuildOptions::SymbolValues& values) {
+  Sizes sizes(values.begin(), values.end());
   for (const NamedValue& input : plan.inputs) {
     const Type& type = plan.values[static_cast<size_t>(input.value)].type;
     if (!type.is_tensor() || !type.shape.has_rank()) continue;
@@ -123,6 +124,9 @@ void drop_unread_constants(Plan& plan) {
     for (PlanStep& step : plan.steps) {
       for (int& input : step.inputs) fn(input);
       for (int& output : step.outputs) fn(output);
+      for (PlanVariant& variant : step.variants) {
+        for (int& input : variant.inputs) fn(input);
+      }
       for (auto& captures : step.captures) {
         for (int& value : captures) fn(value);
       }
@@ -235,6 +239,50 @@ Result<bool> choose_on(DeviceTuner& device, Plan& plan, PlanStep& step, const As
   return true;
 }
 
+// Of the first output; 0 when they are too many to count.
+int64_t count_elements(const Problem& sized) {
+  if (sized.outputs.empty()) return 0;
+  double count = 1;
+  for (int64_t dim : sized.outputs[0].dims) count *= static_cast<double>(dim);
+  return count < 1e18 ? static_cast<int64_t>(count) : 0;
+}
+
+bool is_same(const PlanConstant& a, const PlanConstant& b) {
+  return a.recipe == b.recipe && a.type == b.type && a.data.bytes() == b.data.bytes() &&
+         std::memcmp(a.data.raw(), b.data.raw(), a.data.bytes()) == 0;
+}
+
+// What would be chosen for other sizes, unless that is what the step does anyway.
+Status add_variant(DeviceTuner& gpu, Plan& plan, PlanStep& step, const std::vector<int>& unpacked,
+                   const Asked& other, const BuildOptions& options) {
+  PlanVariant variant;
+  variant.elements = count_elements(other.sized);
+  if (variant.elements == step.elements) return {};
+  PlanStep chosen;
+  chosen.op = step.op;
+  chosen.attrs = step.attrs;
+  chosen.inputs = unpacked;
+  chosen.outputs = step.outputs;
+  chosen.name = step.name;
+  std::string ignored;
+  REDLINE_ASSIGN(bool taken, choose_on(gpu, plan, chosen, other, options, ignored));
+  bool same = chosen.tactic == step.tactic &&
+              config_to_string(chosen.config) == config_to_string(step.config);
+  if (!taken || same) return {};
+  for (size_t i = 0; i < unpacked.size(); ++i) {
+    if (chosen.inputs[i] == step.inputs[i]) continue;
+    const PlanConstant* ours = constant_of(plan, step.inputs[i]);
+    const PlanConstant* theirs = constant_of(plan, chosen.inputs[i]);
+    if (is_same(*ours, *theirs)) chosen.inputs[i] = step.inputs[i];
+  }
+  variant.tactic = std::move(chosen.tactic);
+  variant.config = std::move(chosen.config);
+  variant.kernels = std::move(chosen.kernels);
+  variant.inputs = std::move(chosen.inputs);
+  step.variants.push_back(std::move(variant));
+  return {};
+}
+
 bool has_choice(const PlanStep& step) {
   return step.tactic != kViewTactic && step.subplans.empty();
 }
@@ -298,9 +346,16 @@ bool has_kernel(const RegionDraft& region, const OpDef& fused, const TacticRegis
 
 Status choose_tactics(Plan& plan, DeviceTuner& host, DeviceTuner* gpu, const BuildOptions& options,
                       std::vector<HostStep>& host_steps) {
-  Sizes sizes = likely_sizes(plan, options);
+  Sizes sizes = likely_sizes(plan, options.symbol_values);
+  std::vector<Sizes> further;
+  for (const auto& values : options.further_values) further.push_back(likely_sizes(plan, values));
   std::vector<bool> for_host = shape_arithmetic(plan, sized_values(plan));
-  if (gpu != nullptr) REDLINE_TRY(prefetch_kernels(plan, for_host, sizes, *gpu, options));
+  if (gpu != nullptr) {
+    REDLINE_TRY(prefetch_kernels(plan, for_host, sizes, *gpu, options));
+    for (const Sizes& other : further) {
+      REDLINE_TRY(prefetch_kernels(plan, for_host, other, *gpu, options));
+    }
+  }
   for (size_t i = 0; i < plan.steps.size(); ++i) {
     PlanStep& step = plan.steps[i];
     REDLINE_TRY(options.progress.report(
@@ -318,9 +373,19 @@ Status choose_tactics(Plan& plan, DeviceTuner& host, DeviceTuner* gpu, const Bui
         Asked on_gpu = asked;
         assume_sizes(on_gpu.sized);
         if (reason.empty()) {
+          std::vector<Asked> others;
+          for (const Sizes& other : further) others.push_back(ask(plan, step, other));
+          std::vector<int> unpacked = step.inputs;
           Result<bool> taken = choose_on(*gpu, plan, step, on_gpu, options, reason);
           if (!taken.ok()) return taken.status().with_context(str_cat("step '", step.name, "'"));
           chosen = *taken;
+          step.elements = count_elements(on_gpu.sized);
+          for (Asked& other : others) {
+            if (!chosen) break;
+            assume_sizes(other.sized);
+            Status added = add_variant(*gpu, plan, step, unpacked, other, options);
+            if (!added.ok()) return added.with_context(str_cat("step '", step.name, "'"));
+          }
         }
       }
       if (!chosen && gpu != nullptr && !for_host[i]) {

@@ -46,6 +46,10 @@ class CopyInserter {
       // What tells sizes, or is there for its own, may lie on either side.
       bool read = space == Space::kHost ? !step.op->has(kTraitReadsSizes) : !view || i == 0;
       if (step.inputs[i] >= 0 && read) step.inputs[i] = on(space, step.inputs[i]);
+      for (PlanVariant& variant : step.variants) {
+        int& input = variant.inputs[i];
+        if (input >= 0 && read) input = on(space, input);
+      }
     }
     for (auto& captures : step.captures) {
       for (int& v : captures) v = on(Space::kHost, v);

@@ -140,6 +140,13 @@ class Writer {
     return it->second;
   }
 
+  Offset<flatbuffers::Vector<int>> write_kernels(
+      const std::vector<std::shared_ptr<const PlanKernel>>& kernels) {
+    std::vector<int> indices;
+    for (const auto& kernel : kernels) indices.push_back(write_kernel(*kernel));
+    return b_.CreateVector(indices);
+  }
+
   int write_kernel(const PlanKernel& kernel) {
     if (auto it = kernel_index_.find(&kernel); it != kernel_index_.end()) return it->second;
     Hash128 hash = hash128(raw_bytes(kernel.cubin));
@@ -210,14 +217,22 @@ class Writer {
       auto name = text(step.name);
       auto tactic = text(step.tactic);
       auto config = write_attrs(step.config);
-      std::vector<int> kernels;
-      for (const auto& kernel : step.kernels) kernels.push_back(write_kernel(*kernel));
-      auto kernels_offset = b_.CreateVector(kernels);
+      auto kernels = write_kernels(step.kernels);
+      std::vector<Offset<fbs::Variant>> variants;
+      for (const PlanVariant& variant : step.variants) {
+        auto own_tactic = text(variant.tactic);
+        auto own_inputs = b_.CreateVector(variant.inputs);
+        auto own_config = write_attrs(variant.config);
+        auto own_kernels = write_kernels(variant.kernels);
+        variants.push_back(fbs::CreateVariant(b_, own_tactic, own_inputs, own_config, own_kernels,
+                                              variant.elements));
+      }
+      auto variants_offset = b_.CreateVector(variants);
       auto subplans_offset = b_.CreateVector(subplans);
       auto captures_offset = b_.CreateVector(captures);
       steps.push_back(fbs::CreateStep(b_, op, attrs, inputs, outputs, name, tactic, config,
                                       subplans_offset, captures_offset, step.us, step.error,
-                                      kernels_offset));
+                                      kernels, step.elements, variants_offset));
     }
     auto named = [&](const std::vector<NamedValue>& list) {
       std::vector<Offset<fbs::Named>> offsets;

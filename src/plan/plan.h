@@ -48,6 +48,16 @@ struct PlanKernel {
   int spill_bytes = 0;
 };
 
+// Another way to run a step, on the same device, that suits other sizes better. Its operands are
+// the step's, but constants may be packed otherwise.
+struct PlanVariant {
+  std::string tactic;
+  AttrMap config;
+  std::vector<std::shared_ptr<const PlanKernel>> kernels;
+  std::vector<int> inputs;
+  int64_t elements = 0;  // that the step's first output has in those sizes
+};
+
 struct Plan;
 
 // Tactics that the runtime carries out itself: the same elements with other sizes, and copies of a
@@ -66,6 +76,8 @@ struct PlanStep {
   std::string tactic;  // empty: the reference
   AttrMap config;
   std::vector<std::shared_ptr<const PlanKernel>> kernels;  // as Tactic::kernels lists them
+  int64_t elements = 0;  // as above, in the sizes that config and kernels were chosen for
+  std::vector<PlanVariant> variants;
   double us = 0;      // measured when the engine was built; 0: not timed
   double error = -1;  // against the reference, over its largest value; negative: not checked
   // Subgraphs, each with the values it reads from outside, which follow its own inputs.

@@ -374,6 +374,19 @@ class Reader {
                         "', which this build of Redline lacks; build the engine again");
   }
 
+  Result<std::vector<std::shared_ptr<const PlanKernel>>> kernels_of(
+      const flatbuffers::Vector<int32_t>* stored) {
+    REDLINE_ASSIGN(std::vector<int> indices, numbers(stored));
+    std::vector<std::shared_ptr<const PlanKernel>> kernels;
+    for (int index : indices) {
+      if (index < 0 || static_cast<size_t>(index) >= kernels_.size()) {
+        return damaged("kernel of a step");
+      }
+      kernels.push_back(kernels_[static_cast<size_t>(index)]);
+    }
+    return kernels;
+  }
+
   Result<PlanStep> read_step(const fbs::Step& stored, Plan& plan, std::vector<bool>& ready,
                              int depth) {
     PlanStep step;
@@ -388,12 +401,17 @@ class Reader {
     step.us = stored.us();
     step.error = stored.error();
     if (!std::isfinite(step.us) || !std::isfinite(step.error)) return damaged("times of a step");
-    REDLINE_ASSIGN(std::vector<int> kernels, numbers(stored.kernels()));
-    for (int index : kernels) {
-      if (index < 0 || static_cast<size_t>(index) >= kernels_.size()) {
-        return damaged("kernel of a step");
+    REDLINE_ASSIGN(step.kernels, kernels_of(stored.kernels()));
+    step.elements = stored.elements();
+    if (stored.variants() != nullptr) {
+      for (const fbs::Variant* variant : *stored.variants()) {
+        PlanVariant& added = step.variants.emplace_back();
+        REDLINE_ASSIGN(added.tactic, text(variant->tactic()));
+        REDLINE_ASSIGN(added.inputs, numbers(variant->inputs()));
+        REDLINE_ASSIGN(added.config, read_attrs(variant->config(), 0));
+        REDLINE_ASSIGN(added.kernels, kernels_of(variant->kernels()));
+        added.elements = variant->elements();
       }
-      step.kernels.push_back(kernels_[static_cast<size_t>(index)]);
     }
     auto readable = [&](int value) {
       return value >= 0 && static_cast<size_t>(value) < ready.size() &&
@@ -402,6 +420,11 @@ class Reader {
     REDLINE_ASSIGN(step.inputs, numbers(stored.inputs()));
     for (int value : step.inputs) {
       if (value != -1 && !readable(value)) return damaged("operand of a step");
+    }
+    for (const PlanVariant& variant : step.variants) {
+      for (int value : variant.inputs) {
+        if (value != -1 && !readable(value)) return damaged("operand of a variant");
+      }
     }
     if (stored.subplans() != nullptr) {
       for (const fbs::Plan* subplan : *stored.subplans()) {

@@ -90,14 +90,40 @@ OperandDesc operand_of(const Plan& plan, int value) {
   return operand;
 }
 
+// A variant is what the step is, but for its tactic and how constants are packed.
+Status check_variant(const Plan& plan, const PlanStep& step, const Tactic* tactic,
+                     const PlanVariant& variant, const TacticRegistry& tactics) {
+  const Tactic* own = tactics.find(variant.tactic);
+  if (own == nullptr) {
+    return incompatible("a variant of step '", step.name, "' was built with tactic '",
+                        variant.tactic,
+                        "', which this build of Redline lacks; build the engine again");
+  }
+  bool same = tactic != nullptr && own->device == tactic->device &&
+              std::find(own->ops.begin(), own->ops.end(), step.op->name) != own->ops.end() &&
+              variant.inputs.size() == step.inputs.size();
+  for (size_t i = 0; same && i < step.inputs.size(); ++i) {
+    const PlanConstant* constant = constant_of(plan, variant.inputs[i]);
+    if (constant != nullptr && !constant->recipe.empty()) same = own->pack != nullptr;
+    if (!same || variant.inputs[i] == step.inputs[i]) continue;
+    const PlanConstant* of_step = constant_of(plan, step.inputs[i]);
+    same = constant != nullptr && of_step != nullptr && constant->type == of_step->type;
+    if (!same) break;
+    const PlanValue& value = plan.values[static_cast<size_t>(variant.inputs[i])];
+    const PlanValue& step_value = plan.values[static_cast<size_t>(step.inputs[i])];
+    same = value.space == step_value.space && value.type == step_value.type;
+  }
+  return same ? Status() : refuse(step, "has a variant that does not fit it");
+}
+
 }  // namespace
 
-Problem problem_of(const Plan& plan, const PlanStep& step) {
+Problem problem_of(const Plan& plan, const PlanStep& step, std::span<const int> inputs) {
   Problem problem;
   problem.op = step.op;
   problem.attrs = step.attrs;
   problem.has_subgraphs = !step.subplans.empty();
-  for (int value : step.inputs) problem.inputs.push_back(operand_of(plan, value));
+  for (int value : inputs) problem.inputs.push_back(operand_of(plan, value));
   for (int value : step.outputs) problem.outputs.push_back(operand_of(plan, value));
   return problem;
 }
@@ -126,6 +152,9 @@ Status check_plan(const Plan& plan, const TacticRegistry& tactics, bool has_gpu)
     }
     REDLINE_TRY(check_operands(plan, step, tactic));
     REDLINE_TRY(check_spaces(plan, step, tactic));
+    for (const PlanVariant& variant : step.variants) {
+      REDLINE_TRY(check_variant(plan, step, tactic, variant, tactics));
+    }
   }
   for (const PlanValue& value : plan.values) {
     if (value.space == Space::kHost) continue;

@@ -12,7 +12,8 @@ namespace redline {
 Status check_plan(const Plan& plan, const TacticRegistry& tactics, bool has_gpu);
 
 // What a step's tactic was asked when the engine was built: sizes that may vary are kDynamicDim.
-Problem problem_of(const Plan& plan, const PlanStep& step);
+// `inputs` are the step's or a variant's.
+Problem problem_of(const Plan& plan, const PlanStep& step, std::span<const int> inputs);
 
 // Whether an op's rule, asked for known sizes, agrees with what the plan declares of its result.
 // `dims` are the declared sizes in numbers, null where they are not known yet.

@@ -69,22 +69,30 @@ Status DeviceImage::upload() const {
 Status DeviceImage::load_kernels(const Plan& plan) {
   for (const PlanStep& step : plan.steps) {
     for (const auto& subplan : step.subplans) REDLINE_TRY(load_kernels(*subplan));
-    if (step.kernels.empty()) continue;
-    std::vector<std::shared_ptr<const cuda::Module>>& modules = modules_[&step];
-    for (const auto& kernel : step.kernels) {
-      std::shared_ptr<const cuda::Module>& module = kernels_[kernel.get()];
-      if (module == nullptr) {
-        auto* cubin = static_cast<const std::byte*>(kernel->cubin.raw());
-        Result<std::shared_ptr<const cuda::Module>> loaded =
-            cuda::Module::create(context_, {cubin, kernel->cubin.bytes()});
-        if (!loaded.ok()) {
-          return loaded.status().with_context(
-              str_cat("kernel ", kernel->entry, " of step '", step.name, "'"));
-        }
-        module = *std::move(loaded);
-      }
-      modules.push_back(module);
+    REDLINE_TRY(load_kernels(step, step.kernels));
+    for (const PlanVariant& variant : step.variants) {
+      REDLINE_TRY(load_kernels(step, variant.kernels));
     }
+  }
+  return {};
+}
+
+Status DeviceImage::load_kernels(const PlanStep& step, const Kernels& kernels) {
+  if (kernels.empty()) return {};
+  std::vector<std::shared_ptr<const cuda::Module>>& modules = modules_[&kernels];
+  for (const auto& kernel : kernels) {
+    std::shared_ptr<const cuda::Module>& module = kernels_[kernel.get()];
+    if (module == nullptr) {
+      auto* cubin = static_cast<const std::byte*>(kernel->cubin.raw());
+      Result<std::shared_ptr<const cuda::Module>> loaded =
+          cuda::Module::create(context_, {cubin, kernel->cubin.bytes()});
+      if (!loaded.ok()) {
+        return loaded.status().with_context(
+            str_cat("kernel ", kernel->entry, " of step '", step.name, "'"));
+      }
+      module = *std::move(loaded);
+    }
+    modules.push_back(module);
   }
   return {};
 }
@@ -96,8 +104,8 @@ const void* DeviceImage::constant(const PlanConstant& constant) const {
 }
 
 std::span<const std::shared_ptr<const cuda::Module>> DeviceImage::modules(
-    const PlanStep& step) const {
-  auto it = modules_.find(&step);
+    const Kernels& kernels) const {
+  auto it = modules_.find(&kernels);
   if (it == modules_.end()) return {};
   return it->second;
 }

@@ -22,21 +22,23 @@ class DeviceImage {
   const cuda::ContextPtr& context() const { return context_; }
   // Its address on the GPU; null when no step reads it there.
   const void* constant(const PlanConstant& constant) const;
-  // As PlanStep::kernels lists them.
-  std::span<const std::shared_ptr<const cuda::Module>> modules(const PlanStep& step) const;
+  // Those of a step or a variant, in its order.
+  using Kernels = std::vector<std::shared_ptr<const PlanKernel>>;
+  std::span<const std::shared_ptr<const cuda::Module>> modules(const Kernels& kernels) const;
   size_t constant_bytes() const { return memory_.bytes(); }
 
  private:
   DeviceImage() = default;
   void place_constants(const Plan& plan, size_t& bytes);
   Status load_kernels(const Plan& plan);
+  Status load_kernels(const PlanStep& step, const Kernels& kernels);
   Status upload() const;
 
   cuda::ContextPtr context_;
   std::map<const PlanConstant*, size_t> offsets_;
   cuda::DeviceBuffer memory_;
   std::map<const PlanKernel*, std::shared_ptr<const cuda::Module>> kernels_;
-  std::map<const PlanStep*, std::vector<std::shared_ptr<const cuda::Module>>> modules_;
+  std::map<const Kernels*, std::vector<std::shared_ptr<const cuda::Module>>> modules_;
 };
 using DeviceImagePtr = std::shared_ptr<const DeviceImage>;
 

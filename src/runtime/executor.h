@@ -106,7 +106,9 @@ class Executor {
   Status run_reference_step(size_t index, std::span<const TensorView> outputs);
   Result<std::vector<HostValue>> run_subplan(size_t step, size_t index,
                                              std::span<const HostValue> inputs);
-  Result<std::unique_ptr<Kernel>> prepare(const PlanStep& step, std::span<const TensorView> inputs,
+  // By the variant when there is one, else the step's own way.
+  Result<std::unique_ptr<Kernel>> prepare(const PlanStep& step, const PlanVariant* variant,
+                                          std::span<const TensorView> inputs,
                                           std::span<const TensorView> outputs) const;
   Result<std::unique_ptr<Kernel>> prepare_or_refuse(size_t index,
                                                     std::span<const TensorView> inputs,

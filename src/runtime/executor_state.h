@@ -59,6 +59,7 @@ struct Executor::ShapeState {
     bool told = false;     // by the op's rule, without the values of the run
     bool skip = false;     // nothing to do
     std::unique_ptr<Kernel> kernel;
+    const PlanVariant* variant = nullptr;  // that the kernel is of; null: the step's own way
     std::vector<TensorView> inputs;
     std::vector<TensorView> outputs;
     int segment = -1;            // of GPU steps, which it begins

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
+#include <cmath>
 #include <cstdlib>
+#include <limits>
 
 #include "runtime/check_plan.h"
 #include "runtime/executor_state.h"
@@ -8,6 +10,26 @@
 // What an executor makes ready for one set of input sizes.
 namespace redline {
 namespace {
+
+// The variant that was chosen for sizes nearer to these than the step's own way was; null when
+// that is the nearest. As factors: 4 is as far from 1 as from 16.
+const PlanVariant* nearest(const PlanStep& step, std::span<const TensorView> outputs) {
+  if (step.variants.empty() || outputs.empty()) return nullptr;
+  int64_t elements = outputs[0].count();
+  auto distance = [&](int64_t chosen_for) {
+    if (chosen_for <= 0) return std::numeric_limits<double>::infinity();
+    return std::abs(std::log(static_cast<double>(std::max<int64_t>(elements, 1)) /
+                             static_cast<double>(chosen_for)));
+  };
+  const PlanVariant* found = nullptr;
+  double least = distance(step.elements);
+  for (const PlanVariant& variant : step.variants) {
+    if (distance(variant.elements) >= least) continue;
+    least = distance(variant.elements);
+    found = &variant;
+  }
+  return found;
+}
 
 constexpr size_t kMaxShapeStates = 16;
 // Of all values at once; sums of this many do not overflow.
@@ -202,6 +224,12 @@ Status Executor::prepare_steps(ShapeState& state) {
   auto view_of = [&](int value) {
     return value < 0 ? TensorView() : slots_[static_cast<size_t>(value)].tensor.view();
   };
+  auto read_inputs = [&](const PlanStep& step, ShapeState::Step& ready) {
+    ready.inputs.clear();
+    for (int input : ready.variant != nullptr ? ready.variant->inputs : step.inputs) {
+      ready.inputs.push_back(view_of(input));
+    }
+  };
   auto from_input = [&](int value) {
     if (value < 0) return false;
     auto root = static_cast<size_t>(state.placement.root[static_cast<size_t>(value)]);
@@ -215,20 +243,32 @@ Status Executor::prepare_steps(ShapeState& state) {
     ready.skip = state.placement.elided[s];
     bool on_gpu = is_on_gpu(step);
     if (ready.dynamic || ready.skip) continue;
-    ready.inputs.clear();
     ready.outputs.clear();
+    for (int output : step.outputs) ready.outputs.push_back(view_of(output));
+    if (ready.kernel == nullptr) ready.variant = nearest(step, ready.outputs);
+    read_inputs(step, ready);
     for (size_t i = 0; i < step.inputs.size(); ++i) {
-      ready.inputs.push_back(view_of(step.inputs[i]));
       if (from_input(step.inputs[i])) state.patches.push_back({s, i, step.inputs[i]});
     }
-    for (int output : step.outputs) ready.outputs.push_back(view_of(output));
     // Nothing to compute: kernels need not care for empty outputs.
     ready.skip = std::all_of(ready.outputs.begin(), ready.outputs.end(),
                              [](const TensorView& view) { return view.count() == 0; });
     if (ready.skip) continue;
     bool copy = step.tactic == kUploadTactic || step.tactic == kDownloadTactic;
     if (!step.tactic.empty() && !copy && ready.kernel == nullptr) {
-      REDLINE_ASSIGN(ready.kernel, prepare_or_refuse(s, ready.inputs, ready.outputs));
+      if (ready.variant != nullptr) {
+        Result<std::unique_ptr<Kernel>> kernel =
+            prepare(step, ready.variant, ready.inputs, ready.outputs);
+        bool refused = kernel.status().code() == StatusCode::kUnsupported;
+        if (!refused) {
+          REDLINE_ASSIGN(ready.kernel, std::move(kernel));
+        }
+      }
+      if (ready.kernel == nullptr) {
+        ready.variant = nullptr;
+        read_inputs(step, ready);
+        REDLINE_ASSIGN(ready.kernel, prepare_or_refuse(s, ready.inputs, ready.outputs));
+      }
       ready.dynamic = ready.kernel == nullptr && !ready.told;
     }
     if (ready.kernel) {
@@ -259,13 +299,14 @@ Status Executor::ensure_workspace(size_t bytes) {
   return {};
 }
 
-Result<std::unique_ptr<Kernel>> Executor::prepare(const PlanStep& step,
+Result<std::unique_ptr<Kernel>> Executor::prepare(const PlanStep& step, const PlanVariant* variant,
                                                   std::span<const TensorView> inputs,
                                                   std::span<const TensorView> outputs) const {
-  const Tactic* tactic = tactics_.find(step.tactic);
+  const std::vector<int>& operands = variant != nullptr ? variant->inputs : step.inputs;
+  const Tactic* tactic = tactics_.find(variant != nullptr ? variant->tactic : step.tactic);
   // Whoever built the engine asked; whoever wrote the file may not have. Not sooner: tactics count
   // on what the op's rule has checked.
-  Problem asked = problem_of(plan_, step);
+  Problem asked = problem_of(plan_, step, operands);
   Status supported = tactic->supports(asked);
   if (!supported.ok()) {
     return supported.with_context(str_cat("step '", step.name, "'")).at_node(step.name);
@@ -273,11 +314,11 @@ Result<std::unique_ptr<Kernel>> Executor::prepare(const PlanStep& step,
   Problem problem;
   problem.op = step.op;
   problem.attrs = step.attrs;
-  for (size_t i = 0; i < step.inputs.size(); ++i) {
+  for (size_t i = 0; i < operands.size(); ++i) {
     OperandDesc operand;
-    operand.present = step.inputs[i] >= 0;
+    operand.present = operands[i] >= 0;
     if (operand.present) {
-      auto v = static_cast<size_t>(step.inputs[i]);
+      auto v = static_cast<size_t>(operands[i]);
       operand.dtype = inputs[i].dtype;
       operand.dims = inputs[i].dims;
       const PlanValue& value = plan_.values[v];
@@ -301,10 +342,11 @@ Result<std::unique_ptr<Kernel>> Executor::prepare(const PlanStep& step,
   PrepareArgs args{&pool_};
   if (gpu_ != nullptr) {
     args.context = gpu_->image->context();
-    args.modules = gpu_->image->modules(step);
     args.written = &asked;
+    args.modules = gpu_->image->modules(variant != nullptr ? variant->kernels : step.kernels);
   }
-  Result<std::unique_ptr<Kernel>> kernel = tactic->prepare(problem, step.config, args);
+  Result<std::unique_ptr<Kernel>> kernel =
+      tactic->prepare(problem, variant != nullptr ? variant->config : step.config, args);
   if (!kernel.ok())
     return kernel.status().with_context(str_cat("step '", step.name, "'")).at_node(step.name);
   return kernel;
@@ -316,7 +358,7 @@ Result<std::unique_ptr<Kernel>> Executor::prepare_or_refuse(size_t index,
                                                             std::span<const TensorView> inputs,
                                                             std::span<const TensorView> outputs) {
   const PlanStep& step = plan_.steps[index];
-  Result<std::unique_ptr<Kernel>> kernel = prepare(step, inputs, outputs);
+  Result<std::unique_ptr<Kernel>> kernel = prepare(step, nullptr, inputs, outputs);
   if (kernel.ok()) {
     std::string why = (*kernel)->slow_because();
     if (!why.empty()) refusals_.push_back(str_cat("step '", step.name, "' is slow: ", why));

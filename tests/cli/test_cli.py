@@ -291,6 +291,27 @@ def test_a_gpu_elsewhere_is_chosen_for_by_records(folder):
     assert informed["chosen"] == 2 and informed["reason"].startswith("from the database")
 
 
+def test_shapes_give_variants(folder):
+    weights = numpy_helper.from_array(np.ones((256, 512), np.float32), "w")
+    node = helper.make_node("MatMul", ["x", "w"], ["y"])
+    onnx.save(make_model([node], [("x", F, ["n", 256])], [("y", F, ["n", 512])], [weights]), folder / "p.onnx")
+    build = ["build", "p.onnx", "--fp16", "--device", "cuda", "--target", "sm_90a", "--no-tuning-db"]
+    done = run(*build, "--shapes", "n=1..64..2048", cwd=folder)
+    if "NVRTC" in done.stderr:
+        pytest.skip("no NVRTC to compile kernels with")
+    steps = json.loads(run("inspect", "p.engine", "--json", cwd=folder).stdout)["steps"]
+    assert any(variant["config"] != step["config"] for step in steps for variant in step.get("variants", []))
+    assert run(*build, "--size", "n=64", cwd=folder).returncode == 0
+    steps = json.loads(run("inspect", "p.engine", "--json", cwd=folder).stdout)["steps"]
+    assert not any("variants" in step for step in steps)
+    for wrong in ("n=1..2", "n=1..2..x", "n=-1..2..3", "n=1..2..3..4"):
+        done = run(*build, "--shapes", wrong, cwd=folder)
+        assert done.returncode == 1 and "MIN..OPT..MAX" in done.stderr, wrong
+    done = run(*build, "--shapes", "n=5..2..9", cwd=folder)
+    assert done.returncode == 1 and "do not fall" in done.stderr
+    assert run("build", "p.onnx", "--shapes", "n=1..64..2048", cwd=folder).returncode == 0
+
+
 def test_tune_prior(folder):
     record = {"problem": "p", "tactic": "t@1", "config": "", "verdict": "right", "error": 0}
     measured = (("A, sm_90a", 5), ("B, sm_90a", 4), ("C, sm_80", 1))

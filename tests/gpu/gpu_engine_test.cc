@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <functional>
 #include <mutex>
 
 #include "build/build.h"
@@ -37,10 +38,12 @@ class GpuEngineTest : public testing::Test {
     BuildOptions options;
     options.device = "cuda";
     options.gpu = &context_->info();
-    options.context = context_;
+    options.context = is_here_ ? context_ : nullptr;
     cuda::KernelCompiler compiler(compile_);
     options.compiler = &compiler;
     options.tuning_database = database_;
+    options.symbol_values = likely_;
+    options.further_values = further_;
     options.host_fallback = host_fallback;
     options.opt_level = opt_level;
     options.logger =
@@ -66,6 +69,9 @@ class GpuEngineTest : public testing::Test {
   }
   // Runs both on the same input and compares their outputs.
   void expect_same(Executor& gpu, Executor& cpu, const Tensor& x) {
+    expect_close(gpu, cpu, x, 1e-5);
+  }
+  void expect_close(Executor& gpu, Executor& cpu, const Tensor& x, double tolerance) {
     std::vector<HostValue> inputs = {HostValue::of(x)};
     ASSERT_TRUE(cpu.run(inputs).ok());
     Status ran = gpu.run(inputs);
@@ -75,7 +81,7 @@ class GpuEngineTest : public testing::Test {
       const Tensor& got = gpu.output(i).tensor;
       ASSERT_EQ(got.dims(), want.dims());
       for (int64_t e = 0; e < want.count(); ++e) {
-        ASSERT_NEAR(got.data<float>()[e], want.data<float>()[e], 1e-5) << i << " " << e;
+        ASSERT_NEAR(got.data<float>()[e], want.data<float>()[e], tolerance) << i << " " << e;
       }
     }
   }
@@ -92,6 +98,9 @@ class GpuEngineTest : public testing::Test {
   cuda::ContextPtr context_ = cuda::Context::create(emulator::driver(), 0).value();
   cuda::KernelCompiler::Compile compile_ = emulator::compile;
   std::string database_;  // "": in memory
+  bool is_here_ = true;   // else kernels are chosen without a trial
+  BuildOptions::SymbolValues likely_;
+  std::vector<BuildOptions::SymbolValues> further_;
   std::string log_;
 };
 
@@ -106,6 +115,60 @@ TEST_F(GpuEngineTest, RunsWhatTheCpuRunsForAnySize) {
   auto cpu = Executor::create(reference, *tactics_, *pool_).value();
   for (int64_t n : {3, 1, 40, 3, 0, 40}) expect_same(*gpu, *cpu, ramp({n, 6}));
   EXPECT_EQ(log_, "");
+}
+
+// The ends of a range have ways of their own; each is used, and right, also from a file.
+TEST_F(GpuEngineTest, VariantsForOtherSizes) {
+  constexpr std::string_view kHalves = R"(graph g(%x: f32[n,96]) {
+  %h = cast(%x) {to=f16}
+  %w: f16[96,128] = const random 1
+  %p = matmul(%h, %w)
+  %y = cast(%p) {to=f32}
+  %z = relu(%x)
+  return %y, %z
+}
+)";
+  is_here_ = false;
+  likely_ = {{"n", 32}};
+  further_ = {{{"n", 1}}, {{"n", 4096}}};
+  Plan plan = build(kHalves).value();
+  size_t variants = 0;
+  size_t packed_otherwise = 0;
+  for (const PlanStep& step : plan.steps) {
+    for (const PlanVariant& variant : step.variants) {
+      EXPECT_NE(variant.tactic + config_to_string(variant.config),
+                step.tactic + config_to_string(step.config));
+      EXPECT_FALSE(variant.kernels.empty());
+      ++variants;
+      packed_otherwise += variant.inputs != step.inputs ? 1 : 0;
+    }
+  }
+  EXPECT_GT(variants, 0u);
+  EXPECT_GT(packed_otherwise, 0u);
+  EngineInfo info;
+  info.device = "cuda";
+  std::vector<std::byte> bytes = serialize_engine(info, plan).value();
+  Plan loaded = parse_engine(bytes, nullptr, *ops_).value().plan;
+  EXPECT_EQ(serialize_engine(info, loaded).value(), bytes);
+
+  Plan reference = build_on_cpu(kHalves);
+  auto cpu = Executor::create(reference, *tactics_, *pool_).value();
+  auto gpu = make_executor(loaded).value();
+  for (int64_t n : {32, 1, 400, 0, 3, 32}) expect_close(*gpu, *cpu, ramp({n, 96}), 2e-2);
+
+  auto refuses = [&](const std::function<void(PlanVariant&)>& damage) {
+    Plan damaged = parse_engine(bytes, nullptr, *ops_).value().plan;
+    for (PlanStep& step : damaged.steps) {
+      for (PlanVariant& variant : step.variants) damage(variant);
+    }
+    return !make_executor(damaged).ok();
+  };
+  EXPECT_TRUE(refuses([](PlanVariant& variant) { variant.tactic = "cuda.none"; }));
+  EXPECT_TRUE(refuses([](PlanVariant& variant) { variant.tactic = "cuda.pool"; }));
+  EXPECT_TRUE(refuses([](PlanVariant& variant) { variant.inputs.push_back(0); }));
+  EXPECT_TRUE(refuses([](PlanVariant& variant) { variant.inputs.at(0) = -1; }));
+  EXPECT_TRUE(refuses([](PlanVariant& variant) { variant.inputs.at(0) ^= 1; }));
+  EXPECT_FALSE(refuses([](PlanVariant&) {}));
 }
 
 // Inputs are taken when a run is queued; what was queued before ends first.

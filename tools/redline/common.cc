@@ -171,6 +171,10 @@ std::shared_ptr<ModelOptions> add_model_options(CLI::App& app) {
   app.add_option("--size", options->sizes, "Size of a symbol to optimise for and to run with")
       ->check(named_value("SYMBOL=SIZE", /*number=*/true))
       ->allow_extra_args(false);
+  app.add_option("--shapes", options->shapes,
+                 "Sizes of a symbol to be good at: from, the likeliest, to")
+      ->check(named_value("SYMBOL=MIN..OPT..MAX"))
+      ->allow_extra_args(false);
   app.add_option("--disable-pass", options->disabled_passes, "Leave out this pass")
       ->allow_extra_args(false);
   app.add_flag("--verify-passes", options->verify_passes,
@@ -200,6 +204,32 @@ Result<std::vector<std::pair<std::string, int64_t>>> parse_sizes(
   return result;
 }
 
+namespace {
+
+Result<std::vector<BuildSettings::SizeRange>> parse_shapes(const std::vector<std::string>& shapes) {
+  std::vector<BuildSettings::SizeRange> result;
+  for (const std::string& text : shapes) {
+    REDLINE_ASSIGN(auto pair, split_pair(text, "SYMBOL=MIN..OPT..MAX"));
+    BuildSettings::SizeRange range;
+    range.symbol = pair.first;
+    const char* at = pair.second.c_str();
+    bool good = true;
+    for (int64_t* size : {&range.least, &range.likely, &range.most}) {
+      if (size != &range.least) good = good && std::string_view(at).substr(0, 2) == "..";
+      if (size != &range.least && good) at += 2;
+      char* end = nullptr;
+      if (good) *size = std::strtoll(at, &end, 10);
+      good = good && end != at && *at != '-' && *at != '+';
+      if (good) at = end;
+    }
+    if (!good || *at != '\0') return invalid_argument("'", text, "' is not SYMBOL=MIN..OPT..MAX");
+    result.push_back(std::move(range));
+  }
+  return result;
+}
+
+}  // namespace
+
 std::optional<std::string> tuning_database(const ModelOptions& options) {
   if (options.no_tuning_database) return "";
   if (options.tuning_database.empty()) return std::nullopt;
@@ -221,6 +251,7 @@ Result<BuildSettings> build_settings(const ModelOptions& options) {
   settings.build_seconds = options.build_seconds;
   settings.tuning_database = tuning_database(options);
   REDLINE_ASSIGN(settings.optimal_sizes, parse_sizes(options.sizes));
+  REDLINE_ASSIGN(settings.size_ranges, parse_shapes(options.shapes));
   auto bar = std::make_shared<ProgressBar>();
   settings.progress = [bar](std::string_view phase, double fraction) {
     return (*bar)(phase, fraction);
@@ -266,6 +297,8 @@ Status check_sizes(const std::vector<ValueInfo>& inputs, const ModelOptions& opt
       if (dim.ok()) symbols.merge(dim->symbols());
     }
   }
+  REDLINE_ASSIGN(auto shapes, parse_shapes(options.shapes));
+  for (const auto& range : shapes) sizes.emplace_back(range.symbol, range.likely);
   for (const auto& [symbol, size] : sizes) {
     if (symbols.contains(symbol)) continue;
     std::string names;

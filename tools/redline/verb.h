@@ -42,7 +42,8 @@ struct ModelOptions {
   int opt_level = 3;
   Precision precision = Precision::kFloat32;
   bool check_range = false;
-  std::vector<std::string> sizes;  // "batch=8"
+  std::vector<std::string> sizes;   // "batch=8"
+  std::vector<std::string> shapes;  // "batch=1..8..64"
   std::vector<std::string> disabled_passes;
   bool verify_passes = false;
   std::string dump_ir;
