@@ -114,6 +114,10 @@ TEST(ShapeArithmetic, KeepsTheRankOfUnknownTargets) {
   EXPECT_EQ(output_type(R"(graph g(%x: f32[n,c], %axes: i64[1]) {
     %y = reduce_sum(%x, %axes) {keepdims=0}
     return %y })"),
+            "f32[reduce.0]");
+  EXPECT_EQ(output_type(R"(graph g(%x: f32[n,c], %axes: i64[k]) {
+    %y = reduce_sum(%x, %axes) {keepdims=0}
+    return %y })"),
             "f32[*]");
   EXPECT_EQ(output_type(R"(graph g(%x: f32[n,c], %axes: i64[1]) {
     %y = unsqueeze(%x, %axes)
