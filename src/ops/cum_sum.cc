@@ -41,6 +41,9 @@ Status reference_cumulative(ReferenceContext& c) {
   const auto& attrs = c.attrs<CumulativeAttrs>();
   const TensorView& in = c.input(0);
   int64_t axis = read_ints(c.input(1))[0];
+  if (axis < -in.dims.rank() || axis >= in.dims.rank()) {
+    return invalid_argument("axis ", axis, " is out of range for rank ", in.dims.rank());
+  }
   auto at = static_cast<int>(axis < 0 ? axis + in.dims.rank() : axis);
   int64_t outer = in.dims.count(0, at);
   int64_t size = in.dims[static_cast<size_t>(at)];

@@ -316,6 +316,16 @@ def test_names_that_exporters_give_to_any_size_need_not_agree(name):
     assert relu.run({"x": np.zeros((2, 3, 4), np.float32)})["y"].shape == (2, 3, 4)
 
 
+@pytest.mark.parametrize("axis", [2, -3, 10**12, -(2**63)])
+def test_an_axis_that_only_the_run_tells(axis):
+    inputs = [value("x"), value("axis", I64, ())]
+    session = redline.load(model([node("CumSum", ["x", "axis"], ["y"])], inputs=inputs))
+    feeds = {"x": np.ones((2, 3), np.float32), "axis": np.array(axis, np.int64)}
+    assert "axis" in error_of(session.run, feeds)
+    feeds["axis"] = np.array(-1, np.int64)
+    assert session.run(feeds)["y"][1].tolist() == [1, 2, 3]
+
+
 @pytest.mark.parametrize("device", ["gpu", "", "cuda:x", "cuda:", "cudax", "none"])
 def test_device(device):
     assert f"unknown device '{device}'" in error_of(lambda: redline.load(RELU, device=device))
