@@ -146,6 +146,7 @@ Status Executor::run_device_step(ShapeState& state, size_t index) {
   args.outputs = ready.outputs;
   args.workspace = gpu_->workspace.data();
   args.stream = &gpu_->stream;
+  args.refused = gpu_->refused_of(index);
   return ready.kernel->run(args);
 }
 
@@ -175,7 +176,24 @@ Status Executor::download(ShapeState& state, size_t index) {
 Status Executor::wait() {
   if (gpu_ == nullptr || !gpu_->busy) return {};
   gpu_->busy = false;
-  return gpu_->stream.synchronize();
+  REDLINE_TRY(gpu_->stream.synchronize());
+  return refusal();
+}
+
+// Kernels write into the host's memory when they refuse something and at no other time, so nothing
+// has to be copied to see that none did.
+Status Executor::refusal() {
+  Status status;
+  for (size_t s = 0; s < plan_.steps.size(); ++s) {
+    uint32_t* refused = gpu_->refused_of(s);
+    if (*refused == 0) continue;
+    *refused = 0;
+    if (!status.ok()) continue;
+    const std::string& name = plan_.steps[s].name;
+    status =
+        invalid_argument("step '", name, "': an index or an axis is out of range").at_node(name);
+  }
+  return status;
 }
 
 Result<HostValue> Executor::on_host(const HostValue& value) {

@@ -246,6 +246,7 @@ Status Executor::run_kernel(ShapeState& state, size_t index, std::vector<TensorV
   args.pool = nullptr;
   args.workspace = workspace.get();
   args.stream = &gpu_->stream;
+  args.refused = gpu_->refused_of(index);
   gpu_->busy = true;
   if (own.kernel->finds_sizes()) return find_and_run(state, index, *own.kernel, args, outputs);
   return own.kernel->run(args);

@@ -42,6 +42,10 @@ Status Executor::initialize(DeviceImagePtr image) {
     gpu_->image = std::move(image);
     REDLINE_ASSIGN(gpu_->stream, cuda::Stream::create(gpu_->image->context()));
     gpu_->pool = std::make_unique<DevicePool>(gpu_->image->context());
+    size_t words = std::max<size_t>(plan_.steps.size(), 1);
+    REDLINE_ASSIGN(gpu_->refused,
+                   cuda::PinnedBuffer::create(gpu_->image->context(), words * sizeof(uint32_t)));
+    std::fill_n(gpu_->refused_of(0), words, 0u);
   }
   // Symbols that an input's size is, by themselves, are known at the start of a run.
   std::vector<std::string>& symbols = symbols_;

@@ -134,6 +134,8 @@ class Executor {
   Status upload(ShapeState& state, size_t index);
   Status download(ShapeState& state, size_t index);
   Result<HostValue> on_host(const HostValue& value);
+  // Of the steps that ran since it was asked last.
+  Status refusal();
 
   const Plan& plan_;
   const TacticRegistry& tactics_;

@@ -49,7 +49,9 @@ struct Executor::Gpu {
   cuda::DeviceBuffer workspace;
   std::unique_ptr<DevicePool> pool;  // for what is not in the arena
   cuda::PinnedBuffer count;          // an i64 that a kernel found
-  bool busy = false;                 // something was queued since the host waited last
+  cuda::PinnedBuffer refused;        // KernelArgs::refused, one u32 a step
+  uint32_t* refused_of(size_t step) const { return static_cast<uint32_t*>(refused.data()) + step; }
+  bool busy = false;  // something was queued since the host waited last
 };
 
 // Everything that is ready for one set of input sizes.

@@ -54,6 +54,9 @@ struct KernelArgs {
   void* workspace = nullptr;  // of workspace_bytes(), 64-byte aligned, contents undefined
   ThreadPool* pool = nullptr;
   const cuda::Stream* stream = nullptr;  // GPU kernels: where to queue; all addresses are the GPU's
+  // Made 1 by a GPU kernel whose operands name what is not there: the host's memory, which kernels
+  // can write to. May be null.
+  uint32_t* refused = nullptr;
 };
 
 // One step made ready for one set of sizes. Immutable and thread-safe: what changes during a run is

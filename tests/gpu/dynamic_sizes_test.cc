@@ -152,6 +152,35 @@ TEST_F(DynamicSizesTest, WhatACountRefusesIsAnError) {
   expect_same({floats({3}, 2), right});
 }
 
+// In a graph of kernels and in steps of their own.
+TEST_F(DynamicSizesTest, AnIndexThatIsNotThereIsAnError) {
+  load(R"(graph g(%x: f32[4,3], %i: i64[2], %axis: i64[]) {
+    %a = relu(%x)
+    %g = gather(%a, %i)
+    %s = cum_sum(%g, %axis)
+    %n = nonzero(%s)
+    %row: i64[1] = const [0]
+    %r = gather(%n, %row)
+    %t = gather(%x, %r) {axis=1}
+    return %s, %t
+  }
+  )");
+  auto run = [&](int64_t index, int64_t axis) {
+    std::vector<HostValue> values = {HostValue::of(floats({4, 3}, 1)),
+                                     HostValue::of(ints({2}, {1, index})),
+                                     HostValue::of(Tensor::scalar_int64(axis))};
+    return gpu_->run(values);
+  };
+  for (int times = 0; times < 2; ++times) {
+    Status status = run(4, 0);
+    EXPECT_NE(status.message().find("out of range"), std::string::npos) << status.message();
+    EXPECT_FALSE(run(-5, 0).ok());
+    EXPECT_FALSE(run(0, 2).ok());
+    EXPECT_FALSE(run(INT64_MIN, -3).ok());
+    expect_same({floats({4, 3}, 1), ints({2}, {-4, 3}), Tensor::scalar_int64(-1)});
+  }
+}
+
 TEST_F(DynamicSizesTest, SubgraphsRunOnTheGpu) {
   load(R"(graph g(%p: bool[], %n: i64[], %x: f32[2,3]) {
     %w: f32[3,3] = const random 1

@@ -39,7 +39,8 @@ TEST(ElementWriter, BoundValueTakesThePlaceOfAnInput) {
   std::vector<float> bias = {0, 1, 2, 3, 4, 5, 6, 7};
   std::vector<float> y(32);
   const void* pointers[] = {nullptr, bias.data(), y.data()};
-  void* parameters[] = {&pointers[0], &pointers[1], &pointers[2]};
+  const void* refused = nullptr;
+  void* parameters[] = {&pointers[0], &pointers[1], &pointers[2], &refused};
   cuda::LaunchShape shape;
   shape.block.x = 32;
   ASSERT_TRUE(cuda::launch(stream, function, shape, parameters, "k").ok());

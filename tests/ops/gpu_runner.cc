@@ -216,6 +216,10 @@ Status GpuRunner::launch(const Kernel& kernel, std::span<const TensorView> input
   args.outputs = device_outputs;
   args.workspace = workspace.data();
   args.stream = &stream_;
+  REDLINE_ASSIGN(cuda::PinnedBuffer refused,
+                 cuda::PinnedBuffer::create(context_, sizeof(uint32_t)));
+  args.refused = static_cast<uint32_t*>(refused.data());
+  *args.refused = 0;
   if (kernel.finds_sizes()) {
     REDLINE_ASSIGN(bool runs, find(kernel, args));
     if (!runs) return {};
@@ -232,7 +236,8 @@ Status GpuRunner::launch(const Kernel& kernel, std::span<const TensorView> input
       return internal_error("wrote behind output ", i);
     }
   }
-  return stream_.synchronize();
+  REDLINE_TRY(stream_.synchronize());
+  return *args.refused != 0 ? invalid_argument("refused") : Status();
 }
 
 }  // namespace redline

@@ -28,6 +28,7 @@
 #include "ops/compare.h"
 #include "ops/elements.h"
 #include "ops/random_tensor.h"
+#include "tactics/cuda/element.h"
 #include "tactics/tactic.h"
 
 namespace redline {
@@ -438,7 +439,8 @@ class Driver {
         return internal_error("expected an error with '", *c.error,
                               "', got: ", results.status().message());
       }
-      return check_rule_survives(c, num_outputs);
+      REDLINE_TRY(check_rule_survives(c, num_outputs));
+      return gpu_ == nullptr || timed_ ? Status() : check_refusals(c, num_outputs, totals);
     }
     REDLINE_TRY(results.status());
     for (size_t i = 0; i < num_outputs; ++i) {
@@ -499,6 +501,26 @@ class Driver {
       if (!inferred.ok() && inferred.status().message().empty()) {
         return internal_error("an error without a message");
       }
+    }
+    return {};
+  }
+
+  // What the rule cannot see and the reference refuses, kernels that look where operands point to
+  // must refuse too.
+  Status check_refusals(const Case& c, size_t num_outputs, Totals& totals) {
+    const ElementRule* rule = element_rules().find(c.op->name);
+    Result<std::vector<HostValue>> results = results_by_rule(c, num_outputs);
+    if (rule == nullptr || !rule->refuses || !results.ok() || gpu_->compile_only()) return {};
+    for (const Tactic* tactic : tactics_->candidates("cuda", c.op->name)) {
+      Problem problem = describe(c, *results, false, false);
+      if (!tactic->supports(problem).ok()) continue;
+      std::vector<Config> configs(1);
+      if (tactic->configs != nullptr) configs = tactic->configs(problem);
+      Status status = run_on_gpu(*tactic, problem, problem, configs[0], c, *results);
+      if (status.message() != "refused") {
+        return internal_error(tactic->name, ": expected a refusal, got '", status.message(), "'");
+      }
+      ++totals.tactic_runs;
     }
     return {};
   }

@@ -5,6 +5,11 @@
 #endif
 typedef REDLINE_INDEX idx;
 
+// An operand names what is not there.
+__device__ inline void refuse(u32* refused) {
+  if (refused) *(volatile u32*)refused = 1;
+}
+
 __device__ inline idx floordiv(idx a, idx b) {
   idx q = a / b;
   return q * b != a && (a < 0) != (b < 0) ? q - 1 : q;

@@ -105,6 +105,9 @@ std::string ElementContext::loop(std::string_view count) {
   return name;
 }
 
+void ElementContext::refuse_if(std::string_view condition) {
+  writer_->line(str_cat("if (", condition, ") refuse(refused);"));
+}
 void ElementContext::function(std::string_view text) { writer_->function(text); }
 
 void ElementRegistry::add(ElementRule rule) {

@@ -70,6 +70,9 @@ class ElementContext {
   void close();
   // Opens "for (idx name = 0; name < count; ++name)" and returns the name.
   std::string loop(std::string_view count);
+  // Where the condition holds, an operand names what is not there: the run fails. What the element
+  // is then does not matter, but nothing may be read outside of the operands.
+  void refuse_if(std::string_view condition);
   // A function before the kernel; the same text is written once.
   void function(std::string_view text);
 
@@ -93,6 +96,8 @@ struct ElementRule {
   // The elements of one output cost a loop over this much of an input each: such an op is a
   // kernel's root, never read many times by another.
   bool loops = false;
+  // It calls refuse_if().
+  bool refuses = false;
 };
 
 class ElementRegistry {
@@ -119,8 +124,8 @@ Status element_supports(const Problem& problem);
 // Threads of a block; each makes one element.
 inline constexpr int kElementThreads = 256;
 
-// The kernel of output `output`: parameters are the inputs' addresses, the output's address and the
-// sizes that are not known, in the order of element_parameters().
+// The kernel of output `output`: parameters are the inputs' addresses, the output's address, the
+// sizes that are not known, in the order of element_parameters(), and KernelArgs::refused.
 std::string element_entry(const Problem& problem, size_t output);
 struct ElementKernel {
   std::string entry;

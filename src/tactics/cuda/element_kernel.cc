@@ -37,6 +37,8 @@ class ElementLaunch final : public Kernel {
       pointers[count++] = args.outputs[i].data;
       for (size_t p = 0; p < count; ++p) parameters[p] = &pointers[p];
       for (const int64_t& size : sizes_) parameters[count++] = const_cast<int64_t*>(&size);
+      uint32_t* refused = args.refused;
+      parameters[count++] = &refused;
       REDLINE_TRY(cuda::launch(*args.stream, outputs_[i].function, outputs_[i].shape,
                                {parameters, count}, name_));
     }
@@ -58,7 +60,7 @@ Result<std::unique_ptr<Kernel>> prepare(const Problem& problem, const Config&,
     return incompatible("a step of ", problem.outputs.size(), " outputs with ", args.modules.size(),
                         " kernels");
   }
-  if (problem.inputs.size() + 1 + sizes.size() > ElementLaunch::kMaxParameters) {
+  if (problem.inputs.size() + 2 + sizes.size() > ElementLaunch::kMaxParameters) {
     return unsupported("more than ", ElementLaunch::kMaxParameters, " operands and sizes");
   }
   std::vector<ElementLaunch::Output> outputs;

@@ -110,6 +110,9 @@ Status ElementWriter::check_around(int anchor) const {
     if (rule->loops && body_.nodes.size() > 1) {
       return unsupported(node.op->name, " in a region wants a kernel of its own");
     }
+    if (rule->refuses && body_.nodes.size() > 1) {
+      return unsupported(node.op->name, " in a region would not say what it refuses");
+    }
     if (rule->supports == nullptr) continue;
     std::vector<ElementOperand> inputs;
     for (int v : node.inputs) {
@@ -211,6 +214,7 @@ ElementKernel ElementWriter::whole(const std::string& entry, int threads,
     named += str_cat("const idx ", parameter, " = (idx)p_", parameter, ";\n");
   }
   rest.insert(rest.end(), more.begin(), more.end());
+  rest.emplace_back("u32* refused");
   std::string bounds = str_cat(threads, ", ", std::max(1, 512 / threads));
   return {entry, source_text(signature(entry, bounds, rest), files, named + statements)};
 }
@@ -316,6 +320,7 @@ Result<ElementKernel> ElementWriter::kernel(size_t output) {
   std::string name = element_entry(problem_, output);
   std::vector<std::string> rest = {"void* __restrict__ out_raw"};
   for (const std::string& parameter : parameters_) rest.push_back("const i64 p_" + parameter);
+  rest.emplace_back("u32* refused");
   return ElementKernel{
       name, source_text(signature(name, std::to_string(kElementThreads), rest), {}, body_text_)};
 }

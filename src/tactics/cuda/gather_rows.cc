@@ -86,9 +86,11 @@ std::string statements(const Rows& rows, int lanes) {
       ";\n  const idx group = (idx)blockIdx.x * ", kThreads,
       " + (int)threadIdx.x;\n  if (group >= outer * count * groups) return;\n",
       "  const idx k = group % groups * ", lanes, ", place = group / groups;\n",
-      "  const idx row = index_inside((i64)widen(in1[place % count]), (i64)rows);\n", "  const ",
-      type, "* from = (const ", type, "*)in0 + (place / count * rows + row) * inner + k;\n",
-      "  store_lanes((", type, "*)out_raw0 + place * inner + k, load_lanes<", lanes, ">(from));\n");
+      "  const i64 index = (i64)widen(in1[place % count]);\n",
+      "  if (index_outside(index, (i64)rows)) refuse(refused);\n",
+      "  const idx row = index_inside(index, (i64)rows);\n", "  const ", type, "* from = (const ",
+      type, "*)in0 + (place / count * rows + row) * inner + k;\n", "  store_lanes((", type,
+      "*)out_raw0 + place * inner + k, load_lanes<", lanes, ">(from));\n");
 }
 
 Result<std::vector<cuda::KernelSource>> kernels(const Problem& problem, const Config&,

@@ -8,7 +8,7 @@ Result<std::unique_ptr<Kernel>> KernelLaunch::create(const Problem& problem, std
                                                      std::vector<int64_t> sizes,
                                                      std::optional<int64_t> parts,
                                                      size_t workspace_bytes) {
-  if (problem.inputs.size() + problem.outputs.size() + sizes.size() + 2 > kMaxParameters) {
+  if (problem.inputs.size() + problem.outputs.size() + sizes.size() + 3 > kMaxParameters) {
     return unsupported("more than ", kMaxParameters, " operands and sizes");
   }
   auto launch = std::make_unique<KernelLaunch>();
@@ -46,6 +46,8 @@ Status KernelLaunch::run(const KernelArgs& args) const {
     parameters[count++] = &memory;
     parameters[count++] = const_cast<int64_t*>(&*parts_);
   }
+  uint32_t* refused = args.refused;
+  parameters[count++] = &refused;
   for (const Step& step : steps_) {
     if (step.shape.grid.x == 0) continue;
     REDLINE_TRY(cuda::launch(*args.stream, step.function, step.shape, {parameters, count}, name_));

@@ -10,8 +10,8 @@
 namespace redline {
 
 // Kernels with the parameters of ElementWriter::whole(), launched in turn: inputs, outputs, the
-// sizes that were unknown when they were written and, where `parts` is given, the workspace and
-// that.
+// sizes that were unknown when they were written, where `parts` is given the workspace and that,
+// and what is refused.
 class KernelLaunch final : public Kernel {
  public:
   struct Step {

@@ -47,6 +47,7 @@ inline Result<std::string> int_entry(ElementContext& c, size_t i, size_t k) {
 
 // An axis that comes with the run, counted from the front.
 inline std::string axis_from_front(ElementContext& c, const std::string& given, int rank) {
+  c.refuse_if(str_cat("(i64)", given, " < -", rank, " || (i64)", given, " >= ", rank));
   return c.let("i64",
                str_cat("(i64)", given, " < 0 ? (i64)", given, " + ", rank, " : (i64)", given));
 }
@@ -86,15 +87,19 @@ inline ElementIndex broadcast_index(const ElementOperand& operand, const Element
   return index;
 }
 
-// An index from data, counted from the end when negative and kept inside, so that a wrong one reads
-// no foreign memory.
+// An index from data, counted from the end when negative. A wrong one is refused, and kept inside,
+// so that it reads no foreign memory.
 inline constexpr const char* kIndexInside =
+    "__device__ inline bool index_outside(i64 i, i64 size) { return i < -size || i >= size; }\n"
     "__device__ inline idx index_inside(i64 i, i64 size) {\n"
-    "  if (i < 0) i += size;\n  return (idx)(i < 0 ? 0 : i >= size ? size - 1 : i);\n}";
+    "  if (i < 0) i += size;\n"
+    "  return (idx)(i < 0 || size == 0 ? 0 : i >= size ? size - 1 : i);\n}";
 inline std::string index_inside(ElementContext& c, const std::string& given,
                                 const std::string& size) {
   c.function(kIndexInside);
-  return c.let("idx", str_cat("index_inside((i64)", given, ", (i64)(", size, "))"));
+  std::string index = c.let("i64", "(i64)" + given);
+  c.refuse_if(str_cat("index_outside(", index, ", (i64)(", size, "))"));
+  return c.let("idx", str_cat("index_inside(", index, ", (i64)(", size, "))"));
 }
 
 // Before a loop: keeps nvcc from unrolling it, where nested copies would not fit the registers.

@@ -287,7 +287,7 @@ Result<std::string> rotary_embedding(ElementContext& c, const ElementIndex& at) 
 void register_element_attention(ElementRegistry& registry) {
   registry.add(
       {.ops = {"attention"}, .supports = attention_supports, .element = attention, .loops = true});
-  registry.add({.ops = {"rotary_embedding"}, .element = rotary_embedding});
+  registry.add({.ops = {"rotary_embedding"}, .element = rotary_embedding, .refuses = true});
 }
 
 }  // namespace redline

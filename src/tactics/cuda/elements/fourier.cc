@@ -200,7 +200,7 @@ Result<std::string> mel_weight_matrix(ElementContext& c, const ElementIndex& at)
 }  // namespace
 
 void register_element_fourier(ElementRegistry& registry) {
-  registry.add({.ops = {"dft"}, .element = dft, .loops = true});
+  registry.add({.ops = {"dft"}, .element = dft, .loops = true, .refuses = true});
   registry.add({.ops = {"stft"}, .element = stft, .loops = true});
   registry.add({.ops = {"cosine_window"}, .element = cosine_window});
   registry.add({.ops = {"mel_weight_matrix"}, .element = mel_weight_matrix});

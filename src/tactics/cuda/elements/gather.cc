@@ -52,9 +52,12 @@ Status gather_nd_supports(const BodyNode&, const std::vector<ElementOperand>& in
 }  // namespace
 
 void register_element_gather(ElementRegistry& registry) {
-  registry.add({.ops = {"gather"}, .element = gather});
-  registry.add({.ops = {"gather_elements"}, .element = gather_elements});
-  registry.add({.ops = {"gather_nd"}, .supports = gather_nd_supports, .element = gather_nd});
+  registry.add({.ops = {"gather"}, .element = gather, .refuses = true});
+  registry.add({.ops = {"gather_elements"}, .element = gather_elements, .refuses = true});
+  registry.add({.ops = {"gather_nd"},
+                .supports = gather_nd_supports,
+                .element = gather_nd,
+                .refuses = true});
 }
 
 }  // namespace redline

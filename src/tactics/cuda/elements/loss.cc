@@ -35,6 +35,11 @@ Result<LossCode> loss_at(ElementContext& c, const ElementIndex& at) {
   REDLINE_ASSIGN(std::string target, c.read(1, at));
   std::string label = c.let("i64", "(i64)" + target);
   std::string counts = str_cat(label, " >= 0 && ", label, " < (i64)(", c.input(0).dims[1], ")");
+  std::string outside = str_cat("!(", counts, ")");
+  if (attrs.ignore_index) {
+    outside += str_cat(" && ", label, " != ", int_literal(*attrs.ignore_index));
+  }
+  c.refuse_if(outside);
   if (attrs.ignore_index)
     counts += str_cat(" && ", label, " != ", int_literal(*attrs.ignore_index));
   c.open(str_cat("if (", counts, ")"));
@@ -80,7 +85,10 @@ Result<std::string> loss(ElementContext& c, const ElementIndex& at) {
 }  // namespace
 
 void register_element_loss(ElementRegistry& registry) {
-  registry.add({.ops = {"nll_loss", "softmax_cross_entropy_loss"}, .element = loss, .loops = true});
+  registry.add({.ops = {"nll_loss", "softmax_cross_entropy_loss"},
+                .element = loss,
+                .loops = true,
+                .refuses = true});
 }
 
 }  // namespace redline

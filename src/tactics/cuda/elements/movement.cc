@@ -296,9 +296,14 @@ Result<std::string> reverse_sequence(ElementContext& c, const ElementIndex& at) 
   size_t time = at_axis(attrs.time_axis, c.input(0).rank());
   size_t batch = at_axis(attrs.batch_axis, c.input(0).rank());
   REDLINE_ASSIGN(std::string length, c.read(1, {at[batch]}));
+  std::string most = str_cat("(i64)(", c.input(0).dims[time], ")");
+  length = c.let("i64", "(i64)" + length);
+  std::string fits = c.let("bool", str_cat(length, " >= 0 && ", length, " <= ", most));
+  c.refuse_if("!" + fits);
   ElementIndex from = at;
-  from[time] = c.let("idx", str_cat("(i64)(", at[time], ") < ", length, " ? (idx)(", length,
-                                    " - 1 - (i64)(", at[time], ")) : (idx)(", at[time], ")"));
+  from[time] =
+      c.let("idx", str_cat(fits, " && (i64)(", at[time], ") < ", length, " ? (idx)(", length,
+                           " - 1 - (i64)(", at[time], ")) : (idx)(", at[time], ")"));
   return c.read(0, from);
 }
 
@@ -379,7 +384,7 @@ void register_element_movement(ElementRegistry& registry) {
   registry.add({.ops = {"center_crop_pad"}, .element = center_crop_pad});
   registry.add({.ops = {"space_to_depth"}, .element = space_to_depth});
   registry.add({.ops = {"depth_to_space"}, .element = depth_to_space});
-  registry.add({.ops = {"reverse_sequence"}, .element = reverse_sequence});
+  registry.add({.ops = {"reverse_sequence"}, .element = reverse_sequence, .refuses = true});
   registry.add({.ops = {"trilu"}, .element = trilu});
   registry.add({.ops = {"eye_like"}, .element = eye_like});
   registry.add({.ops = {"one_hot"}, .element = one_hot});

@@ -276,7 +276,8 @@ void register_element_reduce(ElementRegistry& registry) {
        .element = reduce,
        .loops = true});
   registry.add({.ops = {"arg_max", "arg_min"}, .element = arg_reduce, .loops = true});
-  registry.add({.ops = {"cum_sum", "cum_prod"}, .element = cumulative, .loops = true});
+  registry.add(
+      {.ops = {"cum_sum", "cum_prod"}, .element = cumulative, .loops = true, .refuses = true});
 }
 
 }  // namespace redline

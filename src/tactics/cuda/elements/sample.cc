@@ -333,8 +333,8 @@ Result<std::string> deform_conv(ElementContext& c, const ElementIndex& at) {
 void register_element_sample(ElementRegistry& registry) {
   registry.add({.ops = {"grid_sample"}, .element = grid_sample, .loops = true});
   registry.add({.ops = {"affine_grid"}, .element = affine_grid});
-  registry.add({.ops = {"roi_align"}, .element = roi_align, .loops = true});
-  registry.add({.ops = {"max_roi_pool"}, .element = max_roi_pool, .loops = true});
+  registry.add({.ops = {"roi_align"}, .element = roi_align, .loops = true, .refuses = true});
+  registry.add({.ops = {"max_roi_pool"}, .element = max_roi_pool, .loops = true, .refuses = true});
   registry.add({.ops = {"deform_conv"}, .element = deform_conv, .loops = true});
 }
 

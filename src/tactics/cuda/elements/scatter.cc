@@ -31,6 +31,8 @@ std::string reduced(ScatterReduction reduction, DType dtype, const std::string& 
 
 // "i counted from the end when negative", without a limit: what is outside matches no element.
 std::string from_end(ElementContext& c, const std::string& index, const std::string& size) {
+  c.refuse_if(
+      str_cat("(i64)", index, " < -(i64)(", size, ") || (i64)", index, " >= (i64)(", size, ")"));
   return c.let(
       "i64", str_cat("(i64)", index, " < 0 ? (i64)", index, " + (i64)(", size, ") : (i64)", index));
 }
@@ -101,6 +103,10 @@ Result<std::string> tensor_scatter(ElementContext& c, const ElementIndex& at) {
     // A remainder first, so that the difference below cannot overflow.
     if (attrs.mode == CacheMode::kCircular) start += str_cat(" % (i64)(", most, ")");
     start = c.let("i64", start);
+    if (attrs.mode != CacheMode::kCircular) {
+      c.refuse_if(str_cat(start, " < 0 || ", start, " > (i64)(", most, ") - (i64)(",
+                          c.input(1).dims[axis], ")"));
+    }
   }
   std::string step = c.variable("i64", "-1");
   if (attrs.mode == CacheMode::kCircular) {
@@ -176,6 +182,7 @@ Result<std::string> max_unpool(ElementContext& c, const ElementIndex& at) {
   const ElementOperand& x = c.input(0);
   std::string inside = "true";
   std::string flat = "0LL";
+  std::string total = "1LL";
   for (size_t d = 0; d < at.size(); ++d) {
     std::string size = str_cat("(i64)(", x.dims[d], ")");
     if (d >= 2) {
@@ -185,6 +192,7 @@ Result<std::string> max_unpool(ElementContext& c, const ElementIndex& at) {
       size = str_cat("((", size, " - 1) * ", stride, " + ", attrs.kernel_shape[axis] - pads, ")");
     }
     inside += str_cat(" && (i64)(", at[d], ") < ", size);
+    total += " * " + size;
     flat = str_cat("(", flat, " * ", size, " + (i64)(", at[d], "))");
   }
   std::string type(compute_type(c.output().dtype));
@@ -194,6 +202,7 @@ Result<std::string> max_unpool(ElementContext& c, const ElementIndex& at) {
   ElementIndex from;
   for (const std::string& size : x.dims) from.push_back(c.loop(size));
   REDLINE_ASSIGN(std::string index, c.read(1, from));
+  c.refuse_if(str_cat(index, " < 0 || ", index, " >= ", total));
   c.open(str_cat("if (", index, " == ", wanted, ")"));
   REDLINE_ASSIGN(std::string update, c.read(0, from));
   c.line(str_cat(value, " = ", update, ";"));
@@ -204,14 +213,16 @@ Result<std::string> max_unpool(ElementContext& c, const ElementIndex& at) {
 }  // namespace
 
 void register_element_scatter(ElementRegistry& registry) {
-  registry.add({.ops = {"scatter_elements"}, .element = scatter_elements, .loops = true});
+  registry.add(
+      {.ops = {"scatter_elements"}, .element = scatter_elements, .loops = true, .refuses = true});
   registry.add({.ops = {"scatter_nd"},
                 .supports = scatter_nd_supports,
                 .element = scatter_nd,
-                .loops = true});
-  registry.add({.ops = {"tensor_scatter"}, .element = tensor_scatter});
+                .loops = true,
+                .refuses = true});
+  registry.add({.ops = {"tensor_scatter"}, .element = tensor_scatter, .refuses = true});
   registry.add({.ops = {"col2im"}, .element = col2im, .loops = true});
-  registry.add({.ops = {"max_unpool"}, .element = max_unpool, .loops = true});
+  registry.add({.ops = {"max_unpool"}, .element = max_unpool, .loops = true, .refuses = true});
 }
 
 }  // namespace redline
