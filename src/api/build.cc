@@ -2,6 +2,8 @@
 #include "build/build.h"
 
 #include <algorithm>
+#include <future>
+#include <system_error>
 
 #include "api/build_graph.h"
 #include "api/build_report.h"
@@ -92,9 +94,24 @@ Result<GpuBuild> find_build_gpu(const BuildSettings& settings, const Logger& log
   return GpuBuild();
 }
 
+// The driver takes a quarter of a second to make a context, which it may do while the model is
+// read. What goes wrong is told by who asks for the context.
+std::future<void> wake_gpu(const BuildSettings& settings) {
+  if (settings.device == "cpu" || !settings.target.empty()) return {};
+  EngineOptions options;
+  options.device = settings.device;
+  try {
+    return std::async(std::launch::async,
+                      [options] { static_cast<void>(find_gpu(options, Logger())); });
+  } catch (const std::system_error&) {
+    return {};  // no thread for it
+  }
+}
+
 Result<Engine> build_from(const ModelBytes& model, const BuildSettings& settings) {
   if (settings.progress && !settings.progress("import", 0))
     return cancelled("stopped by the caller");
+  std::future<void> gpu = wake_gpu(settings);
   std::unique_ptr<OpRegistry> ops = make_op_registry();
   std::unique_ptr<ImportRegistry> rules = make_import_registry();
   Stages stages;

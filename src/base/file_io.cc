@@ -170,17 +170,19 @@ Status AtomicFile::overwrite(uint64_t offset, std::span<const std::byte> bytes) 
   return write_all(fd_, bytes, static_cast<int64_t>(offset), path_);
 }
 
-Status AtomicFile::commit() {
+Status AtomicFile::commit(Sync sync) {
   REDLINE_ASSERT(fd_ >= 0);
   const std::string what = str_cat("cannot write '", path_, "'");
   const bool direct = temporary_.empty();
-  const int sync_error = direct || ::fsync(fd_) == 0 ? 0 : errno;
+  const bool synced = !direct && sync == Sync::kYes;
+  const int sync_error = !synced || ::fsync(fd_) == 0 ? 0 : errno;
   const int close_error = ::close(std::exchange(fd_, -1)) == 0 ? 0 : errno;
   if (sync_error != 0) return errno_status(what, sync_error);
   if (close_error != 0) return errno_status(what, close_error);
   if (direct) return {};
   if (::rename(temporary_.c_str(), path_.c_str()) != 0) return errno_status(what, errno);
   temporary_.clear();
+  if (!synced) return {};
   // Makes the rename itself durable. The content is whole either way, so a file system that cannot
   // sync a folder is no error.
   if (const int folder = ::open(folder_of(path_).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -191,10 +193,10 @@ Status AtomicFile::commit() {
   return {};
 }
 
-Status write_file(const std::string& path, std::span<const std::byte> bytes) {
+Status write_file(const std::string& path, std::span<const std::byte> bytes, Sync sync) {
   REDLINE_ASSIGN(AtomicFile file, AtomicFile::create(path));
   REDLINE_TRY(file.write(bytes));
-  return file.commit();
+  return file.commit(sync);
 }
 
 Status write_file(const std::string& path, std::string_view text) {

@@ -20,6 +20,10 @@ Status errno_status(std::string_view what, int error);
 Result<std::vector<std::byte>> read_file(const std::string& path, size_t max_bytes = SIZE_MAX);
 Result<std::string> read_text_file(const std::string& path, size_t max_bytes = SIZE_MAX);
 
+// Whether a file is on the disk when it appears. Without, the machine's sudden end may leave one of
+// the right name and size with other bytes: for what has a checksum and can be made again.
+enum class Sync : uint8_t { kYes, kNo };
+
 // A file that appears whole or not at all: written under a temporary name in the target's folder,
 // synced and renamed by commit(), removed when destroyed before that. A symbolic link is followed,
 // so the file it names is replaced; a device or pipe is written directly. One thread.
@@ -40,7 +44,7 @@ class AtomicFile {
   Status overwrite(uint64_t offset, std::span<const std::byte> bytes);
   // Bytes written so far.
   uint64_t size() const { return size_; }
-  Status commit();
+  Status commit(Sync sync = Sync::kYes);
 
  private:
   AtomicFile(int fd, std::string path, std::string temporary);
@@ -52,7 +56,8 @@ class AtomicFile {
 };
 
 // Writes a whole file through AtomicFile.
-Status write_file(const std::string& path, std::span<const std::byte> bytes);
+Status write_file(const std::string& path, std::span<const std::byte> bytes,
+                  Sync sync = Sync::kYes);
 Status write_file(const std::string& path, std::string_view text);
 
 }  // namespace redline

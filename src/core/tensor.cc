@@ -10,25 +10,25 @@ namespace redline {
 
 namespace {
 
-constexpr size_t kPage = 4096;
 constexpr size_t kHugePage = size_t{2} << 20;
-// From here on memory comes from the system, which has set it to zero.
-constexpr size_t kMapped = 4 * kHugePage;
 
-// Zeros, aligned to 64 bytes or more; null when there is no memory.
+// Zeros, aligned to 64 bytes or more; null when there is no memory. Large ones come from the
+// system, which has set them to zero: who fills them takes the faults, and may do so on all cores.
 std::shared_ptr<const void> allocate_zeros(size_t bytes) {
-  if (bytes < kMapped) {
+  if (bytes < kHugePage) {
     void* data = std::aligned_alloc(64, bytes);
     if (data == nullptr) return nullptr;
     std::memset(data, 0, bytes);
     return {data, [](const void* p) { std::free(const_cast<void*>(p)); }};
   }
-  size_t mapped = (bytes + kPage - 1) / kPage * kPage;
+  size_t mapped = bytes + kHugePage;
   void* data = mmap(nullptr, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (data == MAP_FAILED) return nullptr;
   // A fault for each small page takes longer than filling it. Refused: it is as it would be.
-  (void)madvise(data, mapped, MADV_HUGEPAGE);
-  return {data, [mapped](const void* p) { munmap(const_cast<void*>(p), mapped); }};
+  auto address = reinterpret_cast<uintptr_t>(data);
+  auto* aligned = static_cast<char*>(data) + (kHugePage - address % kHugePage) % kHugePage;
+  (void)madvise(aligned, bytes, MADV_HUGEPAGE);
+  return {aligned, [data, mapped](const void*) { munmap(data, mapped); }};
 }
 
 }  // namespace

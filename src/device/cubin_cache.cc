@@ -97,7 +97,7 @@ void CubinCache::put(const std::string& key, const CompiledKernel& kernel) const
   std::string path = path_of(key);
   std::error_code error;
   fs::create_directories(fs::path(path).parent_path(), error);
-  Status written = write_file(path, file);
+  Status written = write_file(path, file, Sync::kNo);
   if (!written.ok()) logger_.info("kernels are not cached: ", written.message());
 }
 

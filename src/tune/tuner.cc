@@ -292,11 +292,19 @@ class Tuner::Decision {
     auto time_is_up = [&] { return tuner_.seconds_left() - watch.seconds() <= 0; };
     std::vector<Candidate*> racers;
     std::vector<Trial*> trials;
-    for (Candidate* c : best_few()) {
-      if (time_is_up()) break;
-      if (!make_trial(*c).ok()) continue;
-      racers.push_back(c);
-      trials.push_back(c->trial.get());
+    // The next takes the place of one that refuses: else a later build would find it untimed.
+    bool refused = true;
+    while (refused) {
+      refused = false;
+      for (Candidate* c : best_few()) {
+        if (time_is_up() || std::find(racers.begin(), racers.end(), c) != racers.end()) continue;
+        if (!make_trial(*c).ok()) {
+          refused = true;
+          continue;
+        }
+        racers.push_back(c);
+        trials.push_back(c->trial.get());
+      }
     }
     std::vector<Timing> timings =
         time_in_turn(trials, effort_of(tuner_.options_.level), time_is_up);

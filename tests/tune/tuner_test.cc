@@ -243,6 +243,22 @@ TEST_F(TunerTest, TheDatabaseSparesTimingAndChecks) {
   std::filesystem::remove(file);
 }
 
+TEST_F(TunerTest, WhatTakesTheTurnOfARefusalIsInTheDatabaseToo) {
+  std::string file = testing::TempDir() + "redline_tuner_" + std::to_string(getpid()) + ".jsonl";
+  std::filesystem::remove(file);
+  options_.tuning_database = file;
+  add<3>("fourth", 5);
+  g_behaviour<0>.refuses = true;
+  g_behaviour<1>.us = 4000;
+  g_behaviour<2>.us = 3000;
+  g_behaviour<3>.us = 200;
+  EXPECT_EQ(tactic(), "fourth");
+  EXPECT_EQ(tactic(), "fourth");
+  EXPECT_EQ(report_.tuning.timing_seconds, 0);
+  EXPECT_EQ(report_.tuning.check_seconds, 0);
+  std::filesystem::remove(file);
+}
+
 TEST_F(TunerTest, EqualStepsAreDecidedOnce) {
   auto graph = parse_graph(*ops_,
                            "graph g(%x: f32[8,512]) {\n  %a = transpose(%x) {perm=[1, 0]}\n"
