@@ -18,6 +18,8 @@ constexpr size_t kHidden = 5;
 constexpr size_t kCell = 6;
 constexpr size_t kPeepholes = 7;
 
+constexpr int kTogether = 8;  // sequences of a batch
+
 enum class Kind { kRnn, kGru, kLstm };
 
 constexpr int64_t gates_of(Kind kind) {
@@ -147,80 +149,87 @@ Status infer_recurrent(InferContext& c) {
   return {};
 }
 
-// out[i] = bias[i] + sum_k m[i, k] v[k]
-void multiply(const double* m, const double* v, const double* bias, int64_t rows, int64_t columns,
-              double* out) {
-  for (int64_t i = 0; i < rows; ++i) {
-    double sum = bias[i];
-    for (int64_t k = 0; k < columns; ++k) sum += m[i * columns + k] * v[k];
-    out[i] = sum;
-  }
-}
-
-// The weights of one direction and the state of one sequence.
-struct Cell {
+// The weights of one direction and the states of kLanes sequences, which take their steps together
+// so that weights are read once for all. Vectors are [size][kLanes].
+template <int kLanes>
+struct Cells {
   const RecurrentAttrs& attrs;
   int64_t input, hidden;
   const double *w, *r, *wb, *rb, *peepholes;
   const RecurrentActivation* functions;
-  std::vector<double> h, c;
+  std::vector<double> x, h, c;
   std::vector<double> from_x, from_h, reset;
 
-  double activate(size_t function, double x) const {
-    if (attrs.clip) x = std::clamp<double>(x, -*attrs.clip, *attrs.clip);
+  // out[i] = bias[i] + sum_k m[i, k] v[k]
+  static void multiply(const double* m, const double* v, const double* bias, int64_t rows,
+                       int64_t columns, double* out) {
+    for (int64_t i = 0; i < rows; ++i) {
+      double sums[kLanes];
+      for (double& sum : sums) sum = bias[i];
+      for (int64_t k = 0; k < columns; ++k) {
+        double weight = m[i * columns + k];
+        for (int lane = 0; lane < kLanes; ++lane) sums[lane] += weight * v[k * kLanes + lane];
+      }
+      std::copy(sums, sums + kLanes, out + i * kLanes);
+    }
+  }
+
+  double activate(size_t function, double value) const {
+    if (attrs.clip) value = std::clamp<double>(value, -*attrs.clip, *attrs.clip);
     const RecurrentActivation& f = functions[function];
-    return f.apply(x, f.alpha, f.beta);
+    return f.apply(value, f.alpha, f.beta);
   }
 
   template <Kind kKind>
-  void step(const double* x) {
+  void step() {
     int64_t gates = gates_of(kKind) * hidden;
-    from_x.resize(static_cast<size_t>(gates));
-    from_h.resize(static_cast<size_t>(gates));
-    multiply(w, x, wb, gates, input, from_x.data());
+    from_x.resize(static_cast<size_t>(gates * kLanes));
+    from_h.resize(static_cast<size_t>(gates * kLanes));
+    multiply(w, x.data(), wb, gates, input, from_x.data());
     multiply(r, h.data(), rb, gates, hidden, from_h.data());
     if constexpr (kKind == Kind::kRnn) step_rnn();
     if constexpr (kKind == Kind::kGru) step_gru();
     if constexpr (kKind == Kind::kLstm) step_lstm();
   }
 
-  double sum(int64_t i) const {
-    auto at = static_cast<size_t>(i);
+  double sum(int64_t gate, int64_t i) const {
+    auto at = static_cast<size_t>(gate * hidden * kLanes + i);
     return from_x[at] + from_h[at];
   }
 
   void step_rnn() {
-    for (int64_t i = 0; i < hidden; ++i) h[static_cast<size_t>(i)] = activate(0, sum(i));
+    for (int64_t i = 0; i < hidden * kLanes; ++i)
+      h[static_cast<size_t>(i)] = activate(0, sum(0, i));
   }
 
   void step_gru() {
     reset.resize(h.size());
-    for (int64_t i = 0; i < hidden; ++i) {
-      reset[static_cast<size_t>(i)] = activate(0, sum(hidden + i));
+    for (int64_t i = 0; i < hidden * kLanes; ++i) {
+      reset[static_cast<size_t>(i)] = activate(0, sum(1, i));
     }
-    double* last = from_h.data() + 2 * hidden;
+    double* last = from_h.data() + 2 * hidden * kLanes;
     if (attrs.linear_before_reset) {
-      for (int64_t i = 0; i < hidden; ++i) last[i] *= reset[static_cast<size_t>(i)];
+      for (size_t i = 0; i < h.size(); ++i) last[i] *= reset[i];
     } else {
       for (size_t i = 0; i < h.size(); ++i) reset[i] *= h[i];
       multiply(r + 2 * hidden * hidden, reset.data(), rb + 2 * hidden, hidden, hidden, last);
     }
-    for (int64_t i = 0; i < hidden; ++i) {
-      double update = activate(0, sum(i));
+    for (int64_t i = 0; i < hidden * kLanes; ++i) {
+      double update = activate(0, sum(0, i));
       double& value = h[static_cast<size_t>(i)];
-      value = (1 - update) * activate(1, sum(2 * hidden + i)) + update * value;
+      value = (1 - update) * activate(1, sum(2, i)) + update * value;
     }
   }
 
   void step_lstm() {
-    for (int64_t i = 0; i < hidden; ++i) {
+    for (int64_t i = 0; i < hidden * kLanes; ++i) {
+      const double* peephole = peepholes + i / kLanes;
       double& cell = c[static_cast<size_t>(i)];
-      double in = activate(0, sum(i) + peepholes[i] * cell);
-      double forget = attrs.input_forget
-                          ? 1 - in
-                          : activate(0, sum(2 * hidden + i) + peepholes[2 * hidden + i] * cell);
-      cell = forget * cell + in * activate(1, sum(3 * hidden + i));
-      double out = activate(0, sum(hidden + i) + peepholes[hidden + i] * cell);
+      double in = activate(0, sum(0, i) + peephole[0] * cell);
+      double forget =
+          attrs.input_forget ? 1 - in : activate(0, sum(2, i) + peephole[2 * hidden] * cell);
+      cell = forget * cell + in * activate(1, sum(3, i));
+      double out = activate(0, sum(1, i) + peephole[hidden] * cell);
       h[static_cast<size_t>(i)] = out * activate(2, cell);
     }
   }
@@ -231,71 +240,137 @@ std::vector<double> read_or_zero(ReferenceContext& c, size_t i, int64_t count) {
   return std::vector<double>(static_cast<size_t>(count));
 }
 
+// What all sequences of a run have.
+struct Sequences {
+  const RecurrentAttrs& attrs;
+  int64_t count, steps, input, hidden, directions;
+  std::vector<int64_t> lengths;
+  std::vector<double> x, h, c, y;  // states: the first before, the last behind
+
+  int64_t state(int64_t b, int64_t d) const {
+    return (attrs.batch_first ? b * directions + d : d * count + b) * hidden;
+  }
+  int64_t row(int64_t b, int64_t t) const {
+    return (attrs.batch_first ? b * steps + t : t * count + b) * input;
+  }
+  int64_t result(int64_t b, int64_t t, int64_t d) const {
+    return (attrs.batch_first ? (b * steps + t) * directions + d
+                              : (t * directions + d) * count + b) *
+           hidden;
+  }
+};
+
+// A lane of [size][kLanes] from or to contiguous elements.
+template <int kLanes>
+void set_lane(std::vector<double>& to, int lane, const double* from) {
+  for (size_t i = 0; i * kLanes < to.size(); ++i)
+    to[i * kLanes + static_cast<size_t>(lane)] = from[i];
+}
+template <int kLanes>
+void get_lane(const std::vector<double>& from, int lane, double* to) {
+  for (size_t i = 0; i * kLanes < from.size(); ++i)
+    to[i] = from[i * kLanes + static_cast<size_t>(lane)];
+}
+
+// Sequences first, first + 1, ... in the lanes; a lane whose sequence is over goes on with what
+// nobody reads.
+template <Kind kKind, int kLanes>
+void run_together(Cells<kLanes>& cells, Sequences& all, int64_t first, int64_t d) {
+  bool backward = d == 1 || all.attrs.direction == RecurrentDirection::kReverse;
+  auto lanes = static_cast<int>(std::min<int64_t>(kLanes, all.count - first));
+  cells.x.assign(static_cast<size_t>(all.input * kLanes), 0);
+  cells.h.assign(static_cast<size_t>(all.hidden * kLanes), 0);
+  cells.c.assign(cells.h.size(), 0);
+  int64_t longest = 0;
+  for (int lane = 0; lane < lanes; ++lane) {
+    set_lane<kLanes>(cells.h, lane, all.h.data() + all.state(first + lane, d));
+    set_lane<kLanes>(cells.c, lane, all.c.data() + all.state(first + lane, d));
+    longest = std::max(longest, all.lengths[static_cast<size_t>(first + lane)]);
+  }
+  for (int64_t t = 0; t < longest; ++t) {
+    auto place = [&](int lane) {
+      int64_t length = all.lengths[static_cast<size_t>(first + lane)];
+      return t >= length ? -1 : backward ? length - 1 - t : t;
+    };
+    for (int lane = 0; lane < lanes; ++lane) {
+      if (place(lane) < 0) continue;
+      set_lane<kLanes>(cells.x, lane, all.x.data() + all.row(first + lane, place(lane)));
+    }
+    cells.template step<kKind>();
+    for (int lane = 0; lane < lanes; ++lane) {
+      if (place(lane) < 0) continue;
+      int64_t b = first + lane;
+      get_lane<kLanes>(cells.h, lane, all.h.data() + all.state(b, d));
+      get_lane<kLanes>(cells.c, lane, all.c.data() + all.state(b, d));
+      get_lane<kLanes>(cells.h, lane, all.y.data() + all.result(b, place(lane), d));
+    }
+  }
+}
+
+template <Kind kKind, int kLanes>
+void run_direction(Sequences& all, int64_t d, const Cells<kLanes>& weights) {
+  Cells<kLanes> cells = weights;
+  for (int64_t first = 0; first < all.count; first += kLanes) {
+    run_together<kKind>(cells, all, first, d);
+  }
+}
+
 template <Kind kKind>
 Status reference_recurrent(ReferenceContext& c) {
   const auto& attrs = c.attrs<RecurrentAttrs>();
   const Dims& dims = c.input(0).dims;
-  int64_t sequence = dims[attrs.batch_first ? 1 : 0];
-  int64_t batch = dims[attrs.batch_first ? 0 : 1];
-  int64_t input = dims[2];
-  int64_t hidden = c.input(2).dims[2];
-  int64_t directions = directions_of(attrs);
-  int64_t gates = gates_of(kKind) * hidden;
+  Sequences all{.attrs = attrs,
+                .count = dims[attrs.batch_first ? 0 : 1],
+                .steps = dims[attrs.batch_first ? 1 : 0],
+                .input = dims[2],
+                .hidden = c.input(2).dims[2],
+                .directions = directions_of(attrs)};
+  int64_t states = all.directions * all.count * all.hidden;
+  int64_t gates = gates_of(kKind) * all.hidden;
   REDLINE_ASSIGN(std::vector<RecurrentActivation> activations, activations_of(attrs, kKind));
-  std::vector<double> x = read_elements<double>(c.input(0));
+  all.x = read_elements<double>(c.input(0));
   std::vector<double> w = read_elements<double>(c.input(1));
   std::vector<double> r = read_elements<double>(c.input(2));
-  std::vector<double> bias = read_or_zero(c, kBias, directions * 2 * gates);
-  std::vector<double> h = read_or_zero(c, kHidden, directions * batch * hidden);
-  std::vector<double> cell(h.size());
-  std::vector<double> peepholes(static_cast<size_t>(directions * 3 * hidden));
+  std::vector<double> bias = read_or_zero(c, kBias, all.directions * 2 * gates);
+  all.h = read_or_zero(c, kHidden, states);
+  all.c.resize(all.h.size());
+  std::vector<double> peepholes(static_cast<size_t>(all.directions * 3 * all.hidden));
   if (kKind == Kind::kLstm) {
-    cell = read_or_zero(c, kCell, directions * batch * hidden);
-    peepholes = read_or_zero(c, kPeepholes, directions * 3 * hidden);
+    all.c = read_or_zero(c, kCell, states);
+    peepholes = read_or_zero(c, kPeepholes, all.directions * 3 * all.hidden);
   }
-  std::vector<int64_t> lengths(static_cast<size_t>(batch), sequence);
-  if (c.has_input(kLengths)) lengths = read_ints(c.input(kLengths));
-  std::vector<double> y(static_cast<size_t>(sequence * directions * batch * hidden));
-  for (int64_t d = 0; d < directions; ++d) {
-    bool backward = d == 1 || attrs.direction == RecurrentDirection::kReverse;
-    const double* wb = bias.data() + d * 2 * gates;
-    Cell unit{attrs,
-              input,
-              hidden,
-              w.data() + d * gates * input,
-              r.data() + d * gates * hidden,
-              wb,
-              wb + gates,
-              peepholes.data() + d * 3 * hidden,
-              activations.data() + static_cast<size_t>(d) * functions_of(kKind),
-              {},
-              {},
-              {},
-              {},
-              {}};
-    for (int64_t b = 0; b < batch; ++b) {
-      int64_t length = lengths[static_cast<size_t>(b)];
-      if (length < 0 || length > sequence) {
-        return invalid_argument("length ", length, " of sequence ", b, " is beyond ", sequence);
-      }
-      int64_t state = (attrs.batch_first ? b * directions + d : d * batch + b) * hidden;
-      unit.h.assign(h.begin() + state, h.begin() + state + hidden);
-      unit.c.assign(cell.begin() + state, cell.begin() + state + hidden);
-      for (int64_t t = 0; t < length; ++t) {
-        int64_t at = backward ? length - 1 - t : t;
-        int64_t row = attrs.batch_first ? b * sequence + at : at * batch + b;
-        unit.step<kKind>(x.data() + row * input);
-        int64_t to = attrs.batch_first ? (b * sequence + at) * directions + d
-                                       : (at * directions + d) * batch + b;
-        std::copy(unit.h.begin(), unit.h.end(), y.begin() + to * hidden);
-      }
-      std::copy(unit.h.begin(), unit.h.end(), h.begin() + state);
-      std::copy(unit.c.begin(), unit.c.end(), cell.begin() + state);
+  all.lengths.assign(static_cast<size_t>(all.count), all.steps);
+  if (c.has_input(kLengths)) all.lengths = read_ints(c.input(kLengths));
+  for (size_t b = 0; b < all.lengths.size(); ++b) {
+    if (all.lengths[b] >= 0 && all.lengths[b] <= all.steps) continue;
+    return invalid_argument("length ", all.lengths[b], " of sequence ", b, " is beyond ",
+                            all.steps);
+  }
+  all.y.resize(static_cast<size_t>(all.steps * states));
+  for (int64_t d = 0; d < all.directions; ++d) {
+    auto run = [&]<int kLanes>() {
+      const double* wb = bias.data() + d * 2 * gates;
+      run_direction<kKind, kLanes>(
+          all, d,
+          {.attrs = attrs,
+           .input = all.input,
+           .hidden = all.hidden,
+           .w = w.data() + d * gates * all.input,
+           .r = r.data() + d * gates * all.hidden,
+           .wb = wb,
+           .rb = wb + gates,
+           .peepholes = peepholes.data() + d * 3 * all.hidden,
+           .functions = activations.data() + static_cast<size_t>(d) * functions_of(kKind)});
+    };
+    if (all.count < kTogether / 2) {
+      run.template operator()<1>();
+    } else {
+      run.template operator()<kTogether>();
     }
   }
-  if (c.has_output_view(0)) write_elements(y, c.output(0));
-  if (c.wants_output(1)) write_elements(h, c.output(1));
-  if (c.wants_output(2)) write_elements(cell, c.output(2));
+  if (c.has_output_view(0)) write_elements(all.y, c.output(0));
+  if (c.wants_output(1)) write_elements(all.h, c.output(1));
+  if (c.wants_output(2)) write_elements(all.c, c.output(2));
   return {};
 }
 
