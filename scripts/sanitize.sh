@@ -12,6 +12,9 @@ cd "$(dirname "$0")/.."
 
 readonly results=bench/results/sanitizers.md
 readonly threaded='thread_pool|executor|hostile_plan|engine_test|gemm|movement|pointwise'
+# The emulated GPU switches stacks by hand, which ThreadSanitizer cannot follow; an engine of more than 2 GB takes more
+# memory under it than machines have.
+readonly not_threaded='^(gpu_|large_)'
 record=0 presets=()
 while (($#)); do
   case $1 in
@@ -44,7 +47,7 @@ for preset in "${presets[@]}"; do
   build=build/$preset log=build/$preset/sanitize.log started=$SECONDS pytests=-
   REDLINE_PRESET=$preset ./dev build
   select=()
-  [[ $preset == tsan ]] && select=(-R "$threaded")
+  [[ $preset == tsan ]] && select=(-R "$threaded" -E "$not_threaded")
   ctest --test-dir "$build" --output-on-failure -j "${REDLINE_JOBS:-$(nproc)}" "${select[@]}" >"$log" 2>&1 || failed=1
   tests=$(sed -n 's/^\([0-9]*% tests passed.*\)/\1/p' "$log")
   if [[ $preset == asan ]]; then

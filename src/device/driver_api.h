@@ -117,58 +117,62 @@ enum : unsigned int {
 };
 
 // Name, then parameters. Each is looked up in libcuda under its own name.
-#define REDLINE_CUDA_DRIVER_FUNCTIONS(X)                                                       \
-  X(cuInit, (unsigned int flags))                                                              \
-  X(cuDriverGetVersion, (int* version))                                                        \
-  X(cuGetErrorName, (CuResult error, const char** text))                                       \
-  X(cuGetErrorString, (CuResult error, const char** text))                                     \
-  X(cuDeviceGetCount, (int* count))                                                            \
-  X(cuDeviceGet, (DeviceId * device, int ordinal))                                             \
-  X(cuDeviceGetName, (char* name, int length, DeviceId device))                                \
-  X(cuDeviceGetAttribute, (int* value, DeviceAttribute attribute, DeviceId device))            \
-  X(cuDeviceTotalMem_v2, (size_t * bytes, DeviceId device))                                    \
-  X(cuDevicePrimaryCtxRetain, (ContextHandle * context, DeviceId device))                      \
-  X(cuDevicePrimaryCtxRelease_v2, (DeviceId device))                                           \
-  X(cuCtxSetCurrent, (ContextHandle context))                                                  \
-  X(cuCtxGetCurrent, (ContextHandle * context))                                                \
-  X(cuCtxSynchronize, ())                                                                      \
-  X(cuMemGetInfo_v2, (size_t * free_bytes, size_t * total_bytes))                              \
-  X(cuMemAlloc_v2, (DevicePtr * ptr, size_t bytes))                                            \
-  X(cuMemFree_v2, (DevicePtr ptr))                                                             \
-  X(cuMemHostAlloc, (void** ptr, size_t bytes, unsigned int flags))                            \
-  X(cuMemFreeHost, (void* ptr))                                                                \
-  X(cuMemcpyHtoDAsync_v2, (DevicePtr dst, const void* src, size_t bytes, StreamHandle stream)) \
-  X(cuMemcpyDtoHAsync_v2, (void* dst, DevicePtr src, size_t bytes, StreamHandle stream))       \
-  X(cuMemcpyDtoDAsync_v2, (DevicePtr dst, DevicePtr src, size_t bytes, StreamHandle stream))   \
-  X(cuMemsetD8Async, (DevicePtr dst, unsigned char value, size_t count, StreamHandle stream))  \
-  X(cuMemsetD32Async, (DevicePtr dst, unsigned int value, size_t count, StreamHandle stream))  \
-  X(cuStreamCreateWithPriority, (StreamHandle * stream, unsigned int flags, int priority))     \
-  X(cuStreamDestroy_v2, (StreamHandle stream))                                                 \
-  X(cuStreamSynchronize, (StreamHandle stream))                                                \
-  X(cuStreamQuery, (StreamHandle stream))                                                      \
-  X(cuStreamWaitEvent, (StreamHandle stream, EventHandle event, unsigned int flags))           \
-  X(cuStreamBeginCapture_v2, (StreamHandle stream, CaptureMode mode))                          \
-  X(cuStreamEndCapture, (StreamHandle stream, GraphHandle * graph))                            \
-  X(cuEventCreate, (EventHandle * event, unsigned int flags))                                  \
-  X(cuEventDestroy_v2, (EventHandle event))                                                    \
-  X(cuEventRecord, (EventHandle event, StreamHandle stream))                                   \
-  X(cuEventSynchronize, (EventHandle event))                                                   \
-  X(cuEventElapsedTime, (float* milliseconds, EventHandle start, EventHandle end))             \
-  X(cuModuleLoadData, (ModuleHandle * module, const void* image))                              \
-  X(cuModuleUnload, (ModuleHandle module))                                                     \
-  X(cuModuleGetFunction, (FunctionHandle * function, ModuleHandle module, const char* name))   \
-  X(cuFuncGetAttribute, (int* value, FunctionAttribute attribute, FunctionHandle function))    \
-  X(cuFuncSetAttribute, (FunctionHandle function, FunctionAttribute attribute, int value))     \
-  X(cuOccupancyMaxActiveBlocksPerMultiprocessor,                                               \
-    (int* blocks, FunctionHandle function, int block_threads, size_t dynamic_shared_bytes))    \
-  X(cuLaunchKernelEx,                                                                          \
-    (const LaunchConfig* config, FunctionHandle function, void** parameters, void** extra))    \
-  X(cuGraphInstantiateWithFlags,                                                               \
-    (GraphExecHandle * exec, GraphHandle graph, unsigned long long flags))                     \
-  X(cuGraphGetNodes, (GraphHandle graph, GraphNodeHandle * nodes, size_t * count))             \
-  X(cuGraphLaunch, (GraphExecHandle exec, StreamHandle stream))                                \
-  X(cuGraphUpload, (GraphExecHandle exec, StreamHandle stream))                                \
-  X(cuGraphExecDestroy, (GraphExecHandle exec))                                                \
+#define REDLINE_CUDA_DRIVER_FUNCTIONS(X)                                                          \
+  X(cuInit, (unsigned int flags))                                                                 \
+  X(cuDriverGetVersion, (int* version))                                                           \
+  X(cuGetErrorName, (CuResult error, const char** text))                                          \
+  X(cuGetErrorString, (CuResult error, const char** text))                                        \
+  X(cuDeviceGetCount, (int* count))                                                               \
+  X(cuDeviceGet, (DeviceId * device, int ordinal))                                                \
+  X(cuDeviceGetName, (char* name, int length, DeviceId device))                                   \
+  X(cuDeviceGetAttribute, (int* value, DeviceAttribute attribute, DeviceId device))               \
+  X(cuDeviceTotalMem_v2, (size_t * bytes, DeviceId device))                                       \
+  X(cuDevicePrimaryCtxRetain, (ContextHandle * context, DeviceId device))                         \
+  X(cuDevicePrimaryCtxRelease_v2, (DeviceId device))                                              \
+  X(cuCtxSetCurrent, (ContextHandle context))                                                     \
+  X(cuCtxGetCurrent, (ContextHandle * context))                                                   \
+  X(cuCtxSynchronize, ())                                                                         \
+  X(cuMemGetInfo_v2, (size_t * free_bytes, size_t * total_bytes))                                 \
+  X(cuMemAlloc_v2, (DevicePtr * ptr, size_t bytes))                                               \
+  X(cuMemFree_v2, (DevicePtr ptr))                                                                \
+  X(cuMemHostAlloc, (void** ptr, size_t bytes, unsigned int flags))                               \
+  X(cuMemFreeHost, (void* ptr))                                                                   \
+  X(cuMemcpyHtoDAsync_v2, (DevicePtr dst, const void* src, size_t bytes, StreamHandle stream))    \
+  X(cuMemcpyDtoHAsync_v2, (void* dst, DevicePtr src, size_t bytes, StreamHandle stream))          \
+  X(cuMemcpyDtoDAsync_v2, (DevicePtr dst, DevicePtr src, size_t bytes, StreamHandle stream))      \
+  X(cuMemsetD8Async, (DevicePtr dst, unsigned char value, size_t count, StreamHandle stream))     \
+  X(cuMemsetD32Async, (DevicePtr dst, unsigned int value, size_t count, StreamHandle stream))     \
+  X(cuStreamCreateWithPriority, (StreamHandle * stream, unsigned int flags, int priority))        \
+  X(cuStreamDestroy_v2, (StreamHandle stream))                                                    \
+  X(cuStreamSynchronize, (StreamHandle stream))                                                   \
+  X(cuStreamQuery, (StreamHandle stream))                                                         \
+  X(cuStreamWaitEvent, (StreamHandle stream, EventHandle event, unsigned int flags))              \
+  X(cuStreamBeginCapture_v2, (StreamHandle stream, CaptureMode mode))                             \
+  X(cuStreamEndCapture, (StreamHandle stream, GraphHandle * graph))                               \
+  X(cuEventCreate, (EventHandle * event, unsigned int flags))                                     \
+  X(cuEventDestroy_v2, (EventHandle event))                                                       \
+  X(cuEventRecord, (EventHandle event, StreamHandle stream))                                      \
+  X(cuEventSynchronize, (EventHandle event))                                                      \
+  X(cuEventElapsedTime, (float* milliseconds, EventHandle start, EventHandle end))                \
+  X(cuModuleLoadData, (ModuleHandle * module, const void* image))                                 \
+  X(cuModuleUnload, (ModuleHandle module))                                                        \
+  X(cuModuleGetFunction, (FunctionHandle * function, ModuleHandle module, const char* name))      \
+  X(cuFuncGetAttribute, (int* value, FunctionAttribute attribute, FunctionHandle function))       \
+  X(cuFuncSetAttribute, (FunctionHandle function, FunctionAttribute attribute, int value))        \
+  X(cuOccupancyMaxActiveBlocksPerMultiprocessor,                                                  \
+    (int* blocks, FunctionHandle function, int block_threads, size_t dynamic_shared_bytes))       \
+  X(cuTensorMapEncodeTiled,                                                                       \
+    (void* map, int type, unsigned int rank, void* address, const uint64_t* sizes,                \
+     const uint64_t* strides, const unsigned int* box, const unsigned int* steps, int interleave, \
+     int swizzle, int promotion, int fill))                                                       \
+  X(cuLaunchKernelEx,                                                                             \
+    (const LaunchConfig* config, FunctionHandle function, void** parameters, void** extra))       \
+  X(cuGraphInstantiateWithFlags,                                                                  \
+    (GraphExecHandle * exec, GraphHandle graph, unsigned long long flags))                        \
+  X(cuGraphGetNodes, (GraphHandle graph, GraphNodeHandle * nodes, size_t * count))                \
+  X(cuGraphLaunch, (GraphExecHandle exec, StreamHandle stream))                                   \
+  X(cuGraphUpload, (GraphExecHandle exec, StreamHandle stream))                                   \
+  X(cuGraphExecDestroy, (GraphExecHandle exec))                                                   \
   X(cuGraphDestroy, (GraphHandle graph))
 
 // Pointers into libcuda. A plain table, so that a test can put its own functions in.

@@ -157,7 +157,7 @@ Result<CompiledKernel> Nvrtc::compile(const KernelSource& source) const {
   }
   if (log.find("(C75") != std::string::npos) {
     return internal_error("kernel ", source.entry, " for ", source.arch,
-                          ": ptxas serialised its matrix instructions: ", messages(log));
+                          ": ptxas serialised its matrix instructions: ", log);
   }
   CompiledKernel kernel;
   size_t bytes = 0;

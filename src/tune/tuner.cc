@@ -161,6 +161,8 @@ class Tuner::Decision {
       if (tactic->configs != nullptr) configs = tactic->configs(sized_);
       if (configs.empty()) configs.emplace_back();
       for (Config& config : configs) {
+        const cuda::DeviceInfo* gpu = tuner_.args_.gpu;
+        if (tactic->fits != nullptr && gpu != nullptr && !tactic->fits(config, *gpu)) continue;
         CandidateReport report;
         report.tactic = tactic->name;
         report.config = config_to_string(config);

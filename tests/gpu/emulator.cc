@@ -296,6 +296,20 @@ DriverApi make_driver() {
   api.cuOccupancyMaxActiveBlocksPerMultiprocessor = [](int* blocks, FunctionHandle, int, size_t) {
     return *blocks = 1, +kSuccess;
   };
+  // The emulated TensorMap of kernels/cuda/arch/bulk_copy.cuh.
+  api.cuTensorMapEncodeTiled = [](void* map, int, unsigned int rank, void* address,
+                                  const uint64_t* sizes, const uint64_t* strides,
+                                  const unsigned int* box, const unsigned int*, int, int, int,
+                                  int) -> CuResult {
+    if (fails() || rank != 2 || strides[0] % 16 != 0 || box[1] > 256 ||
+        reinterpret_cast<uintptr_t>(address) % 16 != 0) {
+      return kErrorInvalidValue;
+    }
+    const uint64_t words[] = {reinterpret_cast<uintptr_t>(address), sizes[0], sizes[1], strides[0],
+                              box[1]};
+    std::memcpy(map, words, sizeof(words));
+    return kSuccess;
+  };
   api.cuLaunchKernelEx = [](const LaunchConfig* config, FunctionHandle function, void** parameters,
                             void**) -> CuResult {
     if (fails()) return kErrorLaunchFailed;

@@ -36,7 +36,7 @@ namespace {
 
 // Expected values are written with about seven digits.
 constexpr double kWrittenDigits = 2e-6;
-constexpr size_t kMaxConfigs = 4;
+constexpr size_t kUsualConfigs = 4;  // of a tactic
 
 struct CaseValue {
   bool present = true;
@@ -368,12 +368,18 @@ struct Poisoned {
   uint8_t* data;
 };
 
+struct DriverOptions {
+  bool verbose = false;
+  bool timed = false;
+  size_t configs = kUsualConfigs;  // the most of a tactic
+  std::string tactic;              // empty: all
+  std::string knobs;               // only configs in whose text this is
+};
+
 class Driver {
  public:
-  Driver(bool verbose, std::unique_ptr<GpuRunner> gpu, std::string only, bool timed)
-      : verbose_(verbose),
-        timed_(timed),
-        only_(std::move(only)),
+  Driver(DriverOptions options, std::unique_ptr<GpuRunner> gpu)
+      : options_(std::move(options)),
         gpu_(std::move(gpu)),
         ops_(make_op_registry()),
         tactics_(make_tactic_registry()),
@@ -392,7 +398,7 @@ class Driver {
       size_t first = line.find_first_not_of(" \t\r");
       if (first == std::string::npos || line[first] == '#') continue;
       ++totals.cases;
-      if (timed_) std::printf("%s\n", line.c_str());
+      if (options_.timed) std::printf("%s\n", line.c_str());
       Status status = run_case(line, static_cast<uint64_t>(number) * 1000, totals);
       if (status.ok()) continue;
       ++totals.failures;
@@ -428,7 +434,7 @@ class Driver {
     if (num_outputs < c.op->min_outputs() || num_outputs > c.op->max_outputs()) {
       return invalid_argument(c.op->name, " does not have ", num_outputs, " outputs");
     }
-    if (timed_) {
+    if (options_.timed) {
       REDLINE_ASSIGN(std::vector<HostValue> results, results_by_rule(c, num_outputs));
       return run_tactics(c, results, totals);
     }
@@ -537,7 +543,7 @@ class Driver {
       ++totals.skips["the sizes depend on values"];
       return {};
     }
-    if (c.op->has(kTraitRandom) && !timed_) {
+    if (c.op->has(kTraitRandom) && !options_.timed) {
       REDLINE_ASSIGN(bool same, comes_out_again(c, results));
       if (!same) {
         ++totals.skips["each run draws anew"];
@@ -545,7 +551,7 @@ class Driver {
       }
     }
     for (const Tactic* tactic : candidates) {
-      if (!only_.empty() && tactic->name != only_) continue;
+      if (!options_.tactic.empty() && tactic->name != options_.tactic) continue;
       // First with nothing constant, then with all but the first input.
       for (bool constants : {false, true}) {
         if (constants && c.inputs.size() < 2) continue;
@@ -563,18 +569,22 @@ class Driver {
         std::vector<Config> configs(1);
         if (tactic->configs != nullptr) configs = tactic->configs(problem);
         if (configs.empty()) return internal_error(where, ": offers no config");
-        if (configs.size() > kMaxConfigs) configs.resize(kMaxConfigs);
+        if (gpu_ && tactic->fits != nullptr) {
+          std::erase_if(configs, [&](const Config& c) { return !tactic->fits(c, gpu_->device()); });
+        }
+        if (configs.size() > options_.configs) configs.resize(options_.configs);
         for (Config& config : configs) {
           std::string text;
           for (const NamedAttr& knob : config) {
             text += str_cat(" ", knob.name, "=", attr_to_string(knob.value));
           }
+          if (text.find(options_.knobs) == std::string::npos) continue;
           Status status = gpu_ ? run_on_gpu(*tactic, problem, problem, config, c, results)
                                : run_tactic(*tactic, problem, config, c, results, constants);
           if (!status.ok()) return status.with_context(where + text);
           ++totals.tactic_runs;
-          if (verbose_) std::printf("  ran %s%s\n", where.c_str(), text.c_str());
-          if (timed_) print_time(where + text, c, results);
+          if (options_.verbose) std::printf("  ran %s%s\n", where.c_str(), text.c_str());
+          if (options_.timed) print_time(where + text, c, results);
         }
         if (gpu_ == nullptr) continue;
         // All sizes unknown, and the first one only; configs are those for the sizes, as the tuner
@@ -584,7 +594,7 @@ class Driver {
           if (!tactic->supports(written).ok()) continue;
           Status status = run_on_gpu(*tactic, written, problem, configs[0], c, results);
           if (!status.ok()) return status.with_context(where + ", unknown sizes");
-          if (timed_) print_time(where + ", unknown sizes", c, results);
+          if (options_.timed) print_time(where + ", unknown sizes", c, results);
           ++totals.tactic_runs;
         }
       }
@@ -659,7 +669,7 @@ class Driver {
       }
     }
     REDLINE_TRY(gpu_->run(tactic, written, prepared, own, *pool_, inputs, outputs));
-    if (gpu_->compile_only() || timed_) return {};
+    if (gpu_->compile_only() || options_.timed) return {};
     for (size_t i = 0; i < results.size(); ++i) {
       Tolerance tolerance = rounding_tolerance(made[i].dtype(), reduction_length(c, results));
       REDLINE_TRY(compare_tensors(results[i].tensor, made[i], tolerance)
@@ -710,9 +720,7 @@ class Driver {
     return {};
   }
 
-  bool verbose_;
-  bool timed_;
-  std::string only_;  // a tactic's name; empty: all
+  DriverOptions options_;
   std::unique_ptr<GpuRunner> gpu_;
   std::unique_ptr<OpRegistry> ops_;
   std::unique_ptr<TacticRegistry> tactics_;
@@ -730,24 +738,26 @@ int main(int argc, char** argv) {
     if (there) files.erase(files.begin());
     return there;
   };
-  bool verbose = take("-v");
-  std::string device = "cpu";
-  if (take("--device") && !files.empty()) {
-    device = files[0];
+  auto take_value = [&](const char* flag, std::string fallback) {
+    if (files.size() < 2 || !take(flag)) return fallback;
+    std::string value = files[0];
     files.erase(files.begin());
-  }
-  std::string only;
-  if (take("--tactic") && !files.empty()) {
-    only = files[0];
-    files.erase(files.begin());
-  }
-  bool timed = take("--time");
+    return value;
+  };
+  redline::DriverOptions options;
+  options.verbose = take("-v");
+  std::string device = take_value("--device", "cpu");
+  options.tactic = take_value("--tactic", "");
+  if (take_value("--configs", "usual") == "all") options.configs = SIZE_MAX;
+  options.knobs = take_value("--knobs", "");
+  options.timed = take("--time");
   bool late = take("--late");
   bool runs_on_gpu = device == "cuda" || device == "emulated";
-  if (files.empty() || (timed && device == "cpu") || (late && (timed || !runs_on_gpu))) {
+  if (files.empty() || (options.timed && device == "cpu") ||
+      (late && (options.timed || !runs_on_gpu))) {
     std::printf(
-        "usage: ops_test [-v] [--device cpu|cuda|emulated|ARCH] [--tactic NAME] [--time | --late] "
-        "FILE.cases ...\n");
+        "usage: ops_test [-v] [--device cpu|cuda|emulated|ARCH] [--tactic NAME] "
+        "[--configs usual|all] [--knobs TEXT] [--time | --late] FILE.cases ...\n");
     return 2;
   }
   std::unique_ptr<GpuRunner> gpu;
@@ -761,7 +771,7 @@ int main(int argc, char** argv) {
     }
     gpu = *std::move(made);
   }
-  if (timed) gpu->set_timed();
+  if (options.timed) gpu->set_timed();
   if (late) {
     redline::Status status = gpu->set_slow_producer();
     if (!status.ok()) {
@@ -769,7 +779,7 @@ int main(int argc, char** argv) {
       return 1;
     }
   }
-  redline::Driver driver(verbose, std::move(gpu), only, timed);
+  redline::Driver driver(options, std::move(gpu));
   bool good = true;
   for (const std::string& file : files) good = driver.run_file(file) && good;
   return good ? 0 : 1;

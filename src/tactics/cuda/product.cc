@@ -26,6 +26,29 @@ size_t packed_bytes(const ProductSpec& spec, const ProductKnobs& knobs) {
          dtype_bytes(spec.dtype);
 }
 
+// The instruction for 64 rows of a times `columns` of b (kernels/cuda/arch/wgmma.cuh).
+std::string multiply_text(DType dtype, int64_t columns) {
+  std::string_view type = storage_type(dtype);
+  std::string places;
+  std::string operands;
+  int64_t sums = columns / 2;
+  for (int64_t i = 0; i < sums; ++i) {
+    places += str_cat(i == 0 ? "%" : ", %", i);
+    operands += str_cat(i == 0 ? "" : ", ", "\"+f\"(d[", i, "])");
+  }
+  return str_cat("  __device__ static inline void multiply(float (&d)[", sums,
+                 "], const Chunk* a, const Chunk* b, int step) {\n#ifdef REDLINE_EMULATED\n"
+                 "    emulated_wgmma<",
+                 type, ", ", columns,
+                 ">(d, a, b, step);\n#else\n    u64 x = matrix_descriptor(a) + 2 * step;\n"
+                 "    u64 y = matrix_descriptor(b) + 2 * step;\n"
+                 "    asm volatile(\"{\\n.reg .pred p;\\nsetp.eq.u32 p, 0, 0;\\n"
+                 "wgmma.mma_async.sync.aligned.m64n",
+                 columns, "k16.f32.", type, ".", type, " {", places, "}, %", sums, ", %", sums + 1,
+                 ", p, 1, 1, 0, 0;\\n}\"\n        : ", operands,
+                 "\n        : \"l\"(x), \"l\"(y));\n#endif\n  }\n");
+}
+
 std::string numbers(const ProductSpec& spec, const ProductTail& tail, const ProductKnobs& knobs,
                     bool cluster) {
   std::string text =
@@ -40,6 +63,8 @@ std::string numbers(const ProductSpec& spec, const ProductTail& tail, const Prod
                              {"int kSplits", knobs.splits},
                              {"bool kCluster", cluster},
                              {"bool kMatrix", knobs.matrix},
+                             {"bool kWarpgroups", knobs.wgmma},
+                             {"int kResident", knobs.resident},
                              {"int kColumns", spec.columns},
                              {"int kDepth", spec.depth},
                              {"bool kColumnsTogether", spec.columns_together && knobs.packed == 0},
@@ -47,10 +72,15 @@ std::string numbers(const ProductSpec& spec, const ProductTail& tail, const Prod
                              {"int kLanes", tail.lanes()}}) {
     text += str_cat("  static constexpr ", name, " = ", value, ";\n");
   }
+  if (knobs.wgmma != 0) text += multiply_text(spec.dtype, knobs.tile_columns / knobs.warps_columns);
   return text + "};\n";
 }
 
 std::string tile_types(const ProductSpec& spec, const ProductKnobs& knobs) {
+  if (knobs.turns != 0) {
+    return "typedef MappedTiles<Numbers::kTileRows> A;\n"
+           "typedef PackedTiles<Numbers::kTileColumns, N::kDepthChunks, N::kThreads> B;\n";
+  }
   std::string a = str_cat("typedef AlongRows<Numbers::kTileRows, N::kDepthChunks, ", spec.a.vector,
                           ", N::kThreads, ", spec.a.type, "> A;\n");
   if (knobs.packed != 0) {
@@ -103,11 +133,19 @@ int packed_input(const ProductSpec& spec, const ProductKnobs& knobs) {
 
 std::string main_text(const Problem& problem, const ProductSpec& spec, const ProductTail& tail,
                       const ProductKnobs& knobs, bool cluster) {
-  std::string text =
-      launch_signature(problem, tail, kMainEntry, knobs.threads(), packed_input(spec, knobs));
+  std::string text = launch_signature(problem, tail, kMainEntry, knobs.threads(),
+                                      packed_input(spec, knobs), knobs.resident);
+  if (knobs.turns != 0) {
+    text.pop_back();
+    return str_cat(text,
+                   ", const __grid_constant__ TensorMap map) {\n  A a{&map};\n"
+                   "  B b{in",
+                   spec.b_input, ", N::kTiles};\n  Tail tail{out, rows", tail.arguments(),
+                   "};\n  product_in_turns<Numbers>(a, b, tail, rows);\n}\n");
+  }
   text +=
-      " {\n  const ProductPlace at = product_place<Numbers>(rows);\n  const int batch = "
-      "at.batch;\n";
+      " {\n  const ProductPlace at = product_place<Numbers>(rows, (int)blockIdx.x, "
+      "(int)blockIdx.z);\n  const int batch = at.batch;\n";
   text += str_cat("  A a{{", spec.a.members, "}};\n");
   if (knobs.packed != 0) {
     int64_t chunks = div_up(spec.columns, knobs.tile_columns);
@@ -139,8 +177,32 @@ std::string sum_text(const Problem& problem, const ProductSpec& spec, const Prod
 int64_t ProductKnobs::shared_bytes(DType dtype) const {
   auto element = static_cast<int64_t>(dtype_bytes(dtype));
   int64_t tiles = stages * (tile_rows + tile_columns) * tile_depth * element;
-  int64_t sums = warps_depth * tile_rows * (tile_columns + 8) * 4;
-  return std::max(tiles, sums);
+  bool in_registers = wgmma != 0 && (splits == 1 || cluster == 0);
+  int64_t sums = in_registers ? 0 : warps_depth * tile_rows * (tile_columns + 8) * 4;
+  int64_t barriers = wgmma != 0 ? 16 * stages : 0;
+  return std::max(tiles, sums) + barriers;
+}
+
+std::string product_text() {
+  std::string text;
+  for (const char* file :
+       {"types.cuh", "math.cuh", "index.cuh", "lanes.cuh", "arch/pdl.cuh", "arch/cluster.cuh",
+        "arch/async_copy.cuh", "arch/mma.cuh", "product/chunks.cuh", "arch/bulk_copy.cuh",
+        "arch/wgmma.cuh", "product/sources.cuh", "product/tiles.cuh", "product/numbers.cuh",
+        "product/cores.cuh", "product/warpgroups.cuh", "product/product.cuh"}) {
+    text += kernels::cuda::source(file);
+  }
+  return text;
+}
+
+bool comes_in_bulk(const ProductSpec& spec) {
+  bool mapped = spec.a.stride > 0 && spec.a.stride % 8 == 0 && spec.batch == 1;
+  return mapped && spec.constant && spec.can_pack && dtype_bytes(spec.dtype) == 2;
+}
+
+bool product_fits(const Config& config, const cuda::DeviceInfo& device) {
+  const auto* wgmma = find_knob<int64_t>(config, "wgmma");
+  return wgmma == nullptr || *wgmma == 0 || device.arch() == "sm_90a";
 }
 
 bool product_type(DType dtype) {
@@ -175,10 +237,27 @@ Result<ProductKnobs> product_knobs(const Config& config, DType dtype) {
   }
   for (auto [name, value] : {std::pair{"cluster", &knobs.cluster},
                              {"packed", &knobs.packed},
-                             {"matrix", &knobs.matrix}}) {
+                             {"matrix", &knobs.matrix},
+                             {"wgmma", &knobs.wgmma},
+                             {"turns", &knobs.turns}}) {
     if (const auto* given = find_knob<int64_t>(config, name)) *value = *given != 0 ? 1 : 0;
   }
+  if (const auto* given = find_knob<int64_t>(config, "resident")) {
+    knobs.resident = std::clamp<int64_t>(*given, 1, 8);
+  }
   bool half = dtype != DType::kFloat32;
+  if (knobs.wgmma != 0) {
+    int64_t across = knobs.tile_columns / knobs.warps_columns;
+    bool fits =
+        half && knobs.warps_rows % 4 == 0 && knobs.tile_rows % (16 * knobs.warps_rows) == 0 &&
+        knobs.tile_columns % (32 * knobs.warps_columns) == 0 && across <= 256 &&
+        knobs.tile_depth == 64 && knobs.warps_depth == 1 && knobs.stages >= 3 &&
+        knobs.threads() * knobs.resident <= 2048 && (knobs.turns == 0 || knobs.splits == 1) &&
+        knobs.tile_rows / knobs.warps_rows / 16 * across <= 256;
+    if (!fits) return incompatible("a product whose tiles and warpgroups do not fit each other");
+    return knobs;
+  }
+  knobs.turns = 0;
   bool matrix = half || knobs.matrix != 0;
   int64_t warp_rows = matrix ? 16 : 4;
   int64_t warp_columns = matrix ? 16 : 32;
@@ -221,14 +300,20 @@ Result<std::vector<cuda::KernelSource>> product_kernels(
     return unsupported("its tiles take ", knobs.shared_bytes(spec.dtype),
                        " bytes of shared memory, a block has ", device.shared_bytes_per_block);
   }
-  bool cluster = knobs.splits > 1 && knobs.cluster != 0 && has_clusters(device);
-  std::string text;
-  for (const char* file :
-       {"types.cuh", "math.cuh", "index.cuh", "lanes.cuh", "arch/pdl.cuh", "arch/cluster.cuh",
-        "arch/async_copy.cuh", "arch/mma.cuh", "product/sources.cuh", "product/tiles.cuh",
-        "product/cores.cuh", "product/product.cuh"}) {
-    text += kernels::cuda::source(file);
+  if (knobs.wgmma != 0) {
+    if (device.arch() != "sm_90a") return unsupported("its instructions are those of sm_90a");
+    if (spec.columns_together && knobs.packed == 0) {
+      return unsupported("takes a second operand whose columns each lie together");
+    }
   }
+  if (knobs.splits > div_up(spec.depth, knobs.tile_depth)) {
+    return unsupported("its depth cannot be divided among ", knobs.splits, " blocks");
+  }
+  bool cluster = knobs.splits > 1 && knobs.cluster != 0 && has_clusters(device);
+  if (knobs.turns != 0 && (!comes_in_bulk(spec) || knobs.packed == 0)) {
+    return unsupported("takes a row-major first operand and a packed second one");
+  }
+  std::string text = product_text();
   REDLINE_ASSIGN(std::string tail_text, tail.text());
   text += str_cat(definitions, numbers(spec, tail, knobs, cluster),
                   "typedef ProductNumbers<Numbers> N;\n");
@@ -270,7 +355,11 @@ Result<std::unique_ptr<Kernel>> prepare_product(const Problem& problem, const Pr
   auto shared = static_cast<int>(knobs.shared_bytes(spec.dtype));
   REDLINE_ASSIGN(main.function,
                  cuda::Function::create(args.modules[0], std::string(kMainEntry), shared));
-  main.shape.grid = {static_cast<unsigned int>(tiles), 1,
+  int64_t blocks = tiles;
+  if (knobs.turns != 0) {
+    blocks = std::min<int64_t>(blocks, device.multiprocessors * knobs.resident);
+  }
+  main.shape.grid = {static_cast<unsigned int>(blocks), 1,
                      static_cast<unsigned int>(spec.batch * knobs.splits)};
   main.shape.block.x = static_cast<unsigned int>(knobs.threads());
   main.shape.shared_bytes = static_cast<unsigned int>(shared);
@@ -287,7 +376,11 @@ Result<std::unique_ptr<Kernel>> prepare_product(const Problem& problem, const Pr
     sum.shape.programmatic = device.compute_major >= 9;
     steps.push_back(std::move(sum));
   }
-  return TailLaunch::create(problem, tail, spec.rows, name, std::move(steps), workspace);
+  std::optional<TailLaunch::Map> map;
+  if (knobs.turns != 0) {
+    map = {spec.a.input, {spec.rows, spec.depth, spec.a.stride, knobs.tile_rows}};
+  }
+  return TailLaunch::create(problem, tail, spec.rows, name, std::move(steps), workspace, map);
 }
 
 }  // namespace redline

@@ -17,6 +17,9 @@ struct ProductOperand {
   std::string type;
   std::string members;
   int vector = 1;  // elements that lie together and are aligned to their bytes
+  // Set where it is an input as it is, a row-major matrix: which, and elements from row to row.
+  size_t input = 0;
+  int64_t stride = 0;
 };
 
 struct ProductSpec {
@@ -36,15 +39,24 @@ struct ProductKnobs {
   int64_t tile_rows = 0, tile_columns = 0, tile_depth = 0;
   int64_t warps_rows = 1, warps_columns = 1, warps_depth = 1;
   int64_t stages = 2;
-  int64_t splits = 1;   // blocks that share the depth of a tile
-  int64_t cluster = 0;  // 1: they add up in shared memory, where the GPU has clusters
-  int64_t packed = 0;   // 1: b is packed in tiles
-  int64_t matrix = 0;   // 1: f32 on tensor cores, its numbers split in two
+  int64_t splits = 1;    // blocks that share the depth of a tile
+  int64_t cluster = 0;   // 1: they add up in shared memory, where the GPU has clusters
+  int64_t packed = 0;    // 1: b is packed in tiles
+  int64_t matrix = 0;    // 1: f32 on tensor cores, its numbers split in two
+  int64_t wgmma = 0;     // 1: by warpgroups, groups of 4 warps along the rows
+  int64_t resident = 1;  // blocks that a multiprocessor has room for
+  int64_t turns = 0;     // 1: blocks stay and take tiles in turns, which one warpgroup more fetches
 
-  int64_t threads() const { return 32 * warps_rows * warps_columns * warps_depth; }
+  int64_t threads() const { return 32 * warps_rows * warps_columns * warps_depth + 128 * turns; }
   int64_t shared_bytes(DType dtype) const;
 };
+// The kernels' text up to product(), in which Numbers and the like are to be defined.
+std::string product_text();
+// Whether the tiles of both operands can be fetched in bulk.
+bool comes_in_bulk(const ProductSpec& spec);
 Result<ProductKnobs> product_knobs(const Config& config, DType dtype);
+// Whether the GPU has the instructions that a config is made of.
+bool product_fits(const Config& config, const cuda::DeviceInfo& device);
 
 bool product_type(DType dtype);
 // How many elements lie together, and aligned to their bytes, where each row has `period` of them.

@@ -7,7 +7,7 @@
 namespace redline {
 namespace {
 
-constexpr size_t kMostConfigs = 8;
+constexpr size_t kMostConfigs = 12;
 // What the model below believes of a GPU; measured order of magnitude of an H100.
 constexpr double kMultiprocessors = 132;
 constexpr double kSharedBytes = 220 * 1024;
@@ -19,6 +19,7 @@ constexpr double kSumCost = 4000;      // ... by another kernel
 
 struct Tile {
   int rows, columns, depth, warps_rows, warps_columns, warps_depth, stages;
+  int resident = 1;
 };
 
 // 16-bit floats on tensor cores; what fits the 99 KB that every GPU since sm_80 has.
@@ -27,6 +28,18 @@ constexpr Tile kMatrixTiles[] = {
     {64, 128, 64, 2, 2, 1, 4},  {64, 64, 64, 2, 2, 1, 4},   {64, 64, 64, 2, 2, 2, 5},
     {64, 32, 64, 2, 1, 2, 6},   {32, 64, 64, 1, 2, 2, 6},   {32, 32, 128, 1, 1, 4, 4},
     {16, 128, 64, 1, 4, 2, 5},  {16, 64, 128, 1, 2, 4, 4},  {16, 32, 128, 1, 1, 4, 6},
+};
+// The same by warpgroups; what fits an H100's 227 KB.
+constexpr Tile kWarpgroupTiles[] = {
+    {128, 256, 64, 8, 1, 1, 4},    {128, 192, 64, 8, 1, 1, 5},  {128, 128, 64, 8, 1, 1, 6},
+    {128, 128, 64, 8, 1, 1, 3, 2}, {256, 64, 64, 8, 1, 1, 5},   {128, 64, 64, 8, 1, 1, 4, 2},
+    {64, 128, 64, 4, 1, 1, 4, 2},  {64, 64, 64, 4, 1, 1, 6, 2}, {64, 32, 64, 4, 1, 1, 8, 2},
+};
+// ... in turns.
+constexpr Tile kTurnTiles[] = {
+    {128, 256, 64, 8, 1, 1, 4},   {256, 128, 64, 8, 1, 1, 4},  {128, 192, 64, 8, 1, 1, 5},
+    {128, 128, 64, 8, 1, 1, 6},   {64, 256, 64, 4, 2, 1, 5},   {128, 64, 64, 8, 1, 1, 8},
+    {64, 128, 64, 4, 1, 1, 4, 2}, {64, 64, 64, 4, 1, 1, 6, 2},
 };
 // f32 on tensor cores, its numbers split in two.
 constexpr Tile kSplitTiles[] = {
@@ -57,20 +70,30 @@ double cost(const ProductSpec& spec, const ProductKnobs& knobs, double rows) {
   double resident = std::floor(kSharedBytes / static_cast<double>(knobs.shared_bytes(spec.dtype)));
   resident = std::clamp(resident, 1.0,
                         std::max(1.0, std::floor(1024.0 / static_cast<double>(knobs.threads()))));
+  if (knobs.wgmma != 0) resident = static_cast<double>(knobs.resident);
   double at_once = std::min(resident, std::max(1.0, div_up(blocks, kMultiprocessors)));
   bool half = spec.dtype != DType::kFloat32;
   bool matrix = half || knobs.matrix != 0;
   // A warp's own tile bounds how often a fragment is used again.
   double rate = half ? 1100 : matrix ? 200 : 100;
-  double warp_rows = tile_rows / static_cast<double>(knobs.warps_rows);
-  double warp_columns = tile_columns / static_cast<double>(knobs.warps_columns);
-  double reuse = warp_rows * warp_columns / (warp_rows + warp_columns);
-  rate *= std::min(1.0, matrix ? 0.3 + reuse / 45 : 0.3 + reuse / 30);
-  double warps = at_once * static_cast<double>(knobs.threads()) / 32;
-  rate *= std::min(1.0, 0.4 + warps / 13);
+  if (knobs.wgmma != 0) {
+    // Operands come from shared memory, 128 bytes a clock.
+    double across = tile_columns / static_cast<double>(knobs.warps_columns);
+    rate = (knobs.turns != 0 ? 2000 : 1500) * std::min(1.0, across / 2 / (16 + across / 4));
+    double groups = at_once * static_cast<double>(knobs.threads()) / 128;
+    rate *= std::min(1.0, 0.5 + groups / 4);
+  } else {
+    // A warp's own tile bounds how often a fragment is used again.
+    double warp_rows = tile_rows / static_cast<double>(knobs.warps_rows);
+    double warp_columns = tile_columns / static_cast<double>(knobs.warps_columns);
+    double reuse = warp_rows * warp_columns / (warp_rows + warp_columns);
+    rate *= std::min(1.0, matrix ? 0.3 + reuse / 45 : 0.3 + reuse / 30);
+    double warps = at_once * static_cast<double>(knobs.threads()) / 32;
+    rate *= std::min(1.0, 0.4 + warps / 13);
+  }
   double arithmetic = at_once * tile_rows * tile_columns * depth / rate;
   double bytes = at_once * (tile_rows + tile_columns) * depth * element / kBytesPerClock;
-  double waiting = kLatency / static_cast<double>(knobs.stages - 1);
+  double waiting = kLatency / static_cast<double>(knobs.stages - (knobs.wgmma != 0 ? 2 : 1));
   double per_tile = std::max({arithmetic, bytes, waiting});
   double stored = at_once * tile_rows * tile_columns * (element + 4) / kBytesPerClock;
   double clocks = div_up(blocks, kMultiprocessors * at_once) * (tiles * per_tile + stored + kStart);
@@ -88,7 +111,10 @@ Config config_of(const ProductKnobs& knobs) {
           {"stages", knobs.stages},
           {"splits", knobs.splits},
           {"cluster", knobs.cluster},
-          {"matrix", knobs.matrix}};
+          {"matrix", knobs.matrix},
+          {"wgmma", knobs.wgmma},
+          {"resident", knobs.resident},
+          {"turns", knobs.turns}};
 }
 
 }  // namespace
@@ -99,9 +125,12 @@ std::vector<Config> product_configs(const ProductSpec& spec, int64_t rows) {
     double clocks;
   };
   std::vector<Candidate> candidates;
-  auto consider = [&](const Tile& tile, int64_t matrix) {
+  auto consider = [&](const Tile& tile, int64_t matrix, int64_t wgmma, int64_t turns = 0) {
     ProductKnobs knobs;
     knobs.matrix = matrix;
+    knobs.wgmma = wgmma;
+    knobs.turns = turns;
+    knobs.resident = tile.resident;
     knobs.tile_rows = tile.rows;
     knobs.tile_columns = tile.columns;
     knobs.tile_depth = tile.depth;
@@ -116,7 +145,7 @@ std::vector<Config> product_configs(const ProductSpec& spec, int64_t rows) {
     for (int64_t splits : {1, 2, 4, 8}) {
       // What fills the GPU twice over is not split further.
       bool full = blocks * static_cast<double>(splits) / 2 >= 2 * kMultiprocessors;
-      if (splits > tiles || (splits > 1 && full)) break;
+      if (splits > tiles || (splits > 1 && (full || turns != 0))) break;
       knobs.splits = splits;
       knobs.cluster = splits > 1 ? 1 : 0;
       candidates.push_back(
@@ -125,22 +154,33 @@ std::vector<Config> product_configs(const ProductSpec& spec, int64_t rows) {
   };
   bool half = spec.dtype != DType::kFloat32;
   if (half) {
-    for (const Tile& tile : kMatrixTiles) consider(tile, 0);
+    for (const Tile& tile : kMatrixTiles) consider(tile, 0, 0);
+    bool deep = !spec.columns_together || (spec.can_pack && spec.constant);
+    if (deep) {
+      for (const Tile& tile : kWarpgroupTiles) consider(tile, 0, 1);
+    }
+    if (comes_in_bulk(spec)) {
+      for (const Tile& tile : kTurnTiles) consider(tile, 0, 1, 1);
+    }
   } else {
-    for (const Tile& tile : kSplitTiles) consider(tile, 1);
-    for (const Tile& tile : kScalarTiles) consider(tile, 0);
+    for (const Tile& tile : kSplitTiles) consider(tile, 1, 0);
+    for (const Tile& tile : kScalarTiles) consider(tile, 0, 0);
   }
   std::stable_sort(candidates.begin(), candidates.end(),
                    [](const Candidate& a, const Candidate& b) { return a.clocks < b.clocks; });
   // Of both kinds in turns, best first: the model does not compare them well.
+  auto kind_of = [](const Candidate& c) { return c.knobs.matrix + c.knobs.wgmma; };
   std::vector<Config> configs;
   size_t next[2] = {0, 0};
-  for (int64_t kind = half ? 0 : candidates.front().knobs.matrix; configs.size() < kMostConfigs;
-       kind = half ? 0 : 1 - kind) {
-    size_t& i = next[kind];
-    while (i < candidates.size() && candidates[i].knobs.matrix != kind) ++i;
-    if (i == candidates.size()) break;
-    configs.push_back(config_of(candidates[i++].knobs));
+  for (int64_t kind = kind_of(candidates.front()); configs.size() < kMostConfigs; kind = 1 - kind) {
+    size_t* i = &next[kind];
+    while (*i < candidates.size() && kind_of(candidates[*i]) != kind) ++*i;
+    if (*i == candidates.size()) {
+      i = &next[1 - kind];  // one kind has ended
+      while (*i < candidates.size() && kind_of(candidates[*i]) == kind) ++*i;
+      if (*i == candidates.size()) break;
+    }
+    configs.push_back(config_of(candidates[(*i)++].knobs));
   }
   return configs;
 }

@@ -75,7 +75,7 @@ Result<Parts> parts_of(const Problem& problem) {
   std::string first = str_cat("in", region.operands[0], " + batch * ", parts.channels, ", rows");
   if (window.is_pointwise()) {
     spec.a = {str_cat("DenseRows<", type, ", ", parts.channels, ", ", image[1], "LL>"), first,
-              vector};
+              vector, static_cast<size_t>(region.operands[0]), image[1]};
   } else {
     parts.definitions = str_cat(
         "struct Geometry {\n", window.numbers(), "  static constexpr int kPixel = ", image[1],
@@ -142,6 +142,7 @@ void register_tactic_product_conv(TacticRegistry& registry) {
                 .ops = {"conv", "fused"},
                 .supports = supports,
                 .configs = configs,
+                .fits = product_fits,
                 .pack = pack,
                 .kernels = kernels,
                 .prepare = prepare,

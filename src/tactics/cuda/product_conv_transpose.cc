@@ -213,6 +213,7 @@ void register_tactic_product_conv_transpose(TacticRegistry& registry) {
                 .ops = {"conv_transpose", "fused"},
                 .supports = supports,
                 .configs = configs,
+                .fits = product_fits,
                 .pack = pack,
                 .kernels = sources,
                 .prepare = prepare,

@@ -116,7 +116,8 @@ Result<Parts> matmul_parts(const Problem& problem, AnchoredRegion region) {
     b_begin += batch_offset(batch, own_b, str_cat(spec.depth * spec.columns, "LL"));
   }
   spec.a = {str_cat("DenseRows<", type, ", ", vector_text), a_begin + ", rows",
-            product_vector(spec.dtype, spec.depth)};
+            product_vector(spec.dtype, spec.depth), static_cast<size_t>(region.operands[0]),
+            spec.depth};
   if (b_vector) {
     spec.b = {str_cat("DenseRows<", type, ", ", vector_text), b_begin + ", 1",
               product_vector(spec.dtype, spec.depth)};
@@ -153,7 +154,8 @@ Result<Parts> gemm_parts(const Problem& problem, AnchoredRegion region) {
   if (attrs.trans_a) {
     spec.a = {str_cat("TransposedRows<", type, ", ", spec.depth, ">"), a_begin + ", rows, rows", 1};
   } else {
-    spec.a = {dense, a_begin + ", rows", product_vector(spec.dtype, spec.depth)};
+    spec.a = {dense, a_begin + ", rows", product_vector(spec.dtype, spec.depth),
+              static_cast<size_t>(region.operands[0]), spec.depth};
   }
   bool together = !attrs.trans_b;
   spec.columns_together = together;
@@ -223,6 +225,7 @@ void register_tactic_product_gemm(TacticRegistry& registry) {
                 .ops = {"matmul", "gemm", "fused"},
                 .supports = supports,
                 .configs = configs,
+                .fits = product_fits,
                 .pack = pack,
                 .kernels = kernels,
                 .prepare = prepare,

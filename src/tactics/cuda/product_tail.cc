@@ -231,6 +231,8 @@ Result<std::string> ProductTail::text() const {
   writer.begin();
   int sums = body.num_inputs - 1;
   std::string members;
+  std::string loaded;
+  std::string loads;
   for (const Operand& operand : operands_) {
     size_t i = operand.input;
     std::string_view type = storage_type(region_.tail.inputs[i].dtype);
@@ -238,10 +240,11 @@ Result<std::string> ProductTail::text() const {
         str_cat("  const ", type, "* in", i, ";\n  int div", i, ", mod", i, ", stride", i, ";\n");
     std::string place = str_cat("in", i, " + (", element_offset(operand), ")");
     if (operand.each_column) {
-      writer.line(str_cat("const lanes_of<", type, ", ", lanes_, "> q", i, " = load_lanes<", lanes_,
-                          ">(", place, ");"));
+      loaded += str_cat("    lanes_of<", type, ", ", lanes_, "> q", i, ";\n");
+      loads += str_cat("    operands.q", i, " = load_lanes<", lanes_, ">(", place, ");\n");
     } else {
-      writer.line(str_cat("const ", type, " q", i, " = *(", place, ");"));
+      loaded += str_cat("    ", type, " q", i, ";\n");
+      loads += str_cat("    operands.q", i, " = *(", place, ");\n");
     }
   }
   std::string_view out = storage_type(out_);
@@ -249,8 +252,8 @@ Result<std::string> ProductTail::text() const {
   for (int lane = 0; lane < lanes_; ++lane) {
     writer.open("");
     for (const Operand& operand : operands_) {
-      std::string element =
-          str_cat("q", operand.input, operand.each_column ? str_cat(".element[", lane, "]") : "");
+      std::string element = str_cat("operands.q", operand.input,
+                                    operand.each_column ? str_cat(".element[", lane, "]") : "");
       writer.bind(static_cast<int>(operand.input), str_cat("widen(", element, ")"));
     }
     std::string sum = str_cat("value[", lane, "]");
@@ -274,11 +277,16 @@ Result<std::string> ProductTail::text() const {
                        : "    const int row = batch * rows + row_of_part, column = part_column;\n";
   if (!shape_.place.empty()) start = shape_.place;
   std::string statements = writer.take_statements();
+  std::string place_of = "(int batch, int row_of_part, int part_column, ";
+  std::string value = str_cat("float (&value)[", lanes_, "]) const {\n");
   return str_cat(writer.functions_text(), "struct Tail {\n  ", out, "* out;\n  int rows;\n",
-                 members,
-                 "  __device__ inline void operator()(int batch, int row_of_part, int part_column, "
-                 "float (&value)[",
-                 lanes_, "]) const {\n", start, statements, "  }\n};\n");
+                 members, "  struct Operands {\n", loaded, "  };\n  __device__ inline void load",
+                 place_of, "Operands& operands) const {\n", start, loads,
+                 "  }\n  __device__ inline void finish", place_of, "const Operands& operands, ",
+                 value, start, statements, "  }\n  __device__ inline void operator()", place_of,
+                 value,
+                 "    Operands operands;\n    load(batch, row_of_part, part_column, operands);\n"
+                 "    finish(batch, row_of_part, part_column, operands, value);\n  }\n};\n");
 }
 
 }  // namespace redline

@@ -69,10 +69,7 @@ std::string gates_text(const RecurrentSpec& spec, const ProductKnobs& knobs, boo
   std::string_view type = storage_type(spec.dtype);
   int64_t columns = spec.gates * spec.hidden;
   int lanes = product_vector(DType::kFloat32, columns);
-  std::string text =
-      files({"types.cuh", "math.cuh", "index.cuh", "lanes.cuh", "arch/pdl.cuh", "arch/cluster.cuh",
-             "arch/async_copy.cuh", "arch/mma.cuh", "product/sources.cuh", "product/tiles.cuh",
-             "product/cores.cuh", "product/product.cuh", "recurrent/gates.cuh"});
+  std::string text = product_text() + files({"recurrent/gates.cuh"});
   text += constants_text("Numbers", str_cat("  typedef ", type, " Element;\n"),
                          {{"int kTileRows", knobs.tile_rows},
                           {"int kTileColumns", knobs.tile_columns},
@@ -84,6 +81,8 @@ std::string gates_text(const RecurrentSpec& spec, const ProductKnobs& knobs, boo
                           {"int kSplits", 1},
                           {"bool kCluster", 0},
                           {"bool kMatrix", knobs.matrix},
+                          {"bool kWarpgroups", 0},
+                          {"int kResident", 1},
                           {"int kColumns", columns},
                           {"int kDepth", spec.input},
                           {"bool kColumnsTogether", 0},
@@ -96,16 +95,16 @@ std::string gates_text(const RecurrentSpec& spec, const ProductKnobs& knobs, boo
                   ", N::kThreads, ", source, "A;\n");
   text += str_cat("typedef AlongRows<Numbers::kTileColumns, N::kDepthChunks, ", vector,
                   ", N::kThreads, ", source, "B;\n");
-  text += str_cat("extern \"C\" __global__ void __launch_bounds__(", knobs.threads(), ", 1) ",
-                  kGatesEntry, "(const ", type, "* __restrict__ x, const ", type,
-                  "* __restrict__ w, const ", type,
-                  "* __restrict__ bias, float* gates, u64* exchange, i64 exchanged, int rows) {\n"
-                  "  const ProductPlace at = product_place<Numbers>(rows);\n"
-                  "  A a{{x, rows}};\n  B b{{w + (i64)at.batch * ",
-                  columns * spec.input, "LL, ", columns, "}};\n  GatesTail<", type, ", ", columns,
-                  ", ", lanes, ", ", last_bias ? "true" : "false",
-                  "> tail{gates, bias, rows};\n  product<Numbers>(a, b, tail, at, rows);\n"
-                  "  clear_exchange(exchange, exchanged);\n}\n");
+  text += str_cat(
+      "extern \"C\" __global__ void __launch_bounds__(", knobs.threads(), ", 1) ", kGatesEntry,
+      "(const ", type, "* __restrict__ x, const ", type, "* __restrict__ w, const ", type,
+      "* __restrict__ bias, float* gates, u64* exchange, i64 exchanged, int rows) {\n"
+      "  const ProductPlace at = product_place<Numbers>(rows, (int)blockIdx.x, (int)blockIdx.z);\n"
+      "  A a{{x, rows}};\n  B b{{w + (i64)at.batch * ",
+      columns * spec.input, "LL, ", columns, "}};\n  GatesTail<", type, ", ", columns, ", ", lanes,
+      ", ", last_bias ? "true" : "false",
+      "> tail{gates, bias, rows};\n  product<Numbers>(a, b, tail, at, rows);\n"
+      "  clear_exchange(exchange, exchanged);\n}\n");
   return text;
 }
 

@@ -2,9 +2,11 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "device/tensor_map.h"
 #include "tactics/cuda/product_tail.h"
 #include "tactics/tactic.h"
 
@@ -14,8 +16,10 @@ namespace redline {
 
 // "extern "C" __global__ ... entry(const f16* in0, ..., f16* out, float* parts, int rows, ...)".
 // `packed`: an input that is 16-byte chunks (kernels/cuda/product/tiles.cuh); -1: none.
+// `resident`: blocks that a multiprocessor must have registers for; no more, or ptxas spills.
 std::string launch_signature(const Problem& problem, const ProductTail& tail,
-                             std::string_view entry, int64_t threads, int packed = -1);
+                             std::string_view entry, int64_t threads, int packed = -1,
+                             int64_t resident = 1);
 
 class TailLaunch final : public Kernel {
  public:
@@ -23,10 +27,16 @@ class TailLaunch final : public Kernel {
     cuda::Function function;
     cuda::LaunchShape shape;
   };
+  // A tensor map of an input, the last parameter.
+  struct Map {
+    size_t input = 0;
+    cuda::TensorMap::Shape shape;
+  };
   // One launch after another, all with the same parameters; none: nothing is to be done.
   static Result<std::unique_ptr<Kernel>> create(const Problem& problem, const ProductTail& tail,
                                                 int64_t rows, std::string name,
-                                                std::vector<Step> steps, size_t workspace_bytes);
+                                                std::vector<Step> steps, size_t workspace_bytes,
+                                                std::optional<Map> map = std::nullopt);
   size_t workspace_bytes() const override { return workspace_bytes_; }
   Status run(const KernelArgs& args) const override;
 
@@ -35,6 +45,7 @@ class TailLaunch final : public Kernel {
   std::string name_;
   std::vector<Step> steps_;
   std::vector<int> sizes_;
+  std::optional<Map> map_;
   size_t workspace_bytes_ = 0;
 };
 

@@ -233,16 +233,3 @@ struct SplitCore : FragmentSums<P> {
     }
   }
 };
-
-template <class P, class T, bool MATRIX>
-struct CoreOf {
-  typedef MatrixCore<P> type;
-};
-template <class P>
-struct CoreOf<P, float, false> {
-  typedef ScalarCore<P> type;
-};
-template <class P>
-struct CoreOf<P, float, true> {
-  typedef SplitCore<P> type;
-};

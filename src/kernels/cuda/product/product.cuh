@@ -1,49 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
-// Products of matrices, rows x depth times depth x columns, with the work behind them. P holds the
-// numbers of one kernel, all known when it is compiled:
-//   Element                                   of both operands
-//   kTileRows, kTileColumns, kTileDepth       what a block makes, and takes at a time
-//   kWarpsRows, kWarpsColumns, kWarpsDepth    how its warps share it
-//   kStages                                   tiles in shared memory
-//   kSplits, kCluster                         blocks that share a tile's depth; whether they add up
-//                                             among themselves, or the results are added later
-//   kMatrix                                   f32 on tensor cores, its numbers split in two
-//   kColumns, kDepth                          of the whole product
-//   kColumnsTogether                          b lies row by row of depth, else column by column
-//   kConstant                                 b may be read before the former kernel has ended
-//   kLanes                                    columns that the tail takes at once
-// and what follows from them (ProductNumbers).
-template <class P>
-struct ProductNumbers : P {
-  static constexpr int kThreads = 32 * P::kWarpsRows * P::kWarpsColumns * P::kWarpsDepth;
-  static constexpr int kChunkElements = 16 / (int)sizeof(typename P::Element);
-  static constexpr int kDepthChunks = P::kTileDepth / kChunkElements;
-  static constexpr int kColumnChunks = P::kTileColumns / kChunkElements;
-  static constexpr int kChunksA = P::kTileRows * kDepthChunks;
-  static constexpr int kChunksB = P::kTileColumns * kDepthChunks;
-  static constexpr int kTiles = (P::kDepth + P::kTileDepth - 1) / P::kTileDepth;
-  static constexpr int kPitch = P::kTileColumns + 8;  // of the sums in shared memory
+template <class P, class T, bool MATRIX, bool WARPGROUPS>
+struct CoreOf {
+  typedef MatrixCore<P> type;
 };
-
-// Which tile of which product of a batch, and which part of its depth, a block makes.
-struct ProductPlace {
-  int row, column, batch, part;
-};
-
-// Tiles of 8 rows of tiles are made one column after another: they share what the L2 holds of b.
 template <class P>
-__device__ inline ProductPlace product_place(int rows) {
-  constexpr int kGroup = 8;
-  constexpr int kAcross = (P::kColumns + P::kTileColumns - 1) / P::kTileColumns;
-  int down = (rows + P::kTileRows - 1) / P::kTileRows;
-  int group = (int)blockIdx.x / (kGroup * kAcross);
-  int inside = (int)blockIdx.x - group * (kGroup * kAcross);
-  int height = down - group * kGroup < kGroup ? down - group * kGroup : kGroup;
-  int column = inside / height;
-  int z = (int)blockIdx.z;
-  return {(group * kGroup + inside - column * height) * P::kTileRows, column * P::kTileColumns,
-          z / P::kSplits, z % P::kSplits};
-}
+struct CoreOf<P, float, false, false> {
+  typedef ScalarCore<P> type;
+};
+template <class P>
+struct CoreOf<P, float, true, false> {
+  typedef SplitCore<P> type;
+};
+template <class P, class T>
+struct CoreOf<P, T, false, true> {
+  typedef WarpgroupCore<P> type;
+};
 
 template <int LANES>
 __device__ inline void add_lanes(float (&to)[LANES], const float* from) {
@@ -81,17 +52,12 @@ __device__ inline void finish_product(const float* sums, const Tail& tail, const
   }
 }
 
-// A and B: how tiles get to shared memory (tiles.cuh). The tail is called with the batch, row,
-// column and sums of each group of lanes.
-template <class P, class A, class B, class Tail>
-__device__ inline void product(A a, B b, const Tail& tail, const ProductPlace& at, int rows) {
-  typedef ProductNumbers<P> N;
-  extern __shared__ __align__(128) unsigned char shared[];
-  Chunk* tiles = (Chunk*)shared;
+// Tiles [tile, last) of both operands; all warps multiply, then load.
+template <class N, class Core, class A, class B>
+__device__ inline void add_by_warps(Core& core, A& a, B& b, Chunk* tiles, const ProductPlace& at,
+                                    int tile, int last) {
   constexpr int kStageChunks = N::kChunksA + N::kChunksB;
   constexpr int kAhead = N::kStages - 1;
-  int tile = (int)((i64)N::kTiles * at.part / N::kSplits);
-  int last = (int)((i64)N::kTiles * (at.part + 1) / N::kSplits);
   b.start(at.column);
   if constexpr (N::kConstant) {
     for (int i = 0; i < kAhead && tile + i < last; ++i) {
@@ -108,7 +74,6 @@ __device__ inline void product(A a, B b, const Tail& tail, const ProductPlace& a
     }
     copy_commit();
   }
-  typename CoreOf<N, typename P::Element, P::kMatrix>::type core;
   core.clear();
   int stage = 0;
 #pragma unroll 1
@@ -125,7 +90,30 @@ __device__ inline void product(A a, B b, const Tail& tail, const ProductPlace& a
     stage = stage == kAhead ? 0 : stage + 1;
   }
   copy_wait<0>();
+}
+
+// A and B: how tiles get to shared memory (tiles.cuh). The tail is called with the batch, row,
+// column and sums of each group of lanes; or it loads what it needs for some of them, and then
+// finishes them.
+template <class P, class A, class B, class Tail>
+__device__ inline void product(A a, B b, const Tail& tail, const ProductPlace& at, int rows) {
+  typedef ProductNumbers<P> N;
+  extern __shared__ __align__(1024) unsigned char shared[];
+  Chunk* tiles = (Chunk*)shared;
+  int first = (int)((i64)N::kTiles * at.part / N::kSplits);
+  int last = (int)((i64)N::kTiles * (at.part + 1) / N::kSplits);
+  typename CoreOf<N, typename P::Element, P::kMatrix, P::kWarpgroups>::type core;
+  if constexpr (P::kWarpgroups) {
+    u64* barriers = (u64*)(shared + N::kBarrierByte);
+    add_by_warpgroups<N>(core, a, b, tiles, barriers, at, first, last);
+  } else {
+    add_by_warps<N>(core, a, b, tiles, at, first, last);
+  }
   __syncthreads();
+  if constexpr (N::kInRegisters) {
+    core.finish(tail, at, rows);
+    return;
+  }
   float* sums = (float*)shared;
   core.store(sums);
   if constexpr (N::kCluster) {
@@ -143,6 +131,12 @@ template <int LANES>
 struct PartTail {
   float* parts;
   int rows, columns, batches, part;
+  struct Operands {};
+  __device__ inline void load(int, int, int, Operands&) const {}
+  __device__ inline void finish(int batch, int row, int column, const Operands&,
+                                float (&value)[LANES]) const {
+    (*this)(batch, row, column, value);
+  }
   __device__ inline void operator()(int batch, int row, int column, float (&value)[LANES]) const {
     i64 at = ((i64)(part * batches + batch) * rows + row) * columns + column;
     lanes_of<float, LANES> lanes;

@@ -1,16 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Tiles of operands in shared memory: rows of 16-byte chunks, whose order in a row changes from row
-// to row so that the same chunk of 8 rows lies in different banks.
-struct __align__(16) Chunk {
-  u32 word[4];
-};
-
-template <int CHUNKS>
-__device__ inline int chunk_place(int row, int chunk) {
-  static_assert(CHUNKS == 4 || CHUNKS % 8 == 0, "no swizzle for such rows");
-  if constexpr (CHUNKS == 4) return row * 4 + (chunk ^ ((row >> 1) & 3));
-  return row * CHUNKS + (chunk ^ (row & 7));
-}
+// Tiles of operands: how they get to shared memory.
 
 // One chunk from a source. VECTOR: as many elements lie together, aligned to their bytes.
 template <int VECTOR, class Source>
@@ -45,6 +34,7 @@ __device__ inline void load_chunk(const Source& source, const typename Source::R
 template <int ROWS, int CHUNKS, int VECTOR, int THREADS, class Source>
 struct AlongRows {
   typedef typename Source::Element T;
+  static constexpr bool kBulk = false;
   static constexpr int kChunks = ROWS * CHUNKS;
   static constexpr int kTurns = (kChunks + THREADS - 1) / THREADS;
   Source source;
@@ -94,6 +84,7 @@ struct AlongColumns {
 template <int ROWS, int CHUNKS, int THREADS>
 struct PackedTiles {
   static constexpr int kChunks = ROWS * CHUNKS;
+  static constexpr bool kBulk = true;
   const Chunk* base;
   int count;
   __device__ inline void start(int first_row) { base += (i64)(first_row / ROWS) * count * kChunks; }
@@ -105,5 +96,20 @@ struct PackedTiles {
       if (kChunks % THREADS != 0 && index >= kChunks) break;
       copy_async<16>(&tile[index], &from[index], true);
     }
+  }
+  // The same by one thread, in bulk.
+  static constexpr int kBytes = kChunks * 16;
+  __device__ inline void copy(Chunk* tile, int first_row, int number, u64* barrier) const {
+    copy_bulk(tile, base + ((i64)(first_row / ROWS) * count + number) * kChunks, kBytes, barrier);
+  }
+};
+
+// Tiles of ROWS rows and 64 columns of a matrix that a tensor map describes.
+template <int ROWS>
+struct MappedTiles {
+  static constexpr int kBytes = ROWS * 128;
+  const TensorMap* map;
+  __device__ inline void copy(Chunk* tile, int first_row, int number, u64* barrier) const {
+    copy_box(tile, map, number * 64, first_row, barrier);
   }
 };

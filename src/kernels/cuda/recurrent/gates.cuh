@@ -6,6 +6,7 @@ struct GatesTail {
   float* gates;
   const T* bias;  // [directions, 2, COLUMNS], or null
   int rows;
+  struct Operands {};
   __device__ inline void operator()(int direction, int row, int column,
                                     float (&value)[LANES]) const {
     lanes_of<float, LANES> lanes;
