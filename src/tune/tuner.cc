@@ -12,12 +12,24 @@ using Clock = std::chrono::steady_clock;
 
 constexpr uint64_t kSeed = 20;
 
-// Times closer than this are the same, and the preferred tactic stays: the least of several runs
-// repeats to some 3 % on a quiet machine, and a clock's read costs some 50 ns.
-constexpr double kClearlyFaster = 0.95;
-constexpr double kLeastGainUs = 0.5;
+// Times closer than this are the same, and the preferred tactic stays. On a CPU the least of
+// several runs repeats to some 3 % where it is quiet, and a clock's read costs some 50 ns; a GPU
+// times many launches at once, which repeat to 1 %.
+struct Likeness {
+  double faster, gain_us;
+};
+Likeness likeness_of(const std::string& device) {
+  return device == "cuda" ? Likeness{0.98, 0.05} : Likeness{0.95, 0.5};
+}
 
-size_t candidates_timed(int level) { return level >= 5 ? SIZE_MAX : level == 4 ? 6 : 3; }
+// Below this, what a GPU needs is mostly waiting, which is told worst without trying.
+constexpr double kSmallBytes = 16 << 20;
+
+size_t candidates_timed(int level, bool small_on_gpu) {
+  if (level >= 5) return SIZE_MAX;
+  if (level == 4) return small_on_gpu ? 12 : 6;
+  return small_on_gpu ? 6 : 3;
+}
 
 TimingEffort effort_of(int level) {
   if (level >= 5) return {10, 100, 150000};
@@ -241,8 +253,10 @@ class Tuner::Decision {
   // The first few that are not known to be useless.
   std::vector<Candidate*> best_few() {
     std::vector<Candidate*> few;
+    bool small = tuner_.options_.device == "cuda" && trial_bytes(sized_) <= kSmallBytes;
+    size_t most = candidates_timed(tuner_.options_.level, small);
     for (Candidate& c : candidates_) {
-      if (is_usable(c) && few.size() < candidates_timed(tuner_.options_.level)) few.push_back(&c);
+      if (is_usable(c) && few.size() < most) few.push_back(&c);
     }
     return few;
   }
@@ -336,7 +350,8 @@ class Tuner::Decision {
     if (preferred == nullptr || fastest == nullptr) return preferred;
     double have = report_of(*preferred).us;
     double gain = have - report_of(*fastest).us;
-    bool clear = have > 0 && gain >= kLeastGainUs && gain >= (1 - kClearlyFaster) * have;
+    Likeness like = likeness_of(tuner_.options_.device);
+    bool clear = have > 0 && gain >= like.gain_us && gain >= (1 - like.faster) * have;
     return tuner_.options_.level >= 2 && clear ? fastest : preferred;
   }
 

@@ -14,7 +14,8 @@ constexpr double kSharedBytes = 220 * 1024;
 constexpr double kBytesPerClock = 48;  // into one multiprocessor, from the L2
 constexpr double kLatency = 700;       // clocks from a load to its use
 constexpr double kStart = 2500;        // clocks before the first and behind the last tile
-constexpr double kClusterCost = 1200;  // clocks to add up in a cluster
+constexpr double kTurnStart = 800;     // ... where a warpgroup of its own fetches the tiles
+constexpr double kClusterCost = 2500;  // clocks to add up in a cluster
 constexpr double kSumCost = 4000;      // ... by another kernel
 
 struct Tile {
@@ -93,10 +94,12 @@ double cost(const ProductSpec& spec, const ProductKnobs& knobs, double rows) {
   }
   double arithmetic = at_once * tile_rows * tile_columns * depth / rate;
   double bytes = at_once * (tile_rows + tile_columns) * depth * element / kBytesPerClock;
-  double waiting = kLatency / static_cast<double>(knobs.stages - (knobs.wgmma != 0 ? 2 : 1));
+  bool by_all = knobs.wgmma != 0 && knobs.turns == 0;  // fetched by the threads that multiply
+  double waiting = kLatency / static_cast<double>(knobs.stages - (by_all ? 2 : 1));
   double per_tile = std::max({arithmetic, bytes, waiting});
+  double start = knobs.turns != 0 ? kTurnStart : kStart;
   double stored = at_once * tile_rows * tile_columns * (element + 4) / kBytesPerClock;
-  double clocks = div_up(blocks, kMultiprocessors * at_once) * (tiles * per_tile + stored + kStart);
+  double clocks = div_up(blocks, kMultiprocessors * at_once) * (tiles * per_tile + stored + start);
   if (splits > 1) clocks += knobs.cluster != 0 ? kClusterCost + 80 * splits : kSumCost;
   return clocks;
 }
