@@ -73,7 +73,8 @@ class REDLINE_API Engine {
   // Everything about the engine as JSON: steps, tactics, values, weights, memory.
   std::string inspect() const;
   // How the kernels were chosen, as JSON: for each distinct problem the candidates with times,
-  // errors and reasons of refusal. "{}" for an engine that was loaded.
+  // errors and reasons of refusal; and what each stage of the build took. "{}" for an engine that
+  // was loaded.
   std::string build_report() const;
 
   struct Impl;
