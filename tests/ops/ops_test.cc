@@ -446,7 +446,7 @@ class Driver {
                               "', got: ", results.status().message());
       }
       REDLINE_TRY(check_rule_survives(c, num_outputs));
-      return gpu_ == nullptr || timed_ ? Status() : check_refusals(c, num_outputs, totals);
+      return gpu_ == nullptr || options_.timed ? Status() : check_refusals(c, num_outputs, totals);
     }
     REDLINE_TRY(results.status());
     for (size_t i = 0; i < num_outputs; ++i) {
