@@ -3,8 +3,8 @@
 # ./dev gpu-bundle [--python PYTHON]: makes dist/gpu, what the other two need on a machine with a GPU that has no
 # compilers: the program, ops_test and the Python module for PYTHON's version.
 #
-# ./dev gpu-test [--record] [PART ...]: by default `ops`, the cases of tests/ops through every GPU tactic in every
-# config, and `onnx`, ONNX's own cases through redline.backend (needs pytest, and xdist to be quick). These only run
+# ./dev gpu-test [--record] [PART ...]: by default `ops`, the cases of tests/ops through every GPU tactic in the
+# likeliest configs, and `onnx`, ONNX's own cases through redline.backend (needs pytest, and xdist to be quick). These only run
 # when named: `late`, the cases of tests/ops behind a producer that lets them start early; `onnx_fp16` and `onnx_bf16`;
 # `sanitizer`, compute-sanitizer's memcheck over the op cases of the hand-written families; and the programs of
 # bench/gpu, some of which need torch: `ranges`, `sessions`, `load`, `host`, `faults`, `real_models`, `cross`.
@@ -67,8 +67,8 @@ record_row() { # PART ROW
   cat >"$results" <<'HEAD'
 # Tests on a GPU
 
-What `./dev gpu-test --record` last ran. ops: the cases of tests/ops through every GPU tactic that takes them, in every
-config, static and with unknown sizes, outputs poisoned first. onnx: ONNX's backend cases through its own runner, with
+What `./dev gpu-test --record` last ran. ops: the cases of tests/ops through every GPU tactic that takes them, in the
+likeliest four configs, static and with unknown sizes, outputs poisoned first. onnx: ONNX's backend cases through its own runner, with
 its own tolerances; steps that no GPU tactic takes run on the host and say so. The other parts are the programs of
 bench/gpu; each says what it measures, and gpu_PART.md has its table.
 
