@@ -11,11 +11,17 @@ namespace redline {
 namespace {
 
 constexpr size_t kHugePage = size_t{2} << 20;
+// AddressSanitizer sees what is beside an allocation, but not beside a mapping.
+#ifdef __SANITIZE_ADDRESS__
+constexpr size_t kMapped = SIZE_MAX;
+#else
+constexpr size_t kMapped = kHugePage;
+#endif
 
 // Zeros, aligned to 64 bytes or more; null when there is no memory. Large ones come from the
 // system, which has set them to zero: who fills them takes the faults, and may do so on all cores.
 std::shared_ptr<const void> allocate_zeros(size_t bytes) {
-  if (bytes < kHugePage) {
+  if (bytes < kMapped) {
     void* data = std::aligned_alloc(64, bytes);
     if (data == nullptr) return nullptr;
     std::memset(data, 0, bytes);

@@ -121,7 +121,7 @@ TEST_F(GpuEngineTest, RunsWhatTheCpuRunsForAnySize) {
 TEST_F(GpuEngineTest, VariantsForOtherSizes) {
   constexpr std::string_view kHalves = R"(graph g(%x: f32[n,96]) {
   %h = cast(%x) {to=f16}
-  %w: f16[96,128] = const random 1
+  %w: f16[96,512] = const random 1
   %p = matmul(%h, %w)
   %y = cast(%p) {to=f32}
   %z = relu(%x)

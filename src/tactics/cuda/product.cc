@@ -109,12 +109,22 @@ void pack_tiles(const ProductSpec& spec, const ProductKnobs& knobs, const Tensor
     int64_t columns = std::min(knobs.tile_depth, spec.depth - first_depth);
     T* own = to + tile * knobs.tile_columns * knobs.tile_depth;
     std::fill_n(own, knobs.tile_columns * knobs.tile_depth, T(0));
+    auto place = [&](int64_t row, int64_t i) {  // chunk_place() of chunks.cuh
+      int64_t swizzle = chunks == 4 ? row / 2 % 4 : row % 8;
+      return (row * chunks + ((i / kLanes) ^ swizzle)) * kLanes + i % kLanes;
+    };
+    if (strides.column == 1) {  // read as it lies
+      for (int64_t i = 0; i < columns; ++i) {
+        const T* line = from + strides.at(batch, first_column, first_depth + i);
+        for (int64_t row = 0; row < rows; ++row) own[place(row, i)] = line[row];
+      }
+      return;
+    }
     for (int64_t row = 0; row < rows; ++row) {
-      int64_t swizzle = chunks == 4 ? row / 2 % 4 : row % 8;  // chunk_place() of tiles.cuh
       int64_t next = strides.at(batch, first_column + row, first_depth);
       int64_t inside = first_depth % strides.inner_count;
       for (int64_t i = 0; i < columns; ++i) {
-        own[(row * chunks + ((i / kLanes) ^ swizzle)) * kLanes + i % kLanes] = from[next];
+        own[place(row, i)] = from[next];
         next += strides.inner;
         if (++inside < strides.inner_count) continue;
         inside = 0;
