@@ -308,7 +308,7 @@ std::string_view why_not_on_gpu(const Plan& plan, const PlanStep& step) {
 Status prefetch_kernels(const Plan& plan, const std::vector<bool>& for_host, const Sizes& sizes,
                         DeviceTuner& gpu, const BuildOptions& options) {
   Stages::Span write_stage(options.stages, "choose/write");
-  std::vector<cuda::KernelSource> sources;
+  std::vector<Asked> problems;
   std::set<std::string> seen;
   for (size_t i = 0; i < plan.steps.size(); ++i) {
     const PlanStep& step = plan.steps[i];
@@ -316,6 +316,11 @@ Status prefetch_kernels(const Plan& plan, const std::vector<bool>& for_host, con
     Asked asked = ask(plan, step, sizes);
     assume_sizes(asked.sized);
     if (!seen.insert(asked.problem.to_string() + "\n" + asked.sized.to_string()).second) continue;
+    problems.push_back(std::move(asked));
+  }
+  gpu.tuner.expect_problems(problems.size());
+  std::vector<cuda::KernelSource> sources;
+  for (const Asked& asked : problems) {
     for (cuda::KernelSource& source : gpu.tuner.kernels_to_try(asked.problem, asked.sized)) {
       sources.push_back(std::move(source));
     }

@@ -24,11 +24,14 @@ Likeness likeness_of(const std::string& device) {
 
 // Below this, what a GPU needs is mostly waiting, which is told worst without trying.
 constexpr double kSmallBytes = 16 << 20;
+// Kernels whose compiling fits well into the time that a build may take.
+constexpr size_t kKernelsTried = 200;
 
-size_t candidates_timed(int level, bool small_on_gpu) {
+// `problems`: how many share that time; 0: one is not small on a GPU.
+size_t candidates_timed(int level, size_t problems) {
   if (level >= 5) return SIZE_MAX;
-  if (level == 4) return small_on_gpu ? 12 : 6;
-  return small_on_gpu ? 6 : 3;
+  size_t most = problems == 0 ? 3 : std::clamp<size_t>(kKernelsTried / problems, 3, 6);
+  return level == 4 ? 2 * most : most;
 }
 
 TimingEffort effort_of(int level) {
@@ -254,7 +257,7 @@ class Tuner::Decision {
   std::vector<Candidate*> best_few() {
     std::vector<Candidate*> few;
     bool small = tuner_.options_.device == "cuda" && trial_bytes(sized_) <= kSmallBytes;
-    size_t most = candidates_timed(tuner_.options_.level, small);
+    size_t most = candidates_timed(tuner_.options_.level, small ? tuner_.expected_ : 0);
     for (Candidate& c : candidates_) {
       if (is_usable(c) && few.size() < most) few.push_back(&c);
     }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <limits>
 #include <map>
@@ -70,6 +71,8 @@ class Tuner {
   // `asked` has kDynamicDim where sizes vary, and what takes it must take every size; `sized` has
   // the sizes to optimise for. Equal problems are decided once.
   Choice choose(const Problem& asked, const Problem& sized);
+  // How many problems there will be: the fewer, the more ways of each are worth their time.
+  void expect_problems(size_t count) { expected_ = std::max(expected_, count); }
   // The texts of the kernels that `choose` will want to have compiled for these, as far as that can
   // be told; for compiling them all at once.
   std::vector<cuda::KernelSource> kernels_to_try(const Problem& asked, const Problem& sized);
@@ -85,6 +88,7 @@ class Tuner {
   TuningDatabase& database_;
   TuneOptions options_;
   TuneReport report_;
+  size_t expected_ = 1;
   struct Decided {
     size_t report;
     Choice choice;
