@@ -108,6 +108,14 @@ struct LaunchConfig {
   unsigned int num_attributes;
 };
 
+enum TensorMapSetting : int {
+  kTensorUint16 = 1,
+  kTensorNoInterleave = 0,
+  kTensorSwizzle128 = 3,
+  kTensorPromote256 = 3,
+  kTensorFillZeros = 0,
+};
+
 enum CaptureMode : int { kCaptureGlobal = 0, kCaptureThreadLocal = 1, kCaptureRelaxed = 2 };
 enum : unsigned int {
   kStreamNonBlocking = 1,

@@ -17,7 +17,7 @@ struct TensorMap {
   // `address` is 16-byte aligned.
   static Result<TensorMap> create(const Context& context, const void* address, const Shape& shape);
 
-  alignas(64) uint64_t words[16] = {};
+  uint64_t words[16] = {};
 };
 
 }  // namespace redline::cuda

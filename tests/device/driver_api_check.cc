@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Compiles only when device/driver_api.h says what cuda.h says.
 #include "device/driver_api.h"
+#include "device/tensor_map.h"
 
 #include <cuda.h>
 
@@ -56,6 +57,12 @@ SAME_VALUE(kStreamNonBlocking, CU_STREAM_NON_BLOCKING);
 SAME_VALUE(kEventDisableTiming, CU_EVENT_DISABLE_TIMING);
 SAME_VALUE(kHostAllocPortable, CU_MEMHOSTALLOC_PORTABLE);
 
+SAME_VALUE(kTensorUint16, CU_TENSOR_MAP_DATA_TYPE_UINT16);
+SAME_VALUE(kTensorNoInterleave, CU_TENSOR_MAP_INTERLEAVE_NONE);
+SAME_VALUE(kTensorSwizzle128, CU_TENSOR_MAP_SWIZZLE_128B);
+SAME_VALUE(kTensorPromote256, CU_TENSOR_MAP_L2_PROMOTION_L2_256B);
+SAME_VALUE(kTensorFillZeros, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+static_assert(sizeof(TensorMap) == sizeof(CUtensorMap));
 static_assert(sizeof(LaunchConfig) == sizeof(CUlaunchConfig));
 static_assert(offsetof(LaunchConfig, stream) == offsetof(CUlaunchConfig, hStream));
 static_assert(offsetof(LaunchConfig, num_attributes) == offsetof(CUlaunchConfig, numAttrs));
