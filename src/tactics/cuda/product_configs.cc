@@ -75,7 +75,6 @@ double cost(const ProductSpec& spec, const ProductKnobs& knobs, double rows) {
   double at_once = std::min(resident, std::max(1.0, div_up(blocks, kMultiprocessors)));
   bool half = spec.dtype != DType::kFloat32;
   bool matrix = half || knobs.matrix != 0;
-  // A warp's own tile bounds how often a fragment is used again.
   double rate = half ? 1100 : matrix ? 200 : 100;
   if (knobs.wgmma != 0) {
     // Operands come from shared memory, 128 bytes a clock.
