@@ -89,8 +89,8 @@ Status GpuRunner::set_slow_producer() {
 Status GpuRunner::check_behind_producer(const Tactic& tactic, const Kernel& kernel,
                                         const Problem& problem, std::span<const TensorView> inputs,
                                         std::span<const TensorView> outputs) {
-  REDLINE_ASSIGN(bool steady, is_steady(kernel, inputs, outputs));
-  if (!steady) {
+  REDLINE_ASSIGN(std::optional<size_t> changed, changed_output(kernel, inputs, outputs));
+  if (changed) {
     ++unsteady_[tactic.name];
     return {};
   }
@@ -103,9 +103,9 @@ Status GpuRunner::check_behind_producer(const Tactic& tactic, const Kernel& kern
   return producer_->check(kernel, inputs, constant, outputs, replays);
 }
 
-Result<bool> GpuRunner::is_steady(const Kernel& kernel, std::span<const TensorView> inputs,
-                                  std::span<const TensorView> outputs) {
-  bool same = true;
+Result<std::optional<size_t>> GpuRunner::changed_output(const Kernel& kernel,
+                                                        std::span<const TensorView> inputs,
+                                                        std::span<const TensorView> outputs) {
   std::vector<Tensor> made;
   std::vector<TensorView> again;
   for (const TensorView& output : outputs) {
@@ -116,32 +116,22 @@ Result<bool> GpuRunner::is_steady(const Kernel& kernel, std::span<const TensorVi
   REDLINE_TRY(launch(kernel, inputs, again));
   for (size_t i = 0; i < outputs.size(); ++i) {
     if (outputs[i].bytes() == 0) continue;
-    same &= std::memcmp(outputs[i].data, again[i].data, outputs[i].bytes()) == 0;
+    if (std::memcmp(outputs[i].data, again[i].data, outputs[i].bytes()) != 0)
+      return std::optional(i);
   }
-  return same;
+  return std::optional<size_t>();
 }
 
 // Once more with the threads in the other order: a missing barrier shows.
 Status GpuRunner::check_thread_order(const Kernel& kernel, std::span<const TensorView> inputs,
                                      std::span<const TensorView> outputs) {
-  std::vector<Tensor> made;
-  std::vector<TensorView> again;
-  for (const TensorView& output : outputs) {
-    REDLINE_ASSIGN(Tensor tensor, Tensor::create(output.dtype, output.dims));
-    again.push_back(tensor.view());
-    made.push_back(std::move(tensor));
-  }
   emulator::set_thread_order(emulator::ThreadOrder::kBackward);
-  Status status = launch(kernel, inputs, again);
+  Result<std::optional<size_t>> changed = changed_output(kernel, inputs, outputs);
   emulator::set_thread_order(emulator::ThreadOrder::kForward);
-  REDLINE_TRY(status);
-  for (size_t i = 0; i < outputs.size(); ++i) {
-    if (std::memcmp(outputs[i].data, again[i].data, outputs[i].bytes()) != 0) {
-      return internal_error("output ", i,
-                            " depends on the order in which the threads of a block run");
-    }
-  }
-  return {};
+  if (!changed.ok()) return changed.status();
+  if (!*changed) return {};
+  return internal_error("output ", **changed,
+                        " depends on the order in which the threads of a block run");
 }
 
 // In graphs, so that small kernels do not wait for the host.

@@ -57,9 +57,10 @@ class GpuRunner {
   Status check_behind_producer(const Tactic& tactic, const Kernel& kernel, const Problem& problem,
                                std::span<const TensorView> inputs,
                                std::span<const TensorView> outputs);
-  // Whether it makes the same bits once more.
-  Result<bool> is_steady(const Kernel& kernel, std::span<const TensorView> inputs,
-                         std::span<const TensorView> outputs);
+  // Runs it once more; the first output whose bits are others then.
+  Result<std::optional<size_t>> changed_output(const Kernel& kernel,
+                                               std::span<const TensorView> inputs,
+                                               std::span<const TensorView> outputs);
   Status check_thread_order(const Kernel& kernel, std::span<const TensorView> inputs,
                             std::span<const TensorView> outputs);
   cuda::DeviceInfo device_;

@@ -8,14 +8,10 @@
 namespace redline {
 namespace {
 
-constexpr int64_t kTile = 4096;  // kSelectTile
-
 constexpr int64_t kMostFlags = int64_t{1} << 30;
 
 constexpr const char* kTilesAt = "  i64* tiles = (i64*)(workspace + n1);\n";
 constexpr const char* kSumText = "  sum_tiles(n0, tiles, (i64*)workspace);\n";
-
-int64_t tiles_of(int64_t n) { return (n + kTile - 1) / kTile; }
 
 // --- nonzero: n0 elements, tiles at n1, the sizes from n2 on ---------------------------------
 
@@ -49,7 +45,7 @@ Result<std::unique_ptr<Kernel>> nonzero_prepare(const Problem& problem, const Co
                                                 const PrepareArgs& args) {
   const Dims& dims = problem.inputs[0].dims;
   int64_t n = dims.count();
-  int64_t tiles = tiles_of(n);
+  int64_t tiles = select_tiles(n);
   WorkspaceLayout layout;
   std::vector<int64_t> numbers = {n, layout.add(tiles * 8)};
   for (int64_t dim : dims) numbers.push_back(dim);
@@ -108,7 +104,7 @@ Result<std::unique_ptr<Kernel>> compress_prepare(const Problem& problem, const C
   if (at < 0 || at >= dims.rank()) return invalid_argument("there is no axis ", at);
   int64_t flags = problem.inputs[1].dims.count();
   if (flags > kMostFlags) return unsupported("more than ", kMostFlags, " flags");
-  int64_t tiles = tiles_of(flags);
+  int64_t tiles = select_tiles(flags);
   WorkspaceLayout layout;
   int64_t tiles_at = layout.add(tiles * 8);
   int64_t picked_at = layout.add(flags * 8);

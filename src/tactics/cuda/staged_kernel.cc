@@ -54,22 +54,23 @@ cuda::KernelSource staged_source(const Problem& problem, const std::string& entr
   return {entry, std::move(text), device.arch(), {}};
 }
 
+Status StagedKernel::add(std::vector<Step>& steps, const PrepareArgs& args, size_t module,
+                         const std::string& entry, Step step) {
+  if (module >= args.modules.size()) return incompatible("a step without its kernels");
+  if (step.blocks > INT32_MAX) return unsupported("more than ", INT32_MAX, " blocks of a kernel");
+  REDLINE_ASSIGN(step.function, cuda::Function::create(args.modules[module], entry));
+  steps.push_back(std::move(step));
+  return {};
+}
+
 Status StagedKernel::add_find(const PrepareArgs& args, size_t module, const std::string& entry,
                               int64_t blocks, std::vector<int64_t> numbers) {
-  if (module >= args.modules.size()) return incompatible("a step without its kernels");
-  if (blocks > INT32_MAX) return unsupported("more than ", INT32_MAX, " blocks of a kernel");
-  REDLINE_ASSIGN(auto function, cuda::Function::create(args.modules[module], entry));
-  find_.push_back({std::move(function), blocks, -1, std::move(numbers)});
-  return {};
+  return add(find_, args, module, entry, {{}, blocks, -1, std::move(numbers)});
 }
 
 Status StagedKernel::add_run(const PrepareArgs& args, size_t module, const std::string& entry,
                              int64_t blocks, int output, std::vector<int64_t> numbers) {
-  if (module >= args.modules.size()) return incompatible("a step without its kernels");
-  if (blocks > INT32_MAX) return unsupported("more than ", INT32_MAX, " blocks of a kernel");
-  REDLINE_ASSIGN(auto function, cuda::Function::create(args.modules[module], entry));
-  run_.push_back({std::move(function), blocks, output, std::move(numbers)});
-  return {};
+  return add(run_, args, module, entry, {{}, blocks, output, std::move(numbers)});
 }
 
 Status StagedKernel::launch(const std::vector<Step>& steps, const KernelArgs& args) const {

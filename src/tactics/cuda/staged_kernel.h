@@ -54,6 +54,8 @@ class StagedKernel final : public Kernel {
 
  private:
   static constexpr size_t kMaxParameters = 64;
+  static Status add(std::vector<Step>& steps, const PrepareArgs& args, size_t module,
+                    const std::string& entry, Step step);
   Status launch(const std::vector<Step>& steps, const KernelArgs& args) const;
   std::string name_;
   size_t workspace_bytes_;
@@ -61,6 +63,9 @@ class StagedKernel final : public Kernel {
   std::vector<Step> find_;
   std::vector<Step> run_;
 };
+
+// Blocks of the functions in kernels/cuda/find/select.cuh for n elements: kSelectTile a block.
+inline int64_t select_tiles(int64_t n) { return (n + 4095) / 4096; }
 
 // Places in a workspace, one after another behind the count.
 class WorkspaceLayout {

@@ -11,7 +11,6 @@
 namespace redline {
 namespace {
 
-constexpr int64_t kSelectTile = 4096;
 constexpr int64_t kSortTile = 2048;
 constexpr int64_t kThreads = StagedKernel::kThreads;
 // Slices are numbered in 32 bits.
@@ -166,7 +165,7 @@ Result<std::unique_ptr<Kernel>> prepare(const Problem& problem, const Config&,
   int64_t size = dims[static_cast<size_t>(at)];
   if (size > kMostSlices) return unsupported("more than ", kMostSlices, " slices");
   auto padded = static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(size)));
-  int64_t tiles = (size + kSelectTile - 1) / kSelectTile;
+  int64_t tiles = select_tiles(size);
   WorkspaceLayout layout;
   std::vector<int64_t> numbers(kNumbers);
   numbers[kTiles] = layout.add(tiles * 8);

@@ -67,8 +67,7 @@ static void emulated_wgmma(float (&d)[COLUMNS / 2], const Chunk* a, const Chunk*
 }
 #else
 __device__ inline u64 matrix_descriptor(const Chunk* tile) {
-  u32 place = (u32)__cvta_generic_to_shared(tile);
   // 8 rows are 1024 bytes; bit 62: 128-byte swizzling.
-  return (u64)((place & 0x3ffff) >> 4) | (u64)1 << 16 | (u64)64 << 32 | (u64)1 << 62;
+  return (u64)((shared_place(tile) & 0x3ffff) >> 4) | (u64)1 << 16 | (u64)64 << 32 | (u64)1 << 62;
 }
 #endif
