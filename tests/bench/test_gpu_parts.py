@@ -24,7 +24,7 @@ def run(name, tmp_path, *more):
     return (tmp_path / f"{name}.md").read_text()
 
 
-@pytest.mark.parametrize("name", ["ranges", "sessions", "load", "host", "faults", "real_models", "cross"])
+@pytest.mark.parametrize("name", ["ranges", "sessions", "load", "host", "faults", "real_models", "cross", "memory"])
 def test_part_passes_on_the_cpu(name, tmp_path):
     assert run(name, tmp_path).startswith("| ")
 
@@ -55,3 +55,21 @@ def test_differences_are_of_the_largest_value(monkeypatch):
     assert part.relative(np.array([1.0, -3.0]), want) == 0.25
     assert part.relative(np.array([np.nan, -4.0]), want) == float("inf")
     assert part.relative(np.zeros(3), want) == float("inf")
+
+
+def test_a_wrong_place_in_a_region_is_a_miss(monkeypatch):
+    monkeypatch.setattr(sys, "path", [str(ROOT / "bench" / "gpu"), *sys.path])
+    import memory
+    import regions
+
+    numbers = memory.Numbers(1 << 12)
+    for region in regions.all_of(1 << 10, ["f32"]):
+        if region.name != "transpose [0, 2, 1] of 1000x512":
+            continue
+        feed = [region.values(numbers, 0, 7)]
+        got = feed[0].transpose(0, 2, 1).copy()
+        assert memory.miss(region, feed, got) == 0
+        got[0, 0, 0], got[0, 1, 0] = got[0, 1, 0], got[0, 0, 0]
+        assert memory.miss(region, feed, got) > memory.TOLERANCE["f32"]
+        return
+    raise AssertionError("no such region")
