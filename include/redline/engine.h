@@ -51,6 +51,10 @@ struct EngineOptions {
   std::function<void(Severity, std::string_view message)> log;
 };
 
+struct ProfileOptions {
+  int runs = 20;  // of each kind, after warm-up
+};
+
 class Session;
 
 // A built model: immutable, thread-safe, cheap to copy. Sessions keep it alive.
@@ -114,6 +118,11 @@ class REDLINE_API Session {
   // Microseconds that the GPU's kernels take for the sizes of the last run, without copies: the
   // mean of `repeats` launches in a row. 0 on the CPU.
   Result<double> time_kernels(int repeats = 20);
+  // Where the time of runs with the bound inputs goes, as JSON: for each step its time alone,
+  // bytes, floating-point operations and what part of the machine's rates that is; the parts of a
+  // whole run; and in the chain of a GPU's kernels, where they have time stamps
+  // (BuildSettings::timestamps), each step's time and the gap before it. Since 0.1.
+  Result<std::string> profile(const ProfileOptions& options = {});
   // Bytes of activation memory for the last run's sizes, and the least that any plan could need.
   size_t activation_bytes() const;
   size_t activation_lower_bound() const;

@@ -42,6 +42,9 @@ struct BuildSettings : EngineOptions {
   // Builds for a GPU that is not here ("sm_90a"), with device "cuda": the engine can be saved, not
   // run. Kernels are chosen by what the tuning database says, and not checked.
   std::string target;
+  // On a GPU: each kernel notes when its blocks pass its parts, for Session::profile(). That costs
+  // a little time in each run.
+  bool timestamps = false;
   std::vector<std::string> disabled_passes;
   bool verify_passes = false;  // run the reference before and after each pass
   std::string dump_ir;         // folder for the graph after each pass

@@ -39,7 +39,12 @@ Result<DType> compute_dtype(const BuildSettings& settings) {
   return settings.precision == Precision::kFloat16 ? DType::kFloat16 : DType::kBFloat16;
 }
 
-Status check_built_precision(const BuildSettings& settings) {
+Status check_not_built(const BuildSettings& settings) {
+  if (settings.timestamps) {
+    return invalid_argument(
+        "is an engine already: its kernels have time stamps if it was built with them; give the "
+        "model instead, or an engine that was built so");
+  }
   if (settings.precision == Precision::kFloat32) return {};
   return invalid_argument("is an engine already: its precision was chosen when it was built");
 }
@@ -144,6 +149,12 @@ Result<Engine> build_graph(std::unique_ptr<OpRegistry> ops, Graph& graph, Engine
     impl->runs_here = gpu.context != nullptr;
     options.host_fallback = settings.host_fallback || settings.device == "auto";
   }
+  options.timestamps = settings.timestamps;
+  if (settings.timestamps && gpu.compiler == nullptr) {
+    return invalid_argument(
+        "time stamps are for the kernels of a GPU, and this engine is for the CPU, where each step "
+        "is timed without them: leave them out");
+  }
   options.disabled_passes = settings.disabled_passes;
   options.verify_passes = settings.verify_passes;
   options.dump_ir = settings.dump_ir;
@@ -186,7 +197,7 @@ Result<Engine> load(const std::string& path, const BuildSettings& settings) {
   Result<std::shared_ptr<const MmapFile>> file = MmapFile::open(path);
   if (!file.ok()) return file.status().at_position(path);
   if (looks_like_engine((*file)->bytes())) {
-    Status status = check_built_precision(settings);
+    Status status = check_not_built(settings);
     if (!status.ok()) return status.with_context(path).at_position(path);
     return Engine::load(path, settings);
   }
@@ -195,7 +206,7 @@ Result<Engine> load(const std::string& path, const BuildSettings& settings) {
 
 Result<Engine> load(std::span<const std::byte> bytes, const BuildSettings& settings) {
   if (looks_like_engine(bytes)) {
-    REDLINE_TRY(check_built_precision(settings));
+    REDLINE_TRY(check_not_built(settings));
     return Engine::load(bytes, settings);
   }
   return build(bytes, settings);

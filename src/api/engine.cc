@@ -163,15 +163,6 @@ const std::vector<std::pair<std::string, std::string>>& Engine::metadata() const
 std::string_view Engine::device() const { return impl_->info.device; }
 std::string Engine::build_report() const { return impl_->build_report; }
 
-struct Session::Impl {
-  std::shared_ptr<const Engine::Impl> engine;
-  std::unique_ptr<Executor> executor;
-  std::vector<HostValue> inputs;
-  std::vector<bool> bound;
-  bool queued = false;
-  bool has_run = false;
-};
-
 Result<Session> Engine::create_session() const {
   auto session = std::make_unique<Session::Impl>();
   session->engine = impl_;

@@ -39,6 +39,15 @@ struct Engine::Impl {
   mutable DeviceImagePtr image_;
 };
 
+struct Session::Impl {
+  std::shared_ptr<const Engine::Impl> engine;
+  std::unique_ptr<Executor> executor;
+  std::vector<HostValue> inputs;
+  std::vector<bool> bound;
+  bool queued = false;
+  bool has_run = false;
+};
+
 // An engine that lacks its plan and info, and its GPU.
 Result<std::shared_ptr<Engine::Impl>> make_engine_impl(const EngineOptions& options);
 // The GPU that the options name; null: the CPU. "auto" takes a GPU when one can be used.

@@ -6,6 +6,7 @@
 #include "build/choose_tactics.h"
 #include "build/insert_copies.h"
 #include "build/lower.h"
+#include "build/stamp_kernels.h"
 #include "passes/pass.h"
 #include "tune/prior.h"
 
@@ -95,9 +96,14 @@ Result<Plan> build_plan(Graph& graph, const TacticRegistry& tactics, ThreadPool&
   }
   Tuner gpu_tuner(tactics, args, database,
                   {"cuda", options.opt_level, options.build_seconds, options.logger});
+  KernelStamper stamper(*options.compiler);
+  if (options.timestamps) args.compiler = &stamper.compiler();
   DeviceTuner gpu{gpu_tuner, args};
   REDLINE_TRY(choose_tactics(plan, host, &gpu, options, host_steps));
   REDLINE_TRY(allow_host_steps(host_steps, options));
+  if (options.timestamps) {
+    REDLINE_TRY(stamper.stamp(plan, pool, options.progress, options.logger));
+  }
   insert_copies(plan, tactics, graph.registry().get("identity"));
   if (report != nullptr) *report = {gpu_tuner.report(), std::move(precision)};
   return plan;

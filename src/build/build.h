@@ -20,6 +20,7 @@ struct BuildOptions {
   const cuda::DeviceInfo* gpu = nullptr;
   cuda::ContextPtr context;  // null: there is no such GPU here, nothing is timed or checked
   cuda::KernelCompiler* compiler = nullptr;
+  bool timestamps = false;     // kernels note when they pass their parts; for profiles
   bool host_fallback = false;  // steps that no GPU tactic takes run on the host
   std::vector<std::string> disabled_passes;
   bool verify_passes = false;             // compare the reference before and after each pass

@@ -158,6 +158,14 @@ Status Event::record(const Stream& stream) const {
   return context->check(context->api().cuEventRecord(get(), stream.get()), "cuEventRecord");
 }
 
+Status Event::record_in_graph(const Stream& stream) const {
+  const ContextPtr& context = event_.context();
+  REDLINE_TRY(context->make_current());
+  return context->check(
+      context->api().cuEventRecordWithFlags(get(), stream.get(), kEventRecordExternal),
+      "cuEventRecordWithFlags");
+}
+
 Status Event::synchronize() const {
   const ContextPtr& context = event_.context();
   REDLINE_TRY(context->make_current());

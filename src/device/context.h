@@ -131,6 +131,8 @@ class Event {
   static Result<Event> create(ContextPtr context, bool timed = true);
   EventHandle get() const { return event_.get(); }
   Status record(const Stream& stream) const;
+  // While the stream is captured: each launch of the graph records it anew.
+  Status record_in_graph(const Stream& stream) const;
   Status synchronize() const;
   // Both recorded and reached.
   static Result<double> microseconds_between(const Event& start, const Event& end);

@@ -35,6 +35,7 @@ enum ResultCode : int {
   kErrorEccUncorrectable = 214,
   kErrorInvalidPtx = 218,
   kErrorNoBinaryForGpu = 209,
+  kErrorNotFound = 500,
   kErrorNotReady = 600,
   kErrorIllegalAddress = 700,
   kErrorLaunchOutOfResources = 701,
@@ -121,6 +122,7 @@ enum : unsigned int {
   kStreamNonBlocking = 1,
   kEventDefault = 0,
   kEventDisableTiming = 2,
+  kEventRecordExternal = 1,
   kHostAllocPortable = 1,
 };
 
@@ -160,11 +162,14 @@ enum : unsigned int {
   X(cuEventCreate, (EventHandle * event, unsigned int flags))                                     \
   X(cuEventDestroy_v2, (EventHandle event))                                                       \
   X(cuEventRecord, (EventHandle event, StreamHandle stream))                                      \
+  X(cuEventRecordWithFlags, (EventHandle event, StreamHandle stream, unsigned int flags))         \
   X(cuEventSynchronize, (EventHandle event))                                                      \
   X(cuEventElapsedTime, (float* milliseconds, EventHandle start, EventHandle end))                \
   X(cuModuleLoadData, (ModuleHandle * module, const void* image))                                 \
   X(cuModuleUnload, (ModuleHandle module))                                                        \
   X(cuModuleGetFunction, (FunctionHandle * function, ModuleHandle module, const char* name))      \
+  X(cuModuleGetGlobal_v2,                                                                         \
+    (DevicePtr * ptr, size_t * bytes, ModuleHandle module, const char* name))                     \
   X(cuFuncGetAttribute, (int* value, FunctionAttribute attribute, FunctionHandle function))       \
   X(cuFuncSetAttribute, (FunctionHandle function, FunctionAttribute attribute, int value))        \
   X(cuOccupancyMaxActiveBlocksPerMultiprocessor,                                                  \

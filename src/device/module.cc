@@ -15,6 +15,16 @@ Result<std::shared_ptr<const Module>> Module::create(ContextPtr context,
   return std::shared_ptr<const Module>(std::move(module));
 }
 
+Result<Module::Variable> Module::variable(const std::string& name) const {
+  REDLINE_TRY(context()->make_current());
+  Variable found;
+  CuResult result =
+      context()->api().cuModuleGetGlobal_v2(&found.ptr, &found.bytes, get(), name.c_str());
+  if (result == kErrorNotFound) return Variable();
+  REDLINE_TRY(context()->check(result, str_cat("cuModuleGetGlobal(", name, ")")));
+  return found;
+}
+
 Result<Function> Function::create(std::shared_ptr<const Module> module, const std::string& name,
                                   int dynamic_shared_bytes) {
   const ContextPtr& context = module->context();

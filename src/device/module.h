@@ -16,6 +16,12 @@ class Module {
   static Result<std::shared_ptr<const Module>> create(ContextPtr context,
                                                       std::span<const std::byte> cubin);
   ModuleHandle get() const { return module_.get(); }
+  // A variable of the kernels; no bytes when there is none of that name.
+  struct Variable {
+    DevicePtr ptr = 0;
+    size_t bytes = 0;
+  };
+  Result<Variable> variable(const std::string& name) const;
   const ContextPtr& context() const { return module_.context(); }
 
  private:

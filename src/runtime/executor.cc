@@ -181,7 +181,7 @@ Status Executor::run(std::span<const HostValue> inputs) {
   return wait();
 }
 
-Status Executor::enqueue(std::span<const HostValue> inputs) {
+Result<Executor::ShapeState*> Executor::begin_run(std::span<const HostValue> inputs) {
   REDLINE_TRY(wait());
   REDLINE_TRY(bind_inputs(inputs));
   REDLINE_ASSIGN(ShapeState * state, find_shape_state());
@@ -202,6 +202,11 @@ Status Executor::enqueue(std::span<const HostValue> inputs) {
     state->steps[patch.step].inputs[patch.operand].data =
         slots_[static_cast<size_t>(patch.value)].tensor.view().data;
   }
+  return state;
+}
+
+Status Executor::enqueue(std::span<const HostValue> inputs) {
+  REDLINE_ASSIGN(ShapeState * state, begin_run(inputs));
   Status status = run_steps(*state);
   // Nothing may write into memory that the caller has back.
   if (!status.ok()) static_cast<void>(wait());

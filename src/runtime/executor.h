@@ -60,6 +60,7 @@ class Executor {
   void set_observer(StepObserver* observer) { observer_ = observer; }
 
  private:
+  friend class StepTimer;
   struct StepState;
   struct ShapeState;
   class StepContext;
@@ -71,6 +72,8 @@ class Executor {
   Executor(const Plan& plan, const TacticRegistry& tactics, ThreadPool& pool);
   Status initialize(DeviceImagePtr image);
   Status bind_inputs(std::span<const HostValue> inputs);
+  // All of a run that comes before its steps.
+  Result<ShapeState*> begin_run(std::span<const HostValue> inputs);
   Result<ShapeState*> find_shape_state();
   Status build_shape_state(ShapeState& state);
   Result<bool> check_step_sizes(const ShapeState& state, const PlanStep& step) const;

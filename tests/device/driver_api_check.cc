@@ -11,6 +11,8 @@
 namespace redline::cuda {
 
 #define SAME_VALUE(ours, theirs) static_assert(static_cast<int>(ours) == static_cast<int>(theirs))
+SAME_VALUE(kErrorNotFound, CUDA_ERROR_NOT_FOUND);
+SAME_VALUE(kEventRecordExternal, CU_EVENT_RECORD_EXTERNAL);
 SAME_VALUE(kErrorOutOfMemory, CUDA_ERROR_OUT_OF_MEMORY);
 SAME_VALUE(kErrorNoDevice, CUDA_ERROR_NO_DEVICE);
 SAME_VALUE(kErrorInvalidImage, CUDA_ERROR_INVALID_IMAGE);

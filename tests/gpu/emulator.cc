@@ -4,6 +4,7 @@
 #include <dlfcn.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -113,6 +114,21 @@ CuResult do_or_record(StreamHandle stream, Launch launch) {
     return kSuccess;
   }
   return launch();
+}
+
+// Modules of one text have variables of their own: the loader gives a file but once, so each has a
+// copy.
+bool open(FakeModule& module) {
+  if (module.library != nullptr) return true;
+  if (!build(module.path)) return false;
+  static std::atomic<int> number = 0;
+  std::string copy = str_cat(module.path, ".", number++);
+  std::error_code error;
+  std::filesystem::copy_file(module.path, copy, error);
+  if (error) return false;
+  module.library = dlopen(copy.c_str(), RTLD_NOW | RTLD_LOCAL);
+  std::filesystem::remove(copy, error);
+  return module.library != nullptr;
 }
 
 ThreadOrder thread_order() {
@@ -256,6 +272,9 @@ DriverApi make_driver() {
   };
   api.cuEventDestroy_v2 = [](EventHandle) { return +kSuccess; };
   api.cuEventRecord = [](EventHandle, StreamHandle) { return +kSuccess; };
+  api.cuEventRecordWithFlags = [](EventHandle, StreamHandle, unsigned int) {
+    return fails() ? +kErrorInvalidValue : +kSuccess;
+  };
   api.cuEventSynchronize = [](EventHandle) { return +kSuccess; };
   api.cuEventElapsedTime = [](float* ms, EventHandle, EventHandle) { return *ms = 1, +kSuccess; };
   api.cuModuleLoadData = [](ModuleHandle* module, const void* image) -> CuResult {
@@ -274,11 +293,7 @@ DriverApi make_driver() {
                                const char* name) -> CuResult {
     if (fails()) return kErrorInvalidValue;
     auto* fake = reinterpret_cast<FakeModule*>(module);
-    if (fake->library == nullptr) {
-      if (!build(fake->path)) return kErrorInvalidImage;
-      fake->library = dlopen(fake->path.c_str(), RTLD_NOW | RTLD_LOCAL);
-    }
-    if (fake->library == nullptr) return kErrorInvalidImage;
+    if (!open(*fake)) return kErrorInvalidImage;
     void* found = dlsym(fake->library, str_cat("emulated_", name).c_str());
     if (found == nullptr) return kErrorInvalidValue;
     std::unique_ptr<KernelTable>& table = fake->kernels[name];
@@ -287,6 +302,16 @@ DriverApi make_driver() {
       reinterpret_cast<void (*)(KernelTable*)>(found)(table.get());
     }
     *function = reinterpret_cast<FunctionHandle>(table.get());
+    return kSuccess;
+  };
+  api.cuModuleGetGlobal_v2 = [](DevicePtr* ptr, size_t* bytes, ModuleHandle module,
+                                const char* name) -> CuResult {
+    if (fails()) return kErrorInvalidValue;
+    auto* fake = reinterpret_cast<FakeModule*>(module);
+    if (!open(*fake)) return kErrorInvalidImage;
+    void* found = dlsym(fake->library, str_cat("emulated_variable_", name).c_str());
+    if (found == nullptr) return kErrorNotFound;
+    *ptr = reinterpret_cast<DevicePtr>(reinterpret_cast<void* (*)(size_t*)>(found)(bytes));
     return kSuccess;
   };
   api.cuFuncGetAttribute = [](int* value, FunctionAttribute, FunctionHandle) {

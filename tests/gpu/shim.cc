@@ -202,6 +202,19 @@ extern "C" void emulated_)",
 )");
 }
 
+// Variables that the driver may be asked for.
+std::string variables_of(std::string_view text) {
+  static const std::regex pattern(R"(extern "C" \{\n__device__ \w+ (\w+)\[)");
+  std::string functions;
+  std::string owned(text);
+  for (std::sregex_iterator it(owned.begin(), owned.end(), pattern), end; it != end; ++it) {
+    std::string name = (*it)[1];
+    functions += str_cat("extern \"C\" void* emulated_variable_", name,
+                         "(size_t* bytes) { return *bytes = sizeof(", name, "), ", name, "; }\n");
+  }
+  return functions;
+}
+
 std::string with_dynamic_shared(const std::string& text) {
   static const std::regex pattern(
       R"(extern\s+__shared__\s+(__align__\(\d+\)\s+)?([^;\[\]]+?)\s+(\w+)\[\];)");
@@ -226,7 +239,7 @@ std::string host_text(std::string_view kernel_text, std::string_view entry) {
   // Without a name of their own, the kernel's functions are dropped where nothing calls them, and
   // its shared variables can all lie in one section.
   return str_cat(kTypes, sizes, kThreads, kValues, kCalls, "namespace {\n", text, "}\n",
-                 table_of(entry));
+                 table_of(entry), variables_of(kernel_text));
 }
 
 }  // namespace redline::emulator

@@ -106,6 +106,8 @@ void register_verb_build(VerbTable& table) {
                app.add_option("--target", options->target,
                               "With --device cuda: build for this architecture (sm_90a) without "
                               "having such a GPU");
+               app.add_flag("--timestamps", options->timestamps,
+                            "For a GPU: kernels with time stamps, for the verb profile");
                auto report = std::make_shared<bool>(false);
                app.add_flag("--report", *report, "Say how each kernel was chosen");
                return [options, output, report] { return run(*options, *output, *report); };

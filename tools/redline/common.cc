@@ -248,6 +248,7 @@ Result<BuildSettings> build_settings(const ModelOptions& options) {
   settings.disabled_passes = options.disabled_passes;
   settings.verify_passes = options.verify_passes;
   settings.dump_ir = options.dump_ir;
+  settings.timestamps = options.timestamps;
   settings.build_seconds = options.build_seconds;
   settings.tuning_database = tuning_database(options);
   REDLINE_ASSIGN(settings.optimal_sizes, parse_sizes(options.sizes));

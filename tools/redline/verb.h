@@ -47,6 +47,7 @@ struct ModelOptions {
   std::vector<std::string> disabled_passes;
   bool verify_passes = false;
   std::string dump_ir;
+  bool timestamps = false;
   std::optional<double> build_seconds;
   std::string tuning_database;  // empty: the default one
   bool no_tuning_database = false;

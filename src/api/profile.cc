@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "prof/profile.h"
+
+#include <nlohmann/json.hpp>
+
+#include "api/engine_impl.h"
+
+namespace redline {
+namespace {
+
+using nlohmann::ordered_json;
+using Part = RunTimes::Part;
+
+constexpr std::pair<Part, const char*> kParts[] = {
+    {Part::kPrepare, "prepare_us"},     {Part::kStage, "stage_us"},
+    {Part::kLaunch, "launch_us"},       {Part::kCopyIn, "copy_in_us"},
+    {Part::kKernels, "kernels_us"},     {Part::kCopyOut, "copy_out_us"},
+    {Part::kHostStep, "host_steps_us"},
+};
+
+const char* name_of(Part part) {
+  switch (part) {
+    case Part::kPrepare:
+      return "prepare";
+    case Part::kStage:
+      return "stage inputs";
+    case Part::kLaunch:
+      return "launch";
+    case Part::kWait:
+      return "wait for the GPU";
+    case Part::kHostStep:
+      return "step";
+    case Part::kCopyIn:
+      return "copy in";
+    case Part::kKernels:
+      return "kernels";
+    case Part::kCopyOut:
+      return "copy out";
+  }
+  return "";
+}
+
+ordered_json describe(const Range& range) {
+  return {{"min", range.least}, {"median", range.median}};
+}
+
+// Per microsecond, in trillions a second.
+double rate(double amount, double us) { return us > 0 ? amount / us / 1e6 : 0; }
+
+ordered_json describe(const Rates& rates) {
+  ordered_json result = {{"tb_s", rates.bytes_per_us / 1e6}, {"tb_s_from", rates.bytes_from}};
+  ordered_json products = ordered_json::object();
+  for (const auto& [dtype, flops] : rates.matrix_flops_per_us) {
+    products[std::string(dtype_name(dtype))] = flops / 1e6;
+  }
+  result["products_tflop_s"] = std::move(products);
+  result["other_tflop_s"] = rates.other_flops_per_us / 1e6;
+  result["tflop_s_from"] = rates.flops_from;
+  return result;
+}
+
+ordered_json describe(const ChainTimes& chain) {
+  ordered_json result = {{"begin_us", chain.begin_us},
+                         {"us", chain.us},
+                         {"gap_us", chain.gap_us},
+                         {"early_us", chain.early_us},
+                         {"blocks", chain.blocks}};
+  for (const auto& [name, us] : {std::pair("hand_off_us", chain.hand_off_us),
+                                 {"load_us", chain.load_us},
+                                 {"multiply_us", chain.multiply_us},
+                                 {"store_us", chain.store_us}}) {
+    if (us >= 0) result[name] = us;
+  }
+  return result;
+}
+
+ordered_json describe(const StepProfile& step, const PlanStep& planned, double serial_us) {
+  double flops = step.work.matrix_flops + step.work.other_flops;
+  double us = step.us.median;
+  ordered_json result = {{"index", step.index},
+                         {"name", planned.name},
+                         {"op", planned.op->name},
+                         {"tactic", planned.tactic.empty() ? "reference" : planned.tactic},
+                         {"device", step.on_gpu ? "cuda" : "cpu"},
+                         {"us", describe(step.us)},
+                         {"share", serial_us > 0 ? us / serial_us : 0},
+                         {"bytes", step.work.bytes},
+                         {"flops", flops},
+                         {"tb_s", rate(step.work.bytes, us)},
+                         {"tflop_s", rate(flops, us)}};
+  if (step.floor.us > 0) {
+    result["roofline_us"] = step.floor.us;
+    result["bound"] = step.floor.by_memory ? "memory" : "arithmetic";
+    result["roofline"] = us > 0 ? step.floor.us / us : 0;
+  }
+  if (step.chain) {
+    result["chain"] = describe(*step.chain);
+    if (step.floor.us > 0 && step.chain->us > 0) {
+      result["chain"]["roofline"] = step.floor.us / step.chain->us;
+    }
+  }
+  return result;
+}
+
+ordered_json describe_latency(const Profile& profile, bool stamped) {
+  ordered_json result = {{"run_us", describe(profile.run_us)},
+                         {"timed_run_us", profile.parts.total_us}};
+  double rest = profile.parts.total_us;
+  for (const auto& [part, name] : kParts) {
+    double us = profile.parts.us_in(part);
+    result[name] = us;
+    rest -= us;
+  }
+  result["rest_us"] = rest;
+  if (stamped) result["gaps_us"] = profile.gaps_us;
+  return result;
+}
+
+// What happened when, for a trace: microseconds from the start of a run. Kernels with time stamps
+// are placed where the run's kernels begin.
+ordered_json describe_timeline(const Profile& profile, const Plan& plan, bool stamped) {
+  ordered_json events = ordered_json::array();
+  auto add = [&](const char* track, std::string name, double begin, double us) -> ordered_json& {
+    events.push_back(
+        {{"track", track}, {"name", std::move(name)}, {"begin_us", begin}, {"us", us}});
+    return events.back();
+  };
+  double kernels = -1;
+  for (const RunTimes::Piece& piece : profile.parts.pieces) {
+    bool on_gpu =
+        piece.part == Part::kCopyIn || piece.part == Part::kKernels || piece.part == Part::kCopyOut;
+    if (piece.part == Part::kKernels && kernels < 0) kernels = piece.span.begin_us;
+    std::string name = piece.part == Part::kHostStep ? plan.steps[piece.step].name
+                                                     : std::string(name_of(piece.part));
+    ordered_json& event =
+        add(on_gpu ? "gpu" : "host", std::move(name), piece.span.begin_us, piece.span.us);
+    if (piece.part == Part::kHostStep) event["index"] = piece.step;
+  }
+  double alone = 0;
+  for (const StepProfile& step : profile.steps) {
+    const std::string& name = plan.steps[step.index].name;
+    if (step.chain) {
+      double at = std::max(kernels, 0.0) + step.chain->begin_us;
+      add("kernels", name, at, step.chain->us)["index"] = step.index;
+    }
+    if (step.on_gpu && !stamped) {
+      add("each step alone", name, alone, step.us.median)["index"] = step.index;
+    }
+    alone += step.us.median;
+  }
+  return events;
+}
+
+}  // namespace
+
+Result<std::string> Session::profile(const ProfileOptions& options) {
+  constexpr int kMostRuns = 100000;
+  if (options.runs < 1 || options.runs > kMostRuns) {
+    return invalid_argument("a profile takes 1 to ", kMostRuns, " runs, not ", options.runs);
+  }
+  // Says what is not bound, and warns of slow steps.
+  REDLINE_TRY(run());
+  const Engine::Impl& engine = *impl_->engine;
+  REDLINE_ASSIGN(Profile profile, make_profile(*impl_->executor, engine.plan, *engine.pool,
+                                               engine.gpu, impl_->inputs, options.runs));
+  bool stamped = false;
+  double serial = 0;
+  double work = 0;
+  for (const StepProfile& step : profile.steps) {
+    serial += step.us.median;
+    stamped |= step.chain.has_value();
+    if (step.chain) work += step.chain->us;
+  }
+  ordered_json result = {{"model", engine.info.model},
+                         {"device", engine.info.device},
+                         {"device_arch", engine.info.device_arch},
+                         {"device_name", engine.gpu ? engine.gpu->info().name : "CPU"},
+                         {"runs", profile.runs},
+                         {"timestamps", stamped}};
+  if (engine.gpu != nullptr) result["rates"]["cuda"] = describe(profile.gpu);
+  if (profile.host) result["rates"]["cpu"] = describe(*profile.host);
+  result["steps"] = ordered_json::array();
+  for (const StepProfile& step : profile.steps) {
+    result["steps"].push_back(describe(step, engine.plan.steps[step.index], serial));
+  }
+  result["serial_us"] = serial;
+  if (engine.gpu != nullptr) result["kernels_us"] = profile.kernels_us;
+  if (stamped) {
+    result["chain"] = {{"us", profile.chain_us}, {"steps_us", work}, {"gaps_us", profile.gaps_us}};
+  }
+  result["latency"] = describe_latency(profile, stamped);
+  result["timeline"] = describe_timeline(profile, engine.plan, stamped);
+  return result.dump(2, ' ', false, ordered_json::error_handler_t::replace);
+}
+
+}  // namespace redline

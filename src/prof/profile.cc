@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "prof/profile.h"
+
+#include <algorithm>
+#include <chrono>
+
+namespace redline {
+namespace {
+
+Range range_of(std::vector<double> values) {
+  if (values.empty()) return {};
+  std::sort(values.begin(), values.end());
+  return {values.front(), values[values.size() / 2]};
+}
+
+Status time_steps(StepTimer& timer, const Plan& plan, const Profile& profile,
+                  std::vector<StepProfile>& steps) {
+  std::vector<std::vector<double>> times(plan.steps.size());
+  // The first makes the graphs and warms up.
+  for (int run = -2; run < profile.runs; ++run) {
+    REDLINE_ASSIGN(std::vector<double> us, timer.time_alone());
+    for (size_t s = 0; s < us.size() && run >= 0; ++s) {
+      if (us[s] >= 0) times[s].push_back(us[s]);
+    }
+  }
+  for (size_t s = 0; s < times.size(); ++s) {
+    if (times[s].empty()) continue;
+    StepProfile step;
+    step.index = s;
+    step.on_gpu = timer.on_gpu(s);
+    step.us = range_of(std::move(times[s]));
+    step.work = work_of(plan, s, timer);
+    const std::string& tactic = plan.steps[s].tactic;
+    bool through_the_bus = tactic == kUploadTactic || tactic == kDownloadTactic;
+    if (step.on_gpu && !through_the_bus) step.floor = profile.gpu.floor_of(step.work);
+    if (!step.on_gpu && profile.host) step.floor = profile.host->floor_of(step.work);
+    steps.push_back(step);
+  }
+  return {};
+}
+
+Status time_runs(Executor& executor, StepTimer& timer, std::span<const HostValue> inputs,
+                 Profile& profile) {
+  std::vector<double> plain;
+  std::vector<RunTimes> parts;
+  for (int run = -2; run < profile.runs; ++run) {
+    auto start = std::chrono::steady_clock::now();
+    REDLINE_TRY(executor.run(inputs));
+    std::chrono::duration<double, std::micro> us = std::chrono::steady_clock::now() - start;
+    if (run >= 0) plain.push_back(us.count());
+  }
+  for (int run = -2; run < profile.runs; ++run) {
+    REDLINE_ASSIGN(RunTimes times, timer.time_run());
+    if (run >= 0) parts.push_back(std::move(times));
+  }
+  profile.run_us = range_of(std::move(plain));
+  auto middle = parts.begin() + static_cast<ptrdiff_t>(parts.size() / 2);
+  std::nth_element(parts.begin(), middle, parts.end(),
+                   [](const auto& a, const auto& b) { return a.total_us < b.total_us; });
+  profile.parts = std::move(*middle);
+  return {};
+}
+
+// A kernel's blocks are held up by the former step until this mark.
+const KernelStamps::Mark& begin_of(const KernelStamps& kernel) {
+  const auto& waited = kernel.marks[cuda::kStampWaited];
+  return waited.blocks > 0 ? waited : kernel.marks[cuda::kStampStart];
+}
+
+double span_of(const std::vector<KernelStamps>& chain) {
+  double end = 0;
+  for (const KernelStamps& kernel : chain) {
+    end = std::max(end, kernel.marks[cuda::kStampEnd].most_us);
+  }
+  return end;
+}
+
+// Parts of products: of a step's kernel that has the marks.
+void add_parts(const KernelStamps& kernel, ChainTimes& times) {
+  const auto& marks = kernel.marks;
+  const auto& waited = marks[cuda::kStampWaited];
+  const auto& loaded = marks[cuda::kStampLoaded];
+  const auto& multiplied = marks[cuda::kStampMultiplied];
+  if (waited.blocks > 0) {
+    double hand_off = waited.mean_us - marks[cuda::kStampStart].mean_us;
+    times.hand_off_us = std::max(times.hand_off_us, hand_off);
+  }
+  if (loaded.blocks == 0 || multiplied.blocks == 0) return;
+  times.load_us = loaded.mean_us - begin_of(kernel).mean_us;
+  times.multiply_us = multiplied.mean_us - loaded.mean_us;
+  times.store_us = marks[cuda::kStampEnd].mean_us - multiplied.mean_us;
+}
+
+void take_chain(const std::vector<KernelStamps>& chain, Profile& profile) {
+  double end = 0;
+  for (size_t i = 0; i < chain.size();) {
+    size_t step = chain[i].step;
+    ChainTimes times;
+    double start = chain[i].marks[cuda::kStampStart].least_us;
+    double last = 0;
+    times.begin_us = begin_of(chain[i]).least_us;
+    for (; i < chain.size() && chain[i].step == step; ++i) {
+      const KernelStamps& kernel = chain[i];
+      start = std::min(start, kernel.marks[cuda::kStampStart].least_us);
+      times.begin_us = std::min(times.begin_us, begin_of(kernel).least_us);
+      last = std::max(last, kernel.marks[cuda::kStampEnd].most_us);
+      times.blocks += kernel.marks[cuda::kStampStart].blocks;
+      add_parts(kernel, times);
+    }
+    times.us = last - times.begin_us;
+    times.gap_us = times.begin_us - end;
+    times.early_us = std::max(0.0, end - start);
+    end = last;
+    profile.gaps_us += times.gap_us;
+    auto found = std::find_if(profile.steps.begin(), profile.steps.end(),
+                              [&](const StepProfile& s) { return s.index == step; });
+    if (found != profile.steps.end()) found->chain = times;
+  }
+  profile.chain_us = end;
+}
+
+Status time_chain(StepTimer& timer, Profile& profile) {
+  std::vector<std::vector<KernelStamps>> chains;
+  for (int run = -1; run < profile.runs; ++run) {
+    REDLINE_ASSIGN(std::vector<KernelStamps> chain, timer.time_chain());
+    if (run >= 0 && !chain.empty()) chains.push_back(std::move(chain));
+  }
+  if (chains.empty()) return {};
+  auto middle = chains.begin() + static_cast<ptrdiff_t>(chains.size() / 2);
+  std::nth_element(chains.begin(), middle, chains.end(),
+                   [](const auto& a, const auto& b) { return span_of(a) < span_of(b); });
+  take_chain(*middle, profile);
+  return {};
+}
+
+}  // namespace
+
+Result<Profile> make_profile(Executor& executor, const Plan& plan, ThreadPool& pool,
+                             const cuda::ContextPtr& context, std::span<const HostValue> inputs,
+                             int runs) {
+  Profile profile;
+  profile.runs = runs;
+  REDLINE_ASSIGN(std::unique_ptr<StepTimer> timer, StepTimer::create(executor, inputs));
+  if (context != nullptr) {
+    REDLINE_ASSIGN(profile.gpu, rates_of(context));
+  }
+  bool any_on_host = false;
+  for (size_t s = 0; s < plan.steps.size(); ++s) any_on_host |= !timer->on_gpu(s);
+  if (any_on_host) {
+    REDLINE_ASSIGN(profile.host, rates_of(pool));
+  }
+  REDLINE_TRY(time_steps(*timer, plan, profile, profile.steps));
+  REDLINE_TRY(time_runs(executor, *timer, inputs, profile));
+  REDLINE_TRY(time_chain(*timer, profile));
+  if (context != nullptr) {
+    REDLINE_ASSIGN(profile.kernels_us, executor.time_kernels(20));
+  }
+  return profile;
+}
+
+}  // namespace redline

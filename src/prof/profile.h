@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "prof/rates.h"
+#include "prof/work.h"
+#include "runtime/step_timer.h"
+
+namespace redline {
+
+struct Range {
+  double least = 0;
+  double median = 0;
+};
+
+// How a step ran in the chain, by its kernels' time stamps. Its time is from when its first block
+// could go on to when its last had ended, so that times and gaps add up to the whole chain.
+struct ChainTimes {
+  double begin_us = 0;  // from the chain's first block
+  double us = 0;
+  double gap_us = 0;    // from the end of the former step
+  double early_us = 0;  // how long before that end its first block had begun; 0: it had not
+  uint64_t blocks = 0;
+  // Means over the blocks: from a block's start until it may read what was written before it, and
+  // the parts of products from there. Negative: its kernel has no such mark.
+  double hand_off_us = -1;
+  double load_us = -1;
+  double multiply_us = -1;
+  double store_us = -1;
+};
+
+struct StepProfile {
+  size_t index = 0;  // in the plan
+  bool on_gpu = false;
+  Range us;  // by itself
+  Work work;
+  Rates::Floor floor;  // 0: there is no rate for it, as for copies between host and GPU
+  std::optional<ChainTimes> chain;
+};
+
+struct Profile {
+  int runs = 0;
+  Rates gpu;                       // of an engine for one
+  std::optional<Rates> host;       // where steps run on the host
+  std::vector<StepProfile> steps;  // that have something to do, in the order of the run
+  Range run_us;                    // of whole runs, as anybody runs them
+  RunTimes parts;                  // of the run with the median time among those timed by parts
+  double chain_us = 0;             // with time stamps: from the first block to the last one's end
+  double gaps_us = 0;
+  double kernels_us = 0;  // of the GPU, all in a row, many times
+};
+
+// Times an executor's runs on these inputs, `runs` times each way.
+Result<Profile> make_profile(Executor& executor, const Plan& plan, ThreadPool& pool,
+                             const cuda::ContextPtr& context, std::span<const HostValue> inputs,
+                             int runs);
+
+}  // namespace redline

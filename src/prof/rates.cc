@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "prof/rates.h"
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cstring>
+#include <vector>
+
+#include "kernels/cpu/isa.h"
+
+namespace redline {
+namespace {
+
+// Fused multiply-adds of one multiprocessor in a clock, without sparsity, as NVIDIA's architecture
+// papers have them.
+struct GpuRow {
+  int compute;  // 10 * major + minor
+  int f16;      // and bf16, on tensor cores with sums in f32
+  int tf32;
+  int i8;
+  int f8;   // 0: has none
+  int f64;  // the faster of tensor cores and others
+  int f32;  // not on tensor cores
+};
+constexpr GpuRow kGpus[] = {
+    {80, 1024, 512, 2048, 0, 64, 64},       {86, 512, 256, 1024, 0, 2, 128},
+    {89, 512, 256, 1024, 1024, 2, 128},     {90, 2048, 1024, 4096, 4096, 128, 128},
+    {100, 4096, 2048, 8192, 8192, 64, 128}, {120, 512, 256, 1024, 1024, 2, 128},
+};
+
+using Clock = std::chrono::steady_clock;
+
+double us_since(Clock::time_point start) {
+  return std::chrono::duration<double, std::micro>(Clock::now() - start).count();
+}
+
+// What a loop of multiply-adds in registers reaches. Enough chains that none waits for its own
+// last result.
+constexpr int kChains = 12;
+constexpr int kRounds = 20000;
+template <class Vector>
+[[gnu::always_inline]] inline float multiply_add_many(float seed) {
+  Vector sums[kChains];
+  for (int i = 0; i < kChains; ++i) sums[i] = Vector{} + (seed + static_cast<float>(i));
+  Vector by = Vector{} + 0.999F;
+  Vector plus = Vector{} + seed;
+  for (int round = 0; round < kRounds; ++round) {
+    for (Vector& sum : sums) sum = sum * by + plus;
+  }
+  Vector all = sums[0];
+  for (int i = 1; i < kChains; ++i) all += sums[i];
+  return all[0];
+}
+using Floats4 = float __attribute__((vector_size(16)));
+using Floats8 = float __attribute__((vector_size(32)));
+using Floats16 = float __attribute__((vector_size(64)));
+float multiply_add_sse4(float seed) { return multiply_add_many<Floats4>(seed); }
+[[gnu::target("avx2,fma")]] float multiply_add_avx2(float seed) {
+  return multiply_add_many<Floats8>(seed);
+}
+[[gnu::target("avx512f,fma")]] float multiply_add_avx512(float seed) {
+  return multiply_add_many<Floats16>(seed);
+}
+
+double measure_flops_per_us(ThreadPool& pool) {
+  kernels::Isa isa = kernels::detect_isa();
+  auto run = isa == kernels::Isa::kAvx512 ? multiply_add_avx512
+             : isa == kernels::Isa::kAvx2 ? multiply_add_avx2
+                                          : multiply_add_sse4;
+  double lanes = isa == kernels::Isa::kAvx512 ? 16 : isa == kernels::Isa::kAvx2 ? 8 : 4;
+  int threads = pool.num_threads();
+  double best = 0;
+  std::atomic<float> sink = 0;
+  for (int repeat = 0; repeat < 5; ++repeat) {
+    auto start = Clock::now();
+    pool.parallel_for(threads, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) sink = run(1e-3F * static_cast<float>(i + 1));
+    });
+    double flops = 2.0 * lanes * kChains * kRounds * threads;
+    best = std::max(best, flops / us_since(start));
+  }
+  return best;
+}
+
+double measure_bytes_per_us(ThreadPool& pool) {
+  constexpr size_t kBytes = size_t{64} << 20;
+  std::vector<char> from(kBytes, 1);
+  std::vector<char> to(kBytes, 2);
+  double best = 0;
+  for (int repeat = 0; repeat < 5; ++repeat) {
+    auto start = Clock::now();
+    pool.parallel_for(kBytes, kBytes / 64, [&](int64_t begin, int64_t end) {
+      std::memcpy(to.data() + begin, from.data() + begin, static_cast<size_t>(end - begin));
+    });
+    best = std::max(best, 2.0 * kBytes / us_since(start));
+  }
+  return best;
+}
+
+}  // namespace
+
+Rates::Floor Rates::floor_of(const Work& work) const {
+  double memory = bytes_per_us > 0 ? work.bytes / bytes_per_us : 0;
+  double arithmetic = other_flops_per_us > 0 ? work.other_flops / other_flops_per_us : 0;
+  auto rate = matrix_flops_per_us.find(work.matrix_dtype);
+  if (rate != matrix_flops_per_us.end() && rate->second > 0) {
+    arithmetic += work.matrix_flops / rate->second;
+  }
+  return {std::max(memory, arithmetic), memory >= arithmetic};
+}
+
+Result<Rates> rates_of(const cuda::ContextPtr& context) {
+  Rates rates;
+  REDLINE_ASSIGN(cuda::Context::Memory memory, context->memory());
+  size_t bytes = std::min(size_t{256} << 20, memory.free_bytes / 8);
+  if (bytes > 0) {
+    REDLINE_ASSIGN(cuda::DeviceBuffer from, cuda::DeviceBuffer::create(context, bytes));
+    REDLINE_ASSIGN(cuda::DeviceBuffer to, cuda::DeviceBuffer::create(context, bytes));
+    REDLINE_ASSIGN(cuda::Stream stream, cuda::Stream::create(context));
+    REDLINE_ASSIGN(cuda::Event start, cuda::Event::create(context));
+    REDLINE_ASSIGN(cuda::Event end, cuda::Event::create(context));
+    for (int repeat = 0; repeat < 4; ++repeat) {
+      REDLINE_TRY(start.record(stream));
+      REDLINE_TRY(stream.copy_on_device(to.ptr(), from.ptr(), bytes));
+      REDLINE_TRY(end.record(stream));
+      REDLINE_TRY(end.synchronize());
+      REDLINE_ASSIGN(double us, cuda::Event::microseconds_between(start, end));
+      if (us > 0) {
+        rates.bytes_per_us = std::max(rates.bytes_per_us, 2 * static_cast<double>(bytes) / us);
+      }
+    }
+    rates.bytes_from = str_cat("measured: a copy of ", bytes >> 20, " MB on the GPU");
+  }
+  const cuda::DeviceInfo& info = context->info();
+  int compute = 10 * info.compute_major + info.compute_minor;
+  const GpuRow* row = nullptr;
+  for (const GpuRow& candidate : kGpus) {
+    if (candidate.compute <= compute) row = &candidate;
+  }
+  if (row == nullptr) return rates;
+  double per_us = 2.0 * info.multiprocessors * static_cast<double>(info.clock_khz) / 1e3;
+  rates.other_flops_per_us = per_us * row->f32;
+  // f32 products may be three of tf32.
+  rates.matrix_flops_per_us = {
+      {DType::kFloat32, per_us * std::max(row->f32 * 1.0, row->tf32 / 3.0)},
+      {DType::kFloat64, per_us * row->f64},
+      {DType::kFloat16, per_us * row->f16},
+      {DType::kBFloat16, per_us * row->f16},
+      {DType::kInt8, per_us * row->i8},
+      {DType::kUInt8, per_us * row->i8}};
+  for (DType f8 : {DType::kFloat8E4M3FN, DType::kFloat8E5M2}) {
+    if (row->f8 > 0) rates.matrix_flops_per_us[f8] = per_us * row->f8;
+  }
+  rates.flops_from =
+      str_cat("computed: ", info.multiprocessors, " multiprocessors at ", info.clock_khz / 1000,
+              " MHz, the highest, times what one of compute capability ", row->compute / 10, ".",
+              row->compute % 10, " does in a clock");
+  return rates;
+}
+
+Result<Rates> rates_of(ThreadPool& pool) {
+  Rates rates;
+  rates.bytes_per_us = measure_bytes_per_us(pool);
+  rates.bytes_from = "measured: a copy of 64 MB by all threads";
+  rates.other_flops_per_us = measure_flops_per_us(pool);
+  rates.matrix_flops_per_us[DType::kFloat32] = rates.other_flops_per_us;
+  rates.flops_from = str_cat("measured: multiply-adds in registers (",
+                             kernels::isa_name(kernels::detect_isa()), ") by all threads");
+  return rates;
+}
+
+}  // namespace redline
