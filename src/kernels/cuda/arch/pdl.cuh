@@ -2,6 +2,11 @@
 // Programmatic dependent launch. A kernel that is launched so starts while the one in front of it
 // still runs; on GPUs before sm_90 both functions do nothing.
 
+// What kernels with time stamps do beside their work (device/timestamps.h); nothing in others.
+#ifndef REDLINE_STAMPED
+#define REDLINE_STAMPED(...)
+#endif
+
 // Until all that ran before is complete and its writes can be seen.
 __device__ inline void wait_for_former() {
 #if !defined(REDLINE_EMULATED) && __CUDA_ARCH__ >= 900

@@ -76,10 +76,12 @@ __device__ inline void add_by_warps(Core& core, A& a, B& b, Chunk* tiles, const 
   }
   core.clear();
   int stage = 0;
+  REDLINE_STAMPED(const int first = tile;)
 #pragma unroll 1
   for (; tile < last; ++tile) {
     copy_wait<kAhead - 1>();
     __syncthreads();
+    REDLINE_STAMPED(if (tile == first) redline_stamp(REDLINE_STAMP_LOADED);)
     int free = stage == 0 ? kAhead : stage - 1;
     if (tile + kAhead < last) {
       a.load(tiles + free * kStageChunks, tile + kAhead);
@@ -110,6 +112,7 @@ __device__ inline void product(A a, B b, const Tail& tail, const ProductPlace& a
     add_by_warps<N>(core, a, b, tiles, at, first, last);
   }
   __syncthreads();
+  REDLINE_STAMPED(redline_stamp(REDLINE_STAMP_MULTIPLIED);)
   if constexpr (N::kInRegisters) {
     core.finish(tail, at, rows);
     return;

@@ -186,12 +186,14 @@ __device__ inline void add_by_warpgroups(Core& core, A& a, B& b, Chunk* tiles, u
   core.clear();
   int stage = 0;
   int parity = 0;
+  REDLINE_STAMPED(const int first = tile;)
 #pragma unroll 1
   do {
     copy_wait<kAhead - 1>();
     show_to_matrix_units();
     __syncthreads();
     if constexpr (B::kBulk) wait_barrier(barriers + stage, parity);
+    REDLINE_STAMPED(if (tile == first) redline_stamp(REDLINE_STAMP_LOADED);)
     const Chunk* now = tiles + stage * kStageChunks;
     core.add(now, now + N::kChunksA);
     int free = stage + kAhead < N::kStages ? stage + kAhead : stage + kAhead - N::kStages;
@@ -285,6 +287,8 @@ __device__ inline void product_in_turns(A a, B b, const Tail& tail, int rows) {
 #pragma unroll 1
     do {
       wait_barrier(full + stage, parity);
+      REDLINE_STAMPED(if (tile == (int)blockIdx.x && number == 0)
+                          redline_stamp(REDLINE_STAMP_LOADED);)
       const Chunk* now = tiles + stage * kStageChunks;
       core.add(now, now + N::kChunksA);
       wait_warpgroup<1>();
@@ -294,6 +298,7 @@ __device__ inline void product_in_turns(A a, B b, const Tail& tail, int rows) {
     } while (++number < N::kTiles);
     wait_warpgroup<0>();
     if (threadIdx.x % 128 == 0) arrive(former);
+    REDLINE_STAMPED(if (tile + (int)gridDim.x >= all) redline_stamp(REDLINE_STAMP_MULTIPLIED);)
     core.finish(tail, product_place<P>(rows, tile, 0), rows);
   }
 }
