@@ -2,10 +2,10 @@
 #include "tune/expected_region.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstring>
 #include <map>
-#include <random>
 
 #include "ops/compare.h"
 #include "ops/constant.h"
@@ -16,7 +16,9 @@
 namespace redline {
 namespace {
 
-constexpr int kMoves = 4;  // runs with moved values
+// Runs with moved values: more than there are computed values, a power of two.
+constexpr int kLeastMoves = 4;
+constexpr int kMostMoves = 16;
 
 using Indices = std::shared_ptr<const std::vector<int64_t>>;
 
@@ -48,12 +50,18 @@ class Region {
     for (const BodyNode& node : body.nodes) {
       for (int i = 0; i < node.num_outputs; ++i) maker_.push_back(&node);
     }
+    for (const BodyNode* node : maker_) {
+      place_.push_back(computed_);
+      computed_ += node != nullptr && node->op->name != "constant" ? 1 : 0;
+    }
     for (const Type& type : types_) dims_.push_back(type.shape.as_static().value_or(Dims()));
   }
 
   const Dims& dims(int value) const { return dims_[static_cast<size_t>(value)]; }
   const Type& type(int value) const { return types_[static_cast<size_t>(value)]; }
   const BodyNode* maker(int value) const { return maker_[static_cast<size_t>(value)]; }
+  int computed() const { return computed_; }  // values that nodes compute
+  int place(int value) const { return place_[static_cast<size_t>(value)]; }  // among these
 
   // The whole of an input or a constant; null for what a node computes.
   const Tensor* whole(int value) const {
@@ -89,6 +97,8 @@ class Region {
   std::vector<Dims> dims_;
   std::span<const Tensor> inputs_;
   std::vector<const BodyNode*> maker_;
+  std::vector<int> place_;
+  int computed_ = 0;
 };
 
 // What all evaluations of a region share. Keys hold addresses, so what was used is kept.
@@ -99,15 +109,13 @@ struct Shared {
 };
 
 // One evaluation at some elements. Run 0 is the expectation; in the others each computed value is
-// moved by its own tolerance: anchors all up (odd runs) or all down, pointwise values up or down at
-// random.
+// moved up or down by its own tolerance. The signs of the runs are rows of a Hadamard matrix, so
+// that any two values move alike in half of the runs: they cannot hide each other, and the largest
+// change is at least the root of the sum of the squares of what each value's own move changes.
 class Evaluation {
  public:
-  Evaluation(const Region& region, Shared& shared, int run, uint64_t seed)
-      : region_(region),
-        shared_(shared),
-        run_(run),
-        random_(seed * 31 + static_cast<uint64_t>(run)) {}
+  Evaluation(const Region& region, Shared& shared, int run)
+      : region_(region), shared_(shared), run_(run) {}
 
   Result<Tensor> value_at(int value, const Indices& indices) {
     auto key = std::pair(value, indices.get());
@@ -149,8 +157,7 @@ class Evaluation {
     Tolerance tolerance = rounding_tolerance(type.dtype, length);
     std::vector<double> values = read_elements<double>(result.view());
     double fixed = tolerance.to_largest * largest_of(values);
-    double sign = run_ % 2 == 1 ? 1 : -1;
-    for (double& v : values) v += sign * (tolerance.relative * std::abs(v) + fixed);
+    for (double& v : values) v += sign_of(value) * (tolerance.relative * std::abs(v) + fixed);
     REDLINE_ASSIGN(Tensor moved, Tensor::create(type.dtype, dims));
     write_elements(values, moved.view());
     return moved;
@@ -170,7 +177,9 @@ class Evaluation {
       return unsupported(node.op->name, " does not work element by element");
     }
     result = result.reshaped(Dims{result.count()});
-    if (run_ > 0 && is_float(result.dtype()) && !node.op->has(kTraitMovement)) move(result);
+    if (run_ > 0 && is_float(result.dtype()) && !node.op->has(kTraitMovement)) {
+      move(result, sign_of(value));
+    }
     return result;
   }
 
@@ -202,10 +211,15 @@ class Evaluation {
     return value_at(operand, it->second);
   }
 
-  void move(Tensor& result) {
+  double sign_of(int value) const {
+    auto row = 1 + static_cast<unsigned>(region_.place(value) % (kMostMoves - 1));
+    return std::popcount(row & static_cast<unsigned>(run_ - 1)) % 2 == 0 ? 1 : -1;
+  }
+
+  static void move(Tensor& result, double sign) {
     double step = rounding_tolerance(result.dtype()).relative;
     std::vector<double> values = read_elements<double>(result.view());
-    for (double& v : values) v += (random_() & 1 ? step : -step) * std::abs(v);
+    for (double& v : values) v += sign * step * std::abs(v);
     Tensor moved = Tensor::create(result.dtype(), result.dims()).value();
     write_elements(values, moved.view());
     result = moved;
@@ -214,7 +228,6 @@ class Evaluation {
   const Region& region_;
   Shared& shared_;
   int run_;
-  std::mt19937_64 random_;
   std::map<std::pair<int, const std::vector<int64_t>*>, Tensor> known_;
 };
 
@@ -225,7 +238,7 @@ Result<Expectation::Output> expect_output(const Region& region, int value, uint6
   auto indices = std::make_shared<std::vector<int64_t>>(sample_elements(output.dims, seed));
   output.elements = *indices;
   Shared shared;
-  REDLINE_ASSIGN(output.values, Evaluation(region, shared, 0, seed).value_at(value, indices));
+  REDLINE_ASSIGN(output.values, Evaluation(region, shared, 0).value_at(value, indices));
   std::vector<double> base = read_elements<double>(output.values.view());
   // What comes straight from memory is exact.
   bool computed = region.whole(value) == nullptr;
@@ -235,8 +248,11 @@ Result<Expectation::Output> expect_output(const Region& region, int value, uint6
     output.limits.push_back(fixed + tolerance.relative * std::abs(std::isfinite(v) ? v : 0));
   }
   std::vector<double> moved_most(base.size());
-  for (int run = 1; computed && run <= kMoves; ++run) {
-    REDLINE_ASSIGN(Tensor moved, Evaluation(region, shared, run, seed).value_at(value, indices));
+  int runs =
+      std::clamp(static_cast<int>(std::bit_ceil(static_cast<unsigned>(region.computed() + 1))),
+                 kLeastMoves, kMostMoves);
+  for (int run = 1; computed && run <= runs; ++run) {
+    REDLINE_ASSIGN(Tensor moved, Evaluation(region, shared, run).value_at(value, indices));
     std::vector<double> values = read_elements<double>(moved.view());
     for (size_t i = 0; i < values.size(); ++i) {
       bool same = values[i] == base[i] || (std::isnan(values[i]) && std::isnan(base[i]));

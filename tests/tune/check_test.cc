@@ -116,6 +116,33 @@ TEST_F(CheckTest, AnErrorThatTheTailEnlargesIsCarriedThroughIt) {
   }
 }
 
+TEST_F(CheckTest, MovesOfTwoOpsDoNotHideEachOther) {
+  // a * b + c where the sum cancels: the kernel rounds the product once less than the reference.
+  auto body = std::make_shared<Body>();
+  body->num_inputs = 4;
+  const OpDef& mul = ops_->get("mul");
+  const OpDef& add = ops_->get("add");
+  body->nodes = {{&mul, Attrs::load(mul.attrs, {}).value(), {0, 1}},
+                 {&mul, Attrs::load(mul.attrs, {}).value(), {4, 2}},
+                 {&add, Attrs::load(add.attrs, {}).value(), {5, 3}}};
+  body->outputs = {6};
+  OperandDesc f16 = f32({64, 64});
+  f16.dtype = DType::kFloat16;
+  Problem p = problem("fused", {f16, f16, f16, f16}, f16);
+  p.attrs = Attrs::of(FusedAttrs{body});
+  Expectation expected = make_expectation(p, 3).value();
+  std::vector<std::vector<double>> inputs;
+  for (const Tensor& input : expected.inputs) {
+    inputs.push_back(read_elements_at<double>(input.view(), expected.outputs[0].elements));
+  }
+  std::vector<double> limits = expected.outputs[0].limits;
+  for (size_t i = 0; i < limits.size(); ++i) {
+    // The root of the squares of a step of either product.
+    double product = std::abs(inputs[0][i] * inputs[1][i] * inputs[2][i]);
+    EXPECT_GE(limits[i], 1.4 * 0x1p-10 * product) << i;
+  }
+}
+
 TEST_F(CheckTest, InputsAreLargeEnoughToPassAnActivation) {
   Problem p = region();
   std::vector<float> bias(24, -60);
