@@ -2,6 +2,7 @@
 #include "build/build.h"
 
 #include <algorithm>
+#include <cmath>
 #include <future>
 #include <system_error>
 
@@ -49,11 +50,16 @@ Status check_not_built(const BuildSettings& settings) {
   return invalid_argument("is an engine already: its precision was chosen when it was built");
 }
 
-// Ranges are optimised for in the middle and at both ends.
+// Half-way between two sizes, as factors.
+int64_t middle(int64_t a, int64_t b) {
+  return std::llround(std::sqrt(static_cast<double>(a) * static_cast<double>(b)));
+}
+
+// Ranges are optimised for at the likeliest size, at both ends, and half-way to either.
 Status take_sizes(const BuildSettings& settings, BuildOptions& options) {
   options.symbol_values = settings.optimal_sizes;
   BuildOptions::SymbolValues least = settings.optimal_sizes;
-  BuildOptions::SymbolValues most = settings.optimal_sizes;
+  BuildOptions::SymbolValues below = least, above = least, most = least;
   for (const BuildSettings::SizeRange& range : settings.size_ranges) {
     if (range.least < 0 || range.least > range.likely || range.likely > range.most) {
       return invalid_argument("the sizes of '", range.symbol, "' are ", range.least, " to ",
@@ -62,9 +68,11 @@ Status take_sizes(const BuildSettings& settings, BuildOptions& options) {
     }
     options.symbol_values.emplace_back(range.symbol, range.likely);
     least.emplace_back(range.symbol, range.least);
+    below.emplace_back(range.symbol, middle(range.least, range.likely));
+    above.emplace_back(range.symbol, middle(range.likely, range.most));
     most.emplace_back(range.symbol, range.most);
   }
-  if (!settings.size_ranges.empty()) options.further_values = {least, most};
+  if (!settings.size_ranges.empty()) options.further_values = {least, most, below, above};
   return {};
 }
 

@@ -206,14 +206,17 @@ std::vector<std::shared_ptr<const PlanKernel>> keep_kernels(
 
 // True when a tactic was found and taken; else `reason` says why not.
 Result<bool> choose_on(DeviceTuner& device, Plan& plan, PlanStep& step, const Asked& asked,
-                       const BuildOptions& options, std::string& reason) {
+                       const BuildOptions& options, std::string& reason,
+                       std::vector<Tuner::Way>* ways = nullptr) {
   Stages::Span stage(options.stages, "choose/decide");
-  Tuner::Choice choice = device.tuner.choose(asked.problem, asked.sized);
+  Tuner::Choice choice = device.tuner.choose(
+      asked.problem, asked.sized, ways != nullptr ? *ways : std::span<const Tuner::Way>());
   stage.end();
   if (choice.tactic == nullptr) {
     reason = choice.reason;
     return false;
   }
+  if (ways != nullptr) ways->push_back({std::string(choice.tactic->name), choice.config});
   Stages::Span pack_stage(options.stages, "choose/pack");
   Result<PackedProblem> packed = pack_for(*choice.tactic, choice.config, asked.sized, device.args);
   pack_stage.end();
@@ -252,12 +255,34 @@ bool is_same(const PlanConstant& a, const PlanConstant& b) {
          std::memcmp(a.data.raw(), b.data.raw(), a.data.bytes()) == 0;
 }
 
-// What would be chosen for other sizes, unless that is what the step does anyway.
+// Constants of `inputs` that `known` has too become those.
+void share_constants(const Plan& plan, const std::vector<int>& known, std::vector<int>& inputs) {
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    if (inputs[i] == known[i] || inputs[i] < 0) continue;
+    const PlanConstant* theirs = constant_of(plan, inputs[i]);
+    if (theirs != nullptr && is_same(*constant_of(plan, known[i]), *theirs)) inputs[i] = known[i];
+  }
+}
+
+// Variants that all do what the step does anyway are none.
+void drop_like_own(PlanStep& step) {
+  bool all_same = std::all_of(step.variants.begin(), step.variants.end(), [&](const auto& variant) {
+    return variant.tactic == step.tactic &&
+           config_to_string(variant.config) == config_to_string(step.config);
+  });
+  if (all_same) step.variants.clear();
+}
+
+// What would be chosen for other sizes: also where that is what the step does anyway, since
+// another variant may be nearer to them.
 Status add_variant(DeviceTuner& gpu, Plan& plan, PlanStep& step, const std::vector<int>& unpacked,
-                   const Asked& other, const BuildOptions& options) {
+                   const Asked& other, const BuildOptions& options, std::vector<Tuner::Way>& ways) {
   PlanVariant variant;
   variant.elements = count_elements(other.sized);
   if (variant.elements == step.elements) return {};
+  for (const PlanVariant& known : step.variants) {
+    if (known.elements == variant.elements) return {};
+  }
   PlanStep chosen;
   chosen.op = step.op;
   chosen.attrs = step.attrs;
@@ -265,16 +290,10 @@ Status add_variant(DeviceTuner& gpu, Plan& plan, PlanStep& step, const std::vect
   chosen.outputs = step.outputs;
   chosen.name = step.name;
   std::string ignored;
-  REDLINE_ASSIGN(bool taken, choose_on(gpu, plan, chosen, other, options, ignored));
-  bool same = chosen.tactic == step.tactic &&
-              config_to_string(chosen.config) == config_to_string(step.config);
-  if (!taken || same) return {};
-  for (size_t i = 0; i < unpacked.size(); ++i) {
-    if (chosen.inputs[i] == step.inputs[i]) continue;
-    const PlanConstant* ours = constant_of(plan, step.inputs[i]);
-    const PlanConstant* theirs = constant_of(plan, chosen.inputs[i]);
-    if (is_same(*ours, *theirs)) chosen.inputs[i] = step.inputs[i];
-  }
+  REDLINE_ASSIGN(bool taken, choose_on(gpu, plan, chosen, other, options, ignored, &ways));
+  if (!taken) return {};
+  share_constants(plan, step.inputs, chosen.inputs);
+  for (const PlanVariant& known : step.variants) share_constants(plan, known.inputs, chosen.inputs);
   variant.tactic = std::move(chosen.tactic);
   variant.config = std::move(chosen.config);
   variant.kernels = std::move(chosen.kernels);
@@ -381,16 +400,18 @@ Status choose_tactics(Plan& plan, DeviceTuner& host, DeviceTuner* gpu, const Bui
           std::vector<Asked> others;
           for (const Sizes& other : further) others.push_back(ask(plan, step, other));
           std::vector<int> unpacked = step.inputs;
-          Result<bool> taken = choose_on(*gpu, plan, step, on_gpu, options, reason);
+          std::vector<Tuner::Way> ways;
+          Result<bool> taken = choose_on(*gpu, plan, step, on_gpu, options, reason, &ways);
           if (!taken.ok()) return taken.status().with_context(str_cat("step '", step.name, "'"));
           chosen = *taken;
           step.elements = count_elements(on_gpu.sized);
           for (Asked& other : others) {
             if (!chosen) break;
             assume_sizes(other.sized);
-            Status added = add_variant(*gpu, plan, step, unpacked, other, options);
+            Status added = add_variant(*gpu, plan, step, unpacked, other, options, ways);
             if (!added.ok()) return added.with_context(str_cat("step '", step.name, "'"));
           }
+          drop_like_own(step);
         }
       }
       if (!chosen && gpu != nullptr && !for_host[i]) {

@@ -22,6 +22,10 @@ Likeness likeness_of(const std::string& device) {
   return device == "cuda" ? Likeness{0.98, 0.05} : Likeness{0.95, 0.5};
 }
 
+// What another way must gain where an engine has one already: weights packed anew for it may double
+// the engine.
+constexpr double kWorthAnother = 0.96;
+
 // Below this, what a GPU needs is mostly waiting, which is told worst without trying.
 constexpr double kSmallBytes = 16 << 20;
 // Kernels whose compiling fits well into the time that a build may take.
@@ -90,8 +94,9 @@ class Stopwatch {
 // One problem on its way to a decision. Candidates have the order of their reports.
 class Tuner::Decision {
  public:
-  Decision(Tuner& tuner, const Problem& asked, const Problem& sized, ProblemReport& report)
-      : tuner_(tuner), asked_(asked), sized_(sized), report_(report) {}
+  Decision(Tuner& tuner, const Problem& asked, const Problem& sized, std::span<const Way> ways,
+           ProblemReport& report)
+      : tuner_(tuner), asked_(asked), sized_(sized), ways_(ways), report_(report) {}
 
   std::vector<cuda::KernelSource> kernels_to_try() {
     collect();
@@ -146,6 +151,7 @@ class Tuner::Decision {
     size_t report = 0;
     std::unique_ptr<Trial> trial;
     bool learnt = false;  // something the database does not have
+    bool is_way = false;  // that the engine has anyway
   };
 
   CandidateReport& report_of(const Candidate& c) { return report_.candidates[c.report]; }
@@ -181,7 +187,11 @@ class Tuner::Decision {
         CandidateReport report;
         report.tactic = tactic->name;
         report.config = config_to_string(config);
-        candidates_.push_back({tactic, std::move(config), report_.candidates.size(), nullptr});
+        bool way = std::any_of(ways_.begin(), ways_.end(), [&](const Way& known) {
+          return known.tactic == tactic->name && config_to_string(known.config) == report.config;
+        });
+        candidates_.push_back(
+            {tactic, std::move(config), report_.candidates.size(), nullptr, false, way});
         report_.candidates.push_back(std::move(report));
       }
     }
@@ -259,7 +269,7 @@ class Tuner::Decision {
     bool small = tuner_.options_.device == "cuda" && trial_bytes(sized_) <= kSmallBytes;
     size_t most = candidates_timed(tuner_.options_.level, small ? tuner_.expected_ : 0);
     for (Candidate& c : candidates_) {
-      if (is_usable(c) && few.size() < most) few.push_back(&c);
+      if (is_usable(c) && (few.size() < most || c.is_way)) few.push_back(&c);
     }
     return few;
   }
@@ -344,16 +354,23 @@ class Tuner::Decision {
   Candidate* pick() {
     Candidate* preferred = nullptr;
     Candidate* fastest = nullptr;
+    Candidate* way = nullptr;
+    auto is_better = [&](const Candidate& c, const Candidate* best) {
+      double us = report_of(c).us;
+      return us > 0 && (best == nullptr || us < report_of(*best).us);
+    };
     for (Candidate& c : candidates_) {
       if (!is_usable(c)) continue;
-      double us = report_of(c).us;
       if (preferred == nullptr) preferred = &c;
-      if (us > 0 && (fastest == nullptr || us < report_of(*fastest).us)) fastest = &c;
+      if (is_better(c, fastest)) fastest = &c;
+      if (c.is_way && is_better(c, way)) way = &c;
     }
+    if (way != nullptr) preferred = way;
     if (preferred == nullptr || fastest == nullptr) return preferred;
     double have = report_of(*preferred).us;
     double gain = have - report_of(*fastest).us;
     Likeness like = likeness_of(tuner_.options_.device);
+    if (way != nullptr) like.faster = std::min(like.faster, kWorthAnother);
     bool clear = have > 0 && gain >= like.gain_us && gain >= (1 - like.faster) * have;
     return tuner_.options_.level >= 2 && clear ? fastest : preferred;
   }
@@ -425,6 +442,7 @@ class Tuner::Decision {
   Tuner& tuner_;
   const Problem& asked_;
   const Problem& sized_;
+  std::span<const Way> ways_;
   ProblemReport& report_;
   std::vector<Candidate> candidates_;
   std::optional<Result<Expectation>> expectation_;
@@ -442,12 +460,13 @@ double Tuner::seconds_left() const { return options_.seconds - report_.timing_se
 std::vector<cuda::KernelSource> Tuner::kernels_to_try(const Problem& asked, const Problem& sized) {
   ProblemReport report;
   report.problem = sized.to_string();
-  return Decision(*this, asked, sized, report).kernels_to_try();
+  return Decision(*this, asked, sized, {}, report).kernels_to_try();
 }
 
-Tuner::Choice Tuner::choose(const Problem& asked, const Problem& sized) {
+Tuner::Choice Tuner::choose(const Problem& asked, const Problem& sized, std::span<const Way> ways) {
   std::string name = sized.to_string();
   std::string key = asked.to_string() + "\n" + name;
+  for (const Way& way : ways) key += str_cat("\n", way.tactic, " ", config_to_string(way.config));
   if (auto it = decided_.find(key); it != decided_.end()) {
     // Constants that the printed problem does not show may decide whether a tactic takes it.
     const Choice& choice = it->second.choice;
@@ -459,7 +478,7 @@ Tuner::Choice Tuner::choose(const Problem& asked, const Problem& sized) {
   ProblemReport report;
   report.problem = std::move(name);
   report.steps = 1;
-  Choice choice = Decision(*this, asked, sized, report).run();
+  Choice choice = Decision(*this, asked, sized, ways, report).run();
   choice.reason = report.reason;
   options_.logger.verbose(report.problem, ": ",
                           choice.tactic ? choice.tactic->name : "the reference", ", ",

@@ -6,6 +6,7 @@
 #include <limits>
 #include <map>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -68,9 +69,15 @@ class Tuner {
     double error = -1;               // negative: not checked
     std::string reason;              // in words
   };
+  // A way that an engine has anyway.
+  struct Way {
+    std::string tactic;
+    Config config;  // before packing
+  };
   // `asked` has kDynamicDim where sizes vary, and what takes it must take every size; `sized` has
-  // the sizes to optimise for. Equal problems are decided once.
-  Choice choose(const Problem& asked, const Problem& sized);
+  // the sizes to optimise for. Equal problems are decided once. `ways` are tried too, and the best
+  // of them stays unless another is worth its place in the engine.
+  Choice choose(const Problem& asked, const Problem& sized, std::span<const Way> ways = {});
   // How many problems there will be: the fewer, the more ways of each are worth their time.
   void expect_problems(size_t count) { expected_ = std::max(expected_, count); }
   // The texts of the kernels that `choose` will want to have compiled for these, as far as that can

@@ -92,10 +92,12 @@ class TunerTest : public testing::Test {
                   .prepare = prepare,
                   .preference = preference});
   }
+  static std::string region(const std::string& type = "f32[8,512]") {
+    return "graph g(%x: " + type + ", %y: " + type +
+           ") {\n  %s = add(%x, %y)\n  %z = relu(%s)\n  return %z\n}\n";
+  }
   Plan build(const std::string& type = "f32[8,512]") {
-    auto graph =
-        parse_graph(*ops_, "graph g(%x: " + type + ", %y: " + type +
-                               ") {\n  %s = add(%x, %y)\n  %z = relu(%s)\n  return %z\n}\n");
+    auto graph = parse_graph(*ops_, region(type));
     return build_plan(**graph, tactics_, *pool_, options_, &report_).value();
   }
   std::string tactic() {
@@ -257,6 +259,31 @@ TEST_F(TunerTest, WhatTakesTheTurnOfARefusalIsInTheDatabaseToo) {
   EXPECT_EQ(report_.tuning.timing_seconds, 0);
   EXPECT_EQ(report_.tuning.check_seconds, 0);
   std::filesystem::remove(file);
+}
+
+TEST_F(TunerTest, AWayThatTheEngineHasStaysUnlessAnotherIsWorthIt) {
+  auto graph = parse_graph(*ops_, region());
+  Plan plan = build_plan(**graph, tactics_, *pool_, options_, &report_).value();
+  Problem problem;
+  problem.op = plan.steps[0].op;
+  problem.attrs = plan.steps[0].attrs;
+  OperandDesc operand;
+  operand.dims = {8, 512};
+  problem.inputs = {operand, operand};
+  problem.outputs = {operand};
+  PrepareArgs args;
+  args.pool = pool_.get();
+  auto chosen = [&](int fastest_us) {
+    g_behaviour<0>.us = 1500;
+    g_behaviour<1>.us = fastest_us;
+    g_behaviour<2>.us = 1000;
+    TuningDatabase database("", {});
+    Tuner tuner(tactics_, args, database, {});
+    Tuner::Way way{"third", config_of(g_behaviour<2>)};
+    return std::string(tuner.choose(problem, problem, {&way, 1}).tactic->name);
+  };
+  EXPECT_EQ(chosen(980), "third");
+  EXPECT_EQ(chosen(700), "second");
 }
 
 TEST_F(TunerTest, EqualStepsAreDecidedOnce) {
