@@ -72,7 +72,10 @@ class GpuEngineTest : public testing::Test {
     expect_close(gpu, cpu, x, 1e-5);
   }
   void expect_close(Executor& gpu, Executor& cpu, const Tensor& x, double tolerance) {
-    std::vector<HostValue> inputs = {HostValue::of(x)};
+    expect_close(gpu, cpu, std::vector{HostValue::of(x)}, tolerance);
+  }
+  void expect_close(Executor& gpu, Executor& cpu, const std::vector<HostValue>& inputs,
+                    double tolerance) {
     ASSERT_TRUE(cpu.run(inputs).ok());
     Status ran = gpu.run(inputs);
     ASSERT_TRUE(ran.ok()) << ran.message();
@@ -115,6 +118,28 @@ TEST_F(GpuEngineTest, RunsWhatTheCpuRunsForAnySize) {
   auto cpu = Executor::create(reference, *tactics_, *pool_).value();
   for (int64_t n : {3, 1, 40, 3, 0, 40}) expect_same(*gpu, *cpu, ramp({n, 6}));
   EXPECT_EQ(log_, "");
+}
+
+// A kernel does not know that unknown sizes are the same, and asks all operands for the region's.
+TEST_F(GpuEngineTest, ManyOperandsOfUnknownSize) {
+  constexpr std::string_view kSums = R"(graph g(%x: f32[n,6], %y: f32[n,6], %z: f32[n,1], %w: f32[n,6]) {
+  %p = mul(%x, %y)
+  %q = add(%p, %z)
+  %r = mul(%q, %w)
+  %s = sub(%r, %x)
+  return %s, %q
+}
+)";
+  Plan plan = build(kSums).value();
+  EXPECT_EQ(count(plan, "cuda.element"), 1u);
+  Plan reference = build_on_cpu(kSums);
+  auto gpu = make_executor(plan).value();
+  auto cpu = Executor::create(reference, *tactics_, *pool_).value();
+  for (int64_t n : {7, 1, 40, 0}) {
+    std::vector<HostValue> inputs;
+    for (int64_t columns : {6, 6, 1, 6}) inputs.push_back(HostValue::of(ramp({n, columns})));
+    expect_close(*gpu, *cpu, inputs, 1e-6);
+  }
 }
 
 // The ends of a range have ways of their own; each is used, and right, also from a file.

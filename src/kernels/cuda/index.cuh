@@ -16,3 +16,22 @@ __device__ inline idx floordiv(idx a, idx b) {
 }
 __device__ inline idx mod(idx a, idx b) { return a - b * floordiv(a, b); }
 __device__ inline idx bcast(idx a, idx b) { return a == 1 ? b : a; }
+// Of more than two.
+template <class... Rest>
+__device__ inline idx bcast(idx a, idx b, idx c, Rest... rest) {
+  idx others[] = {b, c, idx(rest)...};
+  for (idx other : others) a = a == 1 ? other : a;
+  return a;
+}
+template <class... Rest>
+__device__ inline idx min(idx a, idx b, idx c, Rest... rest) {
+  idx others[] = {b, c, idx(rest)...};
+  for (idx other : others) a = other < a ? other : a;
+  return a;
+}
+template <class... Rest>
+__device__ inline idx max(idx a, idx b, idx c, Rest... rest) {
+  idx others[] = {b, c, idx(rest)...};
+  for (idx other : others) a = other > a ? other : a;
+  return a;
+}
