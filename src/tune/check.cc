@@ -208,6 +208,10 @@ std::optional<Verdict> parse_verdict(std::string_view name) {
   return std::nullopt;
 }
 
+bool takes_too_long(const Problem& problem) {
+  return check_known(problem).ok() && !check_effort(problem).ok();
+}
+
 Result<Expectation> make_expectation(const Problem& problem, uint64_t seed) {
   REDLINE_TRY(check_known(problem));
   Expectation expected;
@@ -225,8 +229,8 @@ Result<Expectation> make_expectation(const Problem& problem, uint64_t seed) {
     if (varied >= kEnoughVariety) break;
   }
   if (most >= 0) return expected;
-  REDLINE_ASSIGN(expected.inputs, make_check_inputs(problem, seed, false));
   REDLINE_TRY(check_effort(problem));
+  REDLINE_ASSIGN(expected.inputs, make_check_inputs(problem, seed, false));
   Result<std::vector<HostValue>> results = run_whole(problem, expected.inputs);
   if (!results.ok()) {
     REDLINE_ASSIGN(expected.inputs, make_check_inputs(problem, seed, true));

@@ -27,6 +27,8 @@ struct Expectation {
   std::vector<Output> outputs;
 };
 
+// Whether nothing but the time that its reference would take keeps a problem from being checked.
+bool takes_too_long(const Problem& problem);
 // Fails as unsupported, with the reason, when no sensible inputs can be made, sizes are not known,
 // or the reference would take too long. The tolerance is that of ops/compare.h for the element
 // type and the number of terms that the anchor sums. Behind an anchor, and for each op of a

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tune/check_inputs.h"
 
+#include <algorithm>
+#include <cstring>
 #include <random>
 
 #include "ops/elements.h"
@@ -27,6 +29,26 @@ void enlarge(Tensor& tensor, double scale) {
   std::vector<double> values = read_elements<double>(tensor.view());
   for (double& value : values) value *= scale;
   write_elements(values, tensor.view());
+}
+
+// Large tensors repeat a block of random values, since making each of them would take longer than
+// all else; its length is prime, so that what lies some rows or tiles apart still differs.
+constexpr int64_t kPeriod = 1048573;
+
+Result<Tensor> random_values(DType dtype, const Dims& dims, uint64_t seed, double scale) {
+  bool repeats = dims.count() > kPeriod && dtype_bits(dtype) >= 8 && dtype != DType::kString;
+  if (!repeats) {
+    REDLINE_ASSIGN(Tensor tensor, random_tensor(dtype, dims, seed));
+    if (scale != 1 && is_float(dtype)) enlarge(tensor, scale);
+    return tensor;
+  }
+  REDLINE_ASSIGN(Tensor block, random_values(dtype, Dims{kPeriod}, seed, scale));
+  REDLINE_ASSIGN(Tensor tensor, Tensor::create(dtype, dims));
+  auto* to = static_cast<unsigned char*>(tensor.mutable_raw());
+  for (size_t done = 0; done < tensor.bytes(); done += block.bytes()) {
+    std::memcpy(to + done, block.raw(), std::min(block.bytes(), tensor.bytes() - done));
+  }
+  return tensor;
 }
 
 // The size of the axis that the input's elements count along, when the op says so.
@@ -61,10 +83,9 @@ Result<std::vector<Tensor>> make_check_inputs(const Problem& problem, uint64_t s
       } else if (small_ints && ints) {
         tensor = random_ints(operand.dtype, operand.dims, own_seed, 0, 2);
       } else {
-        tensor = random_tensor(operand.dtype, operand.dims, own_seed);
+        tensor = random_values(operand.dtype, operand.dims, own_seed, scale);
       }
       REDLINE_TRY(tensor.status());
-      if (scale != 1 && is_float(operand.dtype)) enlarge(*tensor, scale);
       tensors.push_back(*std::move(tensor));
     }
   }

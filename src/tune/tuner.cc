@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "tune/check_inputs.h"
 #include "tune/timing.h"
 
 namespace redline {
@@ -73,6 +74,13 @@ double trial_bytes(const Problem& problem) {
 // nothing about the kernel.
 bool is_lasting(const Status& status) {
   return status.code() != StatusCode::kOutOfMemory && status.code() != StatusCode::kDeviceError;
+}
+
+// Whole numbers may be indices, of which not all are in range.
+bool takes_any_values(const Problem& problem) {
+  return std::all_of(problem.inputs.begin(), problem.inputs.end(), [](const OperandDesc& operand) {
+    return !operand.present || operand.constant != nullptr || is_float(operand.dtype);
+  });
 }
 
 // Adds the seconds of a scope to a total.
@@ -283,7 +291,7 @@ class Tuner::Decision {
 
   bool wants_timing() {
     if (tuner_.options_.level < 3) return false;
-    return best_few().size() > 1 && !is_known() && tuner_.seconds_left() > 0 && expectation().ok();
+    return best_few().size() > 1 && !is_known() && tuner_.seconds_left() > 0 && inputs().ok();
   }
 
   const Result<Expectation>& expectation() {
@@ -294,11 +302,25 @@ class Tuner::Decision {
     return *expectation_;
   }
 
+  // What candidates run on: also where only the reference would take too long they are timed.
+  const Result<std::vector<Tensor>>& inputs() {
+    if (inputs_) return *inputs_;
+    if (expectation().ok()) {
+      inputs_.emplace(expectation()->inputs);
+    } else if (takes_any_values(sized_) && takes_too_long(sized_)) {
+      Stopwatch watch(tuner_.report_.check_seconds);
+      inputs_.emplace(make_check_inputs(sized_, kSeed, false));
+    } else {
+      inputs_.emplace(expectation().status());
+    }
+    return *inputs_;
+  }
+
   // A tactic may support a problem and refuse the sizes.
   Status make_trial(Candidate& c) {
     if (c.trial != nullptr) return {};
     Result<std::unique_ptr<Trial>> trial =
-        Trial::create(*c.tactic, c.config, asked_, sized_, expectation()->inputs, tuner_.args_);
+        Trial::create(*c.tactic, c.config, asked_, sized_, *inputs(), tuner_.args_);
     if (trial.ok()) {
       c.trial = *std::move(trial);
       return {};
@@ -446,6 +468,7 @@ class Tuner::Decision {
   ProblemReport& report_;
   std::vector<Candidate> candidates_;
   std::optional<Result<Expectation>> expectation_;
+  std::optional<Result<std::vector<Tensor>>> inputs_;
   bool stopped_ = false;
 };
 

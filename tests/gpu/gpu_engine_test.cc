@@ -122,7 +122,8 @@ TEST_F(GpuEngineTest, RunsWhatTheCpuRunsForAnySize) {
 
 // A kernel does not know that unknown sizes are the same, and asks all operands for the region's.
 TEST_F(GpuEngineTest, ManyOperandsOfUnknownSize) {
-  constexpr std::string_view kSums = R"(graph g(%x: f32[n,6], %y: f32[n,6], %z: f32[n,1], %w: f32[n,6]) {
+  constexpr std::string_view kSums =
+      R"(graph g(%x: f32[n,6], %y: f32[n,6], %z: f32[n,1], %w: f32[n,6]) {
   %p = mul(%x, %y)
   %q = add(%p, %z)
   %r = mul(%q, %w)

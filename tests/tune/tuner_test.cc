@@ -9,6 +9,7 @@
 
 #include "build/build.h"
 #include "ir/text.h"
+#include "ops/fused.h"
 #include "runtime/executor.h"
 
 namespace redline {
@@ -259,6 +260,39 @@ TEST_F(TunerTest, WhatTakesTheTurnOfARefusalIsInTheDatabaseToo) {
   EXPECT_EQ(report_.tuning.timing_seconds, 0);
   EXPECT_EQ(report_.tuning.check_seconds, 0);
   std::filesystem::remove(file);
+}
+
+TEST_F(TunerTest, WhatTheReferenceIsTooSlowForIsTimedAllTheSame) {
+  auto body = std::make_shared<Body>();
+  body->num_inputs = 2;
+  for (auto [name, inputs] : {std::pair("softmax", std::vector{0}), {"add", {2, 1}}}) {
+    const OpDef& op = ops_->get(name);
+    body->nodes.push_back({&op, Attrs::load(op.attrs, {}).value(), inputs});
+  }
+  body->outputs = {3};
+  Problem problem;
+  problem.op = &ops_->get("fused");
+  problem.attrs = Attrs::of(FusedAttrs{body});
+  OperandDesc operand;
+  operand.dims = {1024, 1024};
+  problem.inputs = {operand, operand};
+  problem.outputs = {operand};
+  ASSERT_TRUE(takes_too_long(problem));
+  g_behaviour<0>.us = 30000;
+  g_behaviour<2>.us = 20000;
+  PrepareArgs args;
+  args.pool = pool_.get();
+  TuningDatabase database("", {});
+  for (int build = 0; build < 2; ++build) {
+    Tuner tuner(tactics_, args, database, {});
+    EXPECT_EQ(tuner.choose(problem, problem).tactic->name, "second");
+    const ProblemReport& report = tuner.report().problems.at(0);
+    const CandidateReport& chosen = report.candidates.at(static_cast<size_t>(report.chosen));
+    EXPECT_EQ(chosen.verdict, Verdict::kNotCheckable);
+    EXPECT_GT(chosen.us, 0);
+    EXPECT_EQ(chosen.from_database, build == 1);
+    EXPECT_EQ(tuner.report().timing_seconds > 0, build == 0);
+  }
 }
 
 TEST_F(TunerTest, AWayThatTheEngineHasStaysUnlessAnotherIsWorthIt) {
