@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "build/choose_tactics.h"
+#include "build/copy_kernel.h"
 #include "build/insert_copies.h"
 #include "build/lower.h"
 #include "build/stamp_kernels.h"
@@ -105,6 +106,7 @@ Result<Plan> build_plan(Graph& graph, const TacticRegistry& tactics, ThreadPool&
     REDLINE_TRY(stamper.stamp(plan, pool, options.progress, options.logger));
   }
   insert_copies(plan, tactics, graph.registry().get("identity"));
+  REDLINE_TRY(give_copy_kernel(plan, args));
   if (report != nullptr) *report = {gpu_tuner.report(), std::move(precision)};
   return plan;
 }

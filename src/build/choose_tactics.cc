@@ -191,16 +191,7 @@ void assume_sizes(Problem& problem) {
 std::vector<std::shared_ptr<const PlanKernel>> keep_kernels(
     std::span<const std::shared_ptr<const cuda::CompiledKernel>> compiled, std::string_view name) {
   std::vector<std::shared_ptr<const PlanKernel>> kernels;
-  for (const auto& from : compiled) {
-    auto kernel = std::make_shared<PlanKernel>();
-    kernel->entry = name;
-    kernel->cubin = Tensor::wrap(DType::kUInt8, Dims{static_cast<int64_t>(from->cubin.size())},
-                                 from->cubin.data(), from);
-    kernel->registers = from->registers;
-    kernel->shared_bytes = from->static_shared_bytes;
-    kernel->spill_bytes = from->spill_bytes;
-    kernels.push_back(std::move(kernel));
-  }
+  for (const auto& from : compiled) kernels.push_back(keep_kernel(from, name));
   return kernels;
 }
 
@@ -350,6 +341,18 @@ Status prefetch_kernels(const Plan& plan, const std::vector<bool>& for_host, con
 }
 
 }  // namespace
+
+std::shared_ptr<const PlanKernel> keep_kernel(
+    const std::shared_ptr<const cuda::CompiledKernel>& from, std::string_view name) {
+  auto kernel = std::make_shared<PlanKernel>();
+  kernel->entry = name;
+  kernel->cubin = Tensor::wrap(DType::kUInt8, Dims{static_cast<int64_t>(from->cubin.size())},
+                               from->cubin.data(), from);
+  kernel->registers = from->registers;
+  kernel->shared_bytes = from->static_shared_bytes;
+  kernel->spill_bytes = from->spill_bytes;
+  return kernel;
+}
 
 bool has_kernel(const RegionDraft& region, const OpDef& fused, const TacticRegistry& tactics,
                 const BuildOptions& options) {

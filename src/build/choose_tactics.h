@@ -26,6 +26,10 @@ struct HostStep {
 Status choose_tactics(Plan& plan, DeviceTuner& host, DeviceTuner* gpu, const BuildOptions& options,
                       std::vector<HostStep>& host_steps);
 
+// A compiled kernel as plans hold it.
+std::shared_ptr<const PlanKernel> keep_kernel(
+    const std::shared_ptr<const cuda::CompiledKernel>& from, std::string_view name);
+
 // True when a tactic takes a region of the graph as it is.
 bool has_kernel(const RegionDraft& region, const OpDef& fused, const TacticRegistry& tactics,
                 const BuildOptions& options);

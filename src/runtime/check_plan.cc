@@ -137,6 +137,7 @@ Status check_plan(const Plan& plan, const TacticRegistry& tactics, bool has_gpu)
     if (copy && (step.op->name != "identity" || step.inputs.size() != 1 || step.inputs[0] < 0)) {
       return refuse(step, "is no copy");
     }
+    if (copy && step.kernels.size() > 1) return refuse(step, "is a copy with several kernels");
     const Tactic* tactic = nullptr;
     if (!step.tactic.empty() && !view && !copy) {
       tactic = tactics.find(step.tactic);

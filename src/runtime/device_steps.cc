@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "runtime/executor_state.h"
+#include "tactics/cuda/small_copies.h"
 
 // Steps on a GPU, and copies between it and the host.
 namespace redline {
@@ -93,11 +94,36 @@ Result<cuda::Graph> Executor::capture(ShapeState& state, size_t index, bool copi
   return cuda::Graph::capture(gpu_->stream, [&]() -> Status {
     for (size_t s = segment.first; s < segment.end; ++s) {
       if (state.steps[s].skip || (!copies && state.steps[s].kernel == nullptr)) continue;
-      Status status = run_device_step(state, s);
+      Status status = is_small_copy(state, s) ? queue_small_copies(state, s, segment.end)
+                                              : run_device_step(state, s);
       if (!status.ok()) return status.at_node(plan_.steps[s].name);
     }
     return {};
   });
+}
+
+bool Executor::is_small_copy(const ShapeState& state, size_t index) const {
+  const ShapeState::Step& ready = state.steps[index];
+  bool copy = ready.kernel == nullptr && !ready.skip && !plan_.steps[index].kernels.empty();
+  return copy && ready.outputs[0].bytes() <= SmallCopies::kMostBytes;
+}
+
+// The copy at `index` and those behind it, of which it becomes the last.
+Status Executor::queue_small_copies(ShapeState& state, size_t& index, size_t end) {
+  auto modules = gpu_->image->modules(plan_.steps[index].kernels);
+  if (modules.size() != 1) return incompatible("a copy has ", modules.size(), " kernels, not one");
+  REDLINE_ASSIGN(SmallCopies copies, SmallCopies::create(modules[0]));
+  gpu_->busy = true;
+  size_t last = index;
+  for (size_t s = index; s < end && (state.steps[s].skip || is_small_copy(state, s)); ++s) {
+    const ShapeState::Step& ready = state.steps[s];
+    if (ready.skip) continue;
+    const void* from = ready.staging.bytes() > 0 ? ready.staging.data() : ready.inputs[0].data;
+    if (!copies.add(from, ready.outputs[0].data, ready.outputs[0].bytes())) break;
+    last = s;
+  }
+  index = last;
+  return copies.launch(gpu_->stream);
 }
 
 Status Executor::run_segment(ShapeState& state, size_t index) {

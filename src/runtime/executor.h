@@ -129,6 +129,8 @@ class Executor {
   Status ensure_device_memory(size_t arena_bytes, size_t workspace_bytes);
   void find_segments(ShapeState& state) const;
   Status make_staging(ShapeState& state);
+  bool is_small_copy(const ShapeState& state, size_t index) const;
+  Status queue_small_copies(ShapeState& state, size_t& index, size_t end);
   bool is_fixed_copy(const ShapeState& state, size_t index) const;
   Result<cuda::Graph> capture(ShapeState& state, size_t segment, bool copies);
   Status run_segment(ShapeState& state, size_t segment);

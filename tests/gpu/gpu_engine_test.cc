@@ -116,7 +116,8 @@ TEST_F(GpuEngineTest, RunsWhatTheCpuRunsForAnySize) {
   Plan reference = build_on_cpu(kNetwork);
   auto gpu = make_executor(*plan).value();
   auto cpu = Executor::create(reference, *tactics_, *pool_).value();
-  for (int64_t n : {3, 1, 40, 3, 0, 40}) expect_same(*gpu, *cpu, ramp({n, 6}));
+  // 3000 rows are too large for copies by a kernel.
+  for (int64_t n : {3, 1, 40, 3, 0, 3000, 40}) expect_same(*gpu, *cpu, ramp({n, 6}));
   EXPECT_EQ(log_, "");
 }
 
