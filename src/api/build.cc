@@ -10,6 +10,7 @@
 #include "api/build_report.h"
 #include "api/engine_impl.h"
 #include "api/run_graph.h"
+#include "api/time_chain.h"
 #include "base/mmap_file.h"
 #include "onnx/importer.h"
 #include "plan/engine_file.h"
@@ -169,6 +170,9 @@ Result<Engine> build_graph(std::unique_ptr<OpRegistry> ops, Graph& graph, Engine
   REDLINE_ASSIGN(options.compute_dtype, compute_dtype(settings));
   options.check_range = settings.check_range;
   options.run_graph = cpu_graph_runner(*impl->tactics, *impl->pool);
+  if (options.context != nullptr) {
+    options.make_chain = gpu_chain_maker(*impl->tactics, *impl->pool, options.context);
+  }
   options.opt_level = settings.opt_level;
   REDLINE_TRY(take_sizes(settings, options));
   options.logger = impl->logger;

@@ -20,6 +20,17 @@ json describe_precision(const PrecisionReport& report) {
           {"kept", std::move(kept)}};
 }
 
+json describe_chain(const ChainReport& report) {
+  json changed = json::array();
+  for (const ChainReport::Changed& c : report.changed) {
+    changed.push_back({{"step", c.step}, {"from", c.from}, {"to", c.to}});
+  }
+  return {{"tried", report.tried},
+          {"us_before", report.us_before},
+          {"us", report.us},
+          {"changed", std::move(changed)}};
+}
+
 }  // namespace
 
 std::string describe_build(const BuildReport& build, const Stages& stages) {
@@ -53,6 +64,7 @@ std::string describe_build(const BuildReport& build, const Stages& stages) {
                {"check_seconds", report.check_seconds},
                {"stages", std::move(times)},
                {"precision", describe_precision(build.precision)},
+               {"chain", describe_chain(build.chain)},
                {"problems", std::move(problems)}})
       .dump(2, ' ', false, json::error_handler_t::replace);
 }

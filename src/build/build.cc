@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "build/chain.h"
 #include "build/choose_tactics.h"
 #include "build/copy_kernel.h"
 #include "build/insert_copies.h"
@@ -84,7 +85,7 @@ Result<Plan> build_plan(Graph& graph, const TacticRegistry& tactics, ThreadPool&
   std::vector<HostStep> host_steps;
   if (!on_gpu) {
     REDLINE_TRY(choose_tactics(plan, host, nullptr, options, host_steps));
-    if (report != nullptr) *report = {tuner.report(), std::move(precision)};
+    if (report != nullptr) *report = {tuner.report(), {}, std::move(precision)};
     return plan;
   }
   args.context = options.context;
@@ -100,14 +101,25 @@ Result<Plan> build_plan(Graph& graph, const TacticRegistry& tactics, ThreadPool&
   KernelStamper stamper(*options.compiler);
   if (options.timestamps) args.compiler = &stamper.compiler();
   DeviceTuner gpu{gpu_tuner, args};
-  REDLINE_TRY(choose_tactics(plan, host, &gpu, options, host_steps));
+  std::vector<OpenChoice> open;
+  REDLINE_TRY(choose_tactics(plan, host, &gpu, options, host_steps, &open));
   REDLINE_TRY(allow_host_steps(host_steps, options));
+  // A range of sizes is no single chain.
+  if (!options.further_values.empty()) open.clear();
+  ChainChoice chain(std::move(open), gpu, tactics, options);
+  ChainReport chain_report;
+  REDLINE_TRY(chain.begin(plan));
+  drop_unread_constants(plan);
+  insert_copies(plan, tactics, graph.registry().get("identity"));
+  REDLINE_TRY(give_copy_kernel(plan, args));
+  REDLINE_TRY(chain.end(plan, chain_report));
+  drop_unread_constants(plan);
   if (options.timestamps) {
     REDLINE_TRY(stamper.stamp(plan, pool, options.progress, options.logger));
   }
-  insert_copies(plan, tactics, graph.registry().get("identity"));
-  REDLINE_TRY(give_copy_kernel(plan, args));
-  if (report != nullptr) *report = {gpu_tuner.report(), std::move(precision)};
+  if (report != nullptr) {
+    *report = {gpu_tuner.report(), std::move(chain_report), std::move(precision)};
+  }
   return plan;
 }
 

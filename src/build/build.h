@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <functional>
+#include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -14,6 +17,17 @@
 #include "tune/tuner.h"
 
 namespace redline {
+
+// A plan that is ready to run on random inputs.
+class Chain {
+ public:
+  virtual ~Chain() = default;
+  // Microseconds of its kernels, the mean of `repeats` runs, with these variants of its steps; -1:
+  // the step's own way.
+  virtual Result<double> time(std::span<const int> variants, int repeats) = 0;
+};
+using MakeChain =
+    std::function<Result<std::unique_ptr<Chain>>(const Plan&, std::span<const Dims> input_sizes)>;
 
 struct BuildOptions {
   std::string device = "cpu";  // or "cuda", with the next three
@@ -35,14 +49,27 @@ struct BuildOptions {
   SymbolValues symbol_values;  // sizes to optimise for, by symbol
   // On a GPU: others to be good at too, by variants of steps (PlanVariant).
   std::vector<SymbolValues> further_values;
+  MakeChain make_chain;  // to choose among ways by the time of the whole; unset: alone only
   Logger logger;
   Progress progress;
   Stages* stages = nullptr;  // gets what took how long
 };
 
+// What timing the whole network changed.
+struct ChainReport {
+  struct Changed {
+    std::string step, from, to;
+  };
+  int tried = 0;         // 0: it was not timed
+  double us_before = 0;  // with the ways that are best alone
+  double us = 0;
+  std::vector<Changed> changed;
+};
+
 // How a plan came about, for people.
 struct BuildReport {
   TuneReport tuning;
+  ChainReport chain;
   PrecisionReport precision;
 };
 

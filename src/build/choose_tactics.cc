@@ -117,54 +117,6 @@ void use_packed(Plan& plan, PlanStep& step, PackedOperand packed) {
   plan.values.push_back(std::move(value));
 }
 
-// Constants that no step reads any more are dropped, and the rest renumbered.
-void drop_unread_constants(Plan& plan) {
-  std::vector<bool> read(plan.values.size());
-  auto for_each_index = [&](auto&& fn) {
-    for (PlanStep& step : plan.steps) {
-      for (int& input : step.inputs) fn(input);
-      for (int& output : step.outputs) fn(output);
-      for (PlanVariant& variant : step.variants) {
-        for (int& input : variant.inputs) fn(input);
-      }
-      for (auto& captures : step.captures) {
-        for (int& value : captures) fn(value);
-      }
-    }
-    for (NamedValue& input : plan.inputs) fn(input.value);
-    for (NamedValue& output : plan.outputs) fn(output.value);
-    for (PlanValue& value : plan.values) fn(value.alias_of);
-  };
-  for_each_index([&](int value) {
-    if (value >= 0) read[static_cast<size_t>(value)] = true;
-  });
-  std::vector<PlanValue> values;
-  std::vector<int> new_index(plan.values.size(), -1);
-  std::vector<std::shared_ptr<const PlanConstant>> kept;
-  std::map<const PlanConstant*, int> constant_index;
-  for (size_t v = 0; v < plan.values.size(); ++v) {
-    PlanValue& value = plan.values[v];
-    if (value.storage == Storage::kConstant) {
-      if (!read[v]) continue;
-      const auto& constant = plan.constants[static_cast<size_t>(value.constant)];
-      auto [it, inserted] = constant_index.emplace(constant.get(), static_cast<int>(kept.size()));
-      if (inserted) kept.push_back(constant);
-      value.constant = it->second;
-    }
-    new_index[v] = static_cast<int>(values.size());
-    values.push_back(value);
-  }
-  for_each_index([&](int& value) {
-    if (value >= 0) value = new_index[static_cast<size_t>(value)];
-  });
-  for (size_t v = 0; v < plan.values.size(); ++v) {
-    if (new_index[v] < 0) continue;
-    values[static_cast<size_t>(new_index[v])].alias_of = plan.values[v].alias_of;
-  }
-  plan.values = std::move(values);
-  plan.constants = std::move(kept);
-}
-
 // What a step is asked to do: as it stands in the engine, and with the sizes to optimise for.
 struct Asked {
   Problem problem;
@@ -188,17 +140,10 @@ void assume_sizes(Problem& problem) {
   }
 }
 
-std::vector<std::shared_ptr<const PlanKernel>> keep_kernels(
-    std::span<const std::shared_ptr<const cuda::CompiledKernel>> compiled, std::string_view name) {
-  std::vector<std::shared_ptr<const PlanKernel>> kernels;
-  for (const auto& from : compiled) kernels.push_back(keep_kernel(from, name));
-  return kernels;
-}
-
 // True when a tactic was found and taken; else `reason` says why not.
 Result<bool> choose_on(DeviceTuner& device, Plan& plan, PlanStep& step, const Asked& asked,
                        const BuildOptions& options, std::string& reason,
-                       std::vector<Tuner::Way>* ways = nullptr) {
+                       std::vector<Tuner::Way>* ways = nullptr, Tuner::Choice* taken = nullptr) {
   Stages::Span stage(options.stages, "choose/decide");
   Tuner::Choice choice = device.tuner.choose(
       asked.problem, asked.sized, ways != nullptr ? *ways : std::span<const Tuner::Way>());
@@ -208,28 +153,19 @@ Result<bool> choose_on(DeviceTuner& device, Plan& plan, PlanStep& step, const As
     return false;
   }
   if (ways != nullptr) ways->push_back({std::string(choice.tactic->name), choice.config});
-  Stages::Span pack_stage(options.stages, "choose/pack");
-  Result<PackedProblem> packed = pack_for(*choice.tactic, choice.config, asked.sized, device.args);
-  pack_stage.end();
-  if (!packed.ok()) {
-    reason = str_cat(choice.tactic->name, " cannot pack: ", packed.status().message());
+  Status status = take_way(device, plan, step, asked.problem, asked.sized, *choice.tactic,
+                           choice.config, options);
+  if (status.code() == StatusCode::kUnsupported) {
+    reason = str_cat(choice.tactic->name, " cannot pack: ", status.message());
     options.logger.warning("step '", step.name, "' does without ", choice.tactic->name,
                            ", which cannot pack for ", asked.sized.to_string(), ": ",
-                           packed.status().message());
+                           status.message());
     return false;
   }
-  if (choice.tactic->kernels != nullptr) {
-    Stages::Span kernel_stage(options.stages, "choose/kernels");
-    Problem written = with_packed(asked.problem, packed->operands);
-    REDLINE_ASSIGN(auto kernels,
-                   compile_kernels(*choice.tactic, choice.config, written, device.args));
-    step.kernels = keep_kernels(kernels, choice.tactic->name);
-  }
-  for (PackedOperand& operand : packed->operands) use_packed(plan, step, std::move(operand));
-  step.tactic = choice.tactic->name;
-  step.config = std::move(choice.config);
+  REDLINE_TRY(status);
   step.us = choice.us;
   step.error = choice.error;
+  if (taken != nullptr) *taken = std::move(choice);
   return true;
 }
 
@@ -342,6 +278,92 @@ Status prefetch_kernels(const Plan& plan, const std::vector<bool>& for_host, con
 
 }  // namespace
 
+// Constants that no step reads any more are dropped, and the rest renumbered.
+void drop_unread_constants(Plan& plan) {
+  std::vector<bool> read(plan.values.size());
+  auto for_each_index = [&](auto&& fn) {
+    for (PlanStep& step : plan.steps) {
+      for (int& input : step.inputs) fn(input);
+      for (int& output : step.outputs) fn(output);
+      for (PlanVariant& variant : step.variants) {
+        for (int& input : variant.inputs) fn(input);
+      }
+      for (auto& captures : step.captures) {
+        for (int& value : captures) fn(value);
+      }
+    }
+    for (NamedValue& input : plan.inputs) fn(input.value);
+    for (NamedValue& output : plan.outputs) fn(output.value);
+    for (PlanValue& value : plan.values) fn(value.alias_of);
+  };
+  for_each_index([&](int value) {
+    if (value >= 0) read[static_cast<size_t>(value)] = true;
+  });
+  std::vector<PlanValue> values;
+  std::vector<int> new_index(plan.values.size(), -1);
+  std::vector<std::shared_ptr<const PlanConstant>> kept;
+  std::map<const PlanConstant*, int> constant_index;
+  for (size_t v = 0; v < plan.values.size(); ++v) {
+    PlanValue& value = plan.values[v];
+    if (value.storage == Storage::kConstant) {
+      if (!read[v]) continue;
+      const auto& constant = plan.constants[static_cast<size_t>(value.constant)];
+      auto [it, inserted] = constant_index.emplace(constant.get(), static_cast<int>(kept.size()));
+      if (inserted) kept.push_back(constant);
+      value.constant = it->second;
+    }
+    new_index[v] = static_cast<int>(values.size());
+    values.push_back(value);
+  }
+  for_each_index([&](int& value) {
+    if (value >= 0) value = new_index[static_cast<size_t>(value)];
+  });
+  for (size_t v = 0; v < plan.values.size(); ++v) {
+    if (new_index[v] < 0) continue;
+    values[static_cast<size_t>(new_index[v])].alias_of = plan.values[v].alias_of;
+  }
+  plan.values = std::move(values);
+  plan.constants = std::move(kept);
+}
+
+Status take_way(DeviceTuner& device, Plan& plan, PlanStep& step, const Problem& asked,
+                const Problem& sized, const Tactic& tactic, Config config,
+                const BuildOptions& options) {
+  Stages::Span pack_stage(options.stages, "choose/pack");
+  Result<PackedProblem> packed = pack_for(tactic, config, sized, device.args);
+  if (!packed.ok()) return unsupported(packed.status().message());
+  pack_stage.end();
+  if (tactic.kernels != nullptr) {
+    Stages::Span kernel_stage(options.stages, "choose/kernels");
+    Problem written = with_packed(asked, packed->operands);
+    REDLINE_ASSIGN(auto kernels, compile_kernels(tactic, config, written, device.args));
+    step.kernels.clear();
+    for (const auto& kernel : kernels) {
+      auto& kept = device.kernels[{kernel.get(), std::string(tactic.name)}];
+      if (kept == nullptr) kept = keep_kernel(kernel, tactic.name);
+      step.kernels.push_back(kept);
+    }
+  }
+  for (PackedOperand& operand : packed->operands) use_packed(plan, step, std::move(operand));
+  step.tactic = tactic.name;
+  step.config = std::move(config);
+  return {};
+}
+
+std::optional<std::vector<Dims>> likely_input_sizes(const Plan& plan, const BuildOptions& options) {
+  Sizes sizes = likely_sizes(plan, options.symbol_values);
+  std::vector<Dims> all;
+  for (const NamedValue& input : plan.inputs) {
+    const Type& type = plan.values[static_cast<size_t>(input.value)].type;
+    OperandDesc operand = describe(type, nullptr);
+    if (!operand.is_tensor || !operand.has_rank) return std::nullopt;
+    make_concrete(type, sizes, operand);
+    if (!operand.is_static()) return std::nullopt;
+    all.push_back(operand.dims);
+  }
+  return all;
+}
+
 std::shared_ptr<const PlanKernel> keep_kernel(
     const std::shared_ptr<const cuda::CompiledKernel>& from, std::string_view name) {
   auto kernel = std::make_shared<PlanKernel>();
@@ -372,7 +394,7 @@ bool has_kernel(const RegionDraft& region, const OpDef& fused, const TacticRegis
 }
 
 Status choose_tactics(Plan& plan, DeviceTuner& host, DeviceTuner* gpu, const BuildOptions& options,
-                      std::vector<HostStep>& host_steps) {
+                      std::vector<HostStep>& host_steps, std::vector<OpenChoice>* open) {
   Sizes sizes = likely_sizes(plan, options.symbol_values);
   std::vector<Sizes> further;
   for (const auto& values : options.further_values) further.push_back(likely_sizes(plan, values));
@@ -404,9 +426,14 @@ Status choose_tactics(Plan& plan, DeviceTuner& host, DeviceTuner* gpu, const Bui
           for (const Sizes& other : further) others.push_back(ask(plan, step, other));
           std::vector<int> unpacked = step.inputs;
           std::vector<Tuner::Way> ways;
-          Result<bool> taken = choose_on(*gpu, plan, step, on_gpu, options, reason, &ways);
+          Tuner::Choice choice;
+          Result<bool> taken = choose_on(*gpu, plan, step, on_gpu, options, reason, &ways, &choice);
           if (!taken.ok()) return taken.status().with_context(str_cat("step '", step.name, "'"));
           chosen = *taken;
+          if (chosen && open != nullptr && !choice.alternatives.empty()) {
+            open->push_back({i, unpacked, asked.problem, on_gpu.sized, ways[0],
+                             std::move(choice.alternatives)});
+          }
           step.elements = count_elements(on_gpu.sized);
           for (Asked& other : others) {
             if (!chosen) break;
@@ -429,7 +456,8 @@ Status choose_tactics(Plan& plan, DeviceTuner& host, DeviceTuner* gpu, const Bui
     if (gpu != nullptr && !chosen && !for_host[i])
       host_steps.push_back({step.name, step.op->name, reason});
   }
-  drop_unread_constants(plan);
+  // Who decides further may take other ways back.
+  if (open == nullptr) drop_unread_constants(plan);
   return {};
 }
 

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <map>
+#include <optional>
+
 #include "build/build.h"
 #include "ir/fuse.h"
 
@@ -10,6 +13,8 @@ namespace redline {
 struct DeviceTuner {
   Tuner& tuner;
   PrepareArgs args;
+  // Steps that do the same share a kernel, which a session then loads once.
+  std::map<std::pair<const void*, std::string>, std::shared_ptr<const PlanKernel>> kernels = {};
 };
 
 // A step that was asked to be on the GPU and is not.
@@ -19,12 +24,35 @@ struct HostStep {
   std::string reason;
 };
 
+// A step on the GPU that could be carried out in other ways about as fast.
+struct OpenChoice {
+  size_t step;
+  std::vector<int> unpacked;  // its operands before packing
+  Problem asked;              // see Tuner::choose
+  Problem sized;
+  Tuner::Way chosen;
+  std::vector<Tuner::Way> alternatives;
+};
+
 // Gives each step of the plan (and of its subplans) the tactic that the tuner chooses, packs
 // constants for it and compiles its kernels. With `gpu`, that is asked first but for arithmetic
 // with sizes (shape_arithmetic.h); steps that stay on the host are added to `host_steps`. Steps
-// that no tactic supports keep the reference.
+// that no tactic supports keep the reference. `open`, when given, receives the plan's steps (not
+// those of subplans) that have alternatives, and unread constants stay.
 Status choose_tactics(Plan& plan, DeviceTuner& host, DeviceTuner* gpu, const BuildOptions& options,
-                      std::vector<HostStep>& host_steps);
+                      std::vector<HostStep>& host_steps, std::vector<OpenChoice>* open = nullptr);
+
+// Packs the step's constants for a way and compiles its kernels; the step's operands are the
+// unpacked ones. Fails as unsupported where the way cannot pack.
+Status take_way(DeviceTuner& device, Plan& plan, PlanStep& step, const Problem& asked,
+                const Problem& sized, const Tactic& tactic, Config config,
+                const BuildOptions& options);
+
+// Constants that no step reads any more are dropped, and the rest renumbered.
+void drop_unread_constants(Plan& plan);
+
+// The sizes of the plan's inputs to optimise for; unset where one is not told by the symbols.
+std::optional<std::vector<Dims>> likely_input_sizes(const Plan& plan, const BuildOptions& options);
 
 // A compiled kernel as plans hold it.
 std::shared_ptr<const PlanKernel> keep_kernel(

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <cstring>
-#include <map>
 #include <unordered_map>
 
 #include "base/file_io.h"
@@ -151,12 +150,6 @@ class Writer {
     if (auto it = kernel_index_.find(&kernel); it != kernel_index_.end()) return it->second;
     Hash128 hash = hash128(raw_bytes(kernel.cubin));
     uint64_t offset = place(kernel.cubin, hash);
-    // Steps that do the same share a kernel, which a session then loads once.
-    auto [same, added] = kernel_at_.try_emplace({offset, kernel.entry}, kernels_.size());
-    if (!added) {
-      kernel_index_.emplace(&kernel, static_cast<int>(same->second));
-      return static_cast<int>(same->second);
-    }
     auto entry = text(kernel.entry);
     fbs::Hash stored(hash.low, hash.high);
     int index = static_cast<int>(kernels_.size());
@@ -261,7 +254,6 @@ class Writer {
   std::unordered_map<const PlanConstant*, int> constant_index_;
   std::vector<Offset<fbs::Kernel>> kernels_;
   std::unordered_map<const PlanKernel*, int> kernel_index_;
-  std::map<std::pair<uint64_t, std::string>, size_t> kernel_at_;  // by place and entry
   std::map<std::pair<Hash128, uint64_t>, uint64_t> offset_of_;
   std::vector<Blob> blobs_;
   uint64_t weight_bytes_ = 0;

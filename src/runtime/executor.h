@@ -54,6 +54,9 @@ class Executor {
   // Microseconds that the GPU's kernels take for the sizes of the last run, without copies and the
   // host's steps: the mean of `repeats` launches in a row. 0 without such kernels.
   Result<double> time_kernels(int repeats);
+  // From the next run on the steps go these ways whatever the sizes: by a variant, or their own
+  // (-1); for who compares them. One for each step, or none: the nearest again.
+  void use_variants(std::vector<int> variants);
   // Steps that run slower than they should for some sizes, with the reasons: on the reference,
   // where their tactic refused them, or by a kernel that says so. Emptied by the call.
   std::vector<std::string> take_refusals() { return std::exchange(refusals_, {}); }
@@ -70,6 +73,7 @@ class Executor {
   struct ValueInfo;
 
   Executor(const Plan& plan, const TacticRegistry& tactics, ThreadPool& pool);
+  const PlanVariant* variant_for(size_t step, std::span<const TensorView> outputs) const;
   Status initialize(DeviceImagePtr image);
   Status bind_inputs(std::span<const HostValue> inputs);
   // All of a run that comes before its steps.
@@ -161,6 +165,7 @@ class Executor {
   size_t workspace_capacity_ = 0;
   ShapeState* current_ = nullptr;
   std::vector<std::string> refusals_;
+  std::vector<int> forced_;  // use_variants
   StepObserver* observer_ = nullptr;
   std::unique_ptr<Gpu> gpu_;
 };

@@ -37,6 +37,20 @@ constexpr uint64_t kMaxActivationBytes = uint64_t{1} << 46;
 
 }  // namespace
 
+const PlanVariant* Executor::variant_for(size_t step, std::span<const TensorView> outputs) const {
+  const PlanStep& of = plan_.steps[step];
+  if (forced_.empty()) return nearest(of, outputs);
+  int forced = forced_[step];
+  return forced < 0 ? nullptr : &of.variants[static_cast<size_t>(forced)];
+}
+
+void Executor::use_variants(std::vector<int> variants) {
+  static_cast<void>(wait());
+  forced_ = std::move(variants);
+  current_ = nullptr;
+  states_.clear();
+}
+
 Result<Executor::ShapeState*> Executor::find_shape_state() {
   for (size_t i = 0; i < states_.size(); ++i) {
     if (states_[i]->symbols != symbol_values_) continue;
@@ -245,7 +259,7 @@ Status Executor::prepare_steps(ShapeState& state) {
     if (ready.dynamic || ready.skip) continue;
     ready.outputs.clear();
     for (int output : step.outputs) ready.outputs.push_back(view_of(output));
-    if (ready.kernel == nullptr) ready.variant = nearest(step, ready.outputs);
+    if (ready.kernel == nullptr) ready.variant = variant_for(s, ready.outputs);
     read_inputs(step, ready);
     for (size_t i = 0; i < step.inputs.size(); ++i) {
       if (from_input(step.inputs[i])) state.patches.push_back({s, i, step.inputs[i]});

@@ -27,6 +27,13 @@ Likeness likeness_of(const std::string& device) {
 // the engine.
 constexpr double kWorthAnother = 0.96;
 
+// Kernels that are so close to each other alone that their order among others is open. Long ones
+// are not: what comes before and after them is little.
+constexpr double kClose = 1.15;
+constexpr double kCloseUs = 0.3;
+constexpr double kLongUs = 50;
+constexpr size_t kAlternatives = 2;
+
 // Below this, what a GPU needs is mostly waiting, which is told worst without trying.
 constexpr double kSmallBytes = 16 << 20;
 // Kernels whose compiling fits well into the time that a build may take.
@@ -148,6 +155,7 @@ class Tuner::Decision {
     look_up();
     if (wants_timing()) time();
     Choice choice = choose_right();
+    if (tuner_.options_.device == "cuda") add_alternatives(choice);
     keep();
     return choice;
   }
@@ -412,6 +420,29 @@ class Tuner::Decision {
     }
     report_.reason = why_none();
     return {};
+  }
+
+  void add_alternatives(Choice& choice) {
+    if (tuner_.options_.level < 3 || choice.us == 0 || choice.us > kLongUs) return;
+    std::vector<Candidate*> close;
+    for (Candidate& c : candidates_) {
+      double us = report_of(c).us;
+      bool chosen = static_cast<int>(c.report) == report_.chosen;
+      if (chosen || !is_usable(c) || us == 0 || us > kClose * choice.us + kCloseUs) continue;
+      close.push_back(&c);
+    }
+    std::stable_sort(close.begin(), close.end(), [&](const Candidate* a, const Candidate* b) {
+      return report_of(*a).us < report_of(*b).us;
+    });
+    for (Candidate* c : close) {
+      if (choice.alternatives.size() == kAlternatives) return;
+      Verdict verdict = report_of(*c).verdict;
+      if (verdict != Verdict::kRight && verdict != Verdict::kNotCheckable) check(*c);
+      if (!is_usable(*c)) continue;
+      const CandidateReport& report = report_of(*c);
+      double error = report.verdict == Verdict::kRight ? report.error : -1;
+      choice.alternatives.push_back({c->tactic->name, c->config, report.us, error});
+    }
   }
 
   std::string describe(const Candidate& chosen, bool timed) {

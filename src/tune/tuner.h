@@ -62,21 +62,26 @@ class Tuner {
   Tuner(const TacticRegistry& tactics, const PrepareArgs& args, TuningDatabase& database,
         TuneOptions options);
 
+  struct Way {
+    std::string tactic;
+    Config config;  // before packing
+    double us = 0;  // as those of a choice
+    double error = -1;
+  };
   struct Choice {
     const Tactic* tactic = nullptr;  // null: the reference
     Config config;                   // before packing
     double us = 0;                   // 0: not timed
     double error = -1;               // negative: not checked
     std::string reason;              // in words
-  };
-  // A way that an engine has anyway.
-  struct Way {
-    std::string tactic;
-    Config config;  // before packing
+    // On a GPU: others that are about as fast alone, right as far as the choice is, best first.
+    // Among other kernels they may be faster.
+    std::vector<Way> alternatives;
   };
   // `asked` has kDynamicDim where sizes vary, and what takes it must take every size; `sized` has
-  // the sizes to optimise for. Equal problems are decided once. `ways` are tried too, and the best
-  // of them stays unless another is worth its place in the engine.
+  // the sizes to optimise for. Equal problems are decided once. `ways`, which the engine has
+  // anyway, are tried too, and the best of them stays unless another is worth its place in the
+  // engine.
   Choice choose(const Problem& asked, const Problem& sized, std::span<const Way> ways = {});
   // How many problems there will be: the fewer, the more ways of each are worth their time.
   void expect_problems(size_t count) { expected_ = std::max(expected_, count); }
@@ -85,10 +90,12 @@ class Tuner {
   std::vector<cuda::KernelSource> kernels_to_try(const Problem& asked, const Problem& sized);
 
   const TuneReport& report() const { return report_; }
+  TuningDatabase& database() { return database_; }
+  // Seconds for timing that are left.
+  double seconds_left() const;
 
  private:
   class Decision;
-  double seconds_left() const;
 
   const TacticRegistry& tactics_;
   PrepareArgs args_;

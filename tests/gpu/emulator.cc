@@ -94,6 +94,7 @@ struct Settings {
   std::mutex mutex;
   int calls = 0;
   int fail_at = 0;
+  float span_us = 1000;
   ThreadOrder order = ThreadOrder::kForward;
 };
 Settings& settings() {
@@ -276,7 +277,9 @@ DriverApi make_driver() {
     return fails() ? +kErrorInvalidValue : +kSuccess;
   };
   api.cuEventSynchronize = [](EventHandle) { return +kSuccess; };
-  api.cuEventElapsedTime = [](float* ms, EventHandle, EventHandle) { return *ms = 1, +kSuccess; };
+  api.cuEventElapsedTime = [](float* ms, EventHandle, EventHandle) {
+    return *ms = settings().span_us / 1000, +kSuccess;
+  };
   api.cuModuleLoadData = [](ModuleHandle* module, const void* image) -> CuResult {
     if (fails()) return kErrorOutOfMemory;
     *module = reinterpret_cast<ModuleHandle>(
@@ -409,6 +412,8 @@ void set_thread_order(ThreadOrder order) {
   std::lock_guard lock(settings().mutex);
   settings().order = order;
 }
+
+void set_span(float us) { settings().span_us = us; }
 
 int fail_call(int n) {
   Settings& state = settings();

@@ -24,6 +24,9 @@ Result<cuda::CompiledKernel> compile(const cuda::KernelSource& source);
 // For the launches from now on.
 void set_thread_order(ThreadOrder order);
 
+// What lies between any two events; 1000 us at first.
+void set_span(float us);
+
 // Fails the n-th driver call from now on that could fail, once; 0: none. Returns how many such
 // calls there were since the last call of this function.
 int fail_call(int n);

@@ -2,6 +2,7 @@
 // Engines for a GPU, built and run on the emulator.
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <filesystem>
@@ -33,6 +34,7 @@ constexpr std::string_view kNetwork = R"(graph g(%x: f32[n,6]) {
 
 class GpuEngineTest : public testing::Test {
  protected:
+  void TearDown() override { emulator::set_span(1000); }
   Result<Plan> build(std::string_view text, bool host_fallback = false, int opt_level = 3) {
     REDLINE_ASSIGN(auto graph, parse_graph(*ops_, text));
     BuildOptions options;
@@ -46,9 +48,10 @@ class GpuEngineTest : public testing::Test {
     options.further_values = further_;
     options.host_fallback = host_fallback;
     options.opt_level = opt_level;
+    options.make_chain = make_chain_;
     options.logger =
         Logger([this](Severity, std::string_view message) { log_ += str_cat(message, "\n"); });
-    return build_plan(*graph, *tactics_, *pool_, options);
+    return build_plan(*graph, *tactics_, *pool_, options, &report_);
   }
   Plan build_on_cpu(std::string_view text) {
     auto graph = parse_graph(*ops_, text).value();
@@ -104,8 +107,99 @@ class GpuEngineTest : public testing::Test {
   bool is_here_ = true;   // else kernels are chosen without a trial
   BuildOptions::SymbolValues likely_;
   std::vector<BuildOptions::SymbolValues> further_;
+  MakeChain make_chain_;
+  BuildReport report_;
   std::string log_;
 };
+
+// Says that the whole takes 100 us, and each step that goes another way so much more.
+class FakeChain final : public Chain {
+ public:
+  FakeChain(const Plan& plan, double each) : plan_(plan), each_(each) {}
+  Result<double> time(std::span<const int> variants, int) override {
+    EXPECT_EQ(variants.size(), plan_.steps.size());
+    double us = 100;
+    for (size_t s = 0; s < variants.size(); ++s) {
+      EXPECT_LT(variants[s], static_cast<int>(plan_.steps[s].variants.size()));
+      us += variants[s] < 0 ? 0 : each_ * (variants[s] + 1);
+    }
+    return us;
+  }
+
+ private:
+  const Plan& plan_;
+  double each_;
+};
+
+std::vector<std::string> ways_of(const Plan& plan) {
+  std::vector<std::string> ways;
+  for (const PlanStep& step : plan.steps) {
+    ways.push_back(step.tactic + " " + config_to_string(step.config));
+  }
+  return ways;
+}
+
+// What is as good alone is chosen by the time of the whole, and known to the next build.
+TEST_F(GpuEngineTest, TheWholeDecidesBetweenWaysThatAreAlike) {
+  const std::string file = str_cat(testing::TempDir(), "chain_", getpid(), ".jsonl");
+  database_ = file;
+  emulator::set_span(40);
+  int made = 0;
+  double each = 1;
+  make_chain_ = [&](const Plan& plan, std::span<const Dims> sizes) {
+    ++made;
+    EXPECT_EQ(sizes[0], (Dims{1, 6}));
+    return Result<std::unique_ptr<Chain>>(std::make_unique<FakeChain>(plan, each));
+  };
+  Plan slower = build(kNetwork).value();
+  ASSERT_EQ(made, 1);
+  ASSERT_GT(report_.chain.tried, 0);
+  EXPECT_TRUE(report_.chain.changed.empty());
+  EXPECT_EQ(ways_of(build(kNetwork).value()), ways_of(slower));
+  EXPECT_EQ(made, 1);
+  std::filesystem::remove(file);
+
+  each = -1;
+  Plan faster = build(kNetwork).value();
+  EXPECT_EQ(made, 2);
+  EXPECT_FALSE(report_.chain.changed.empty());
+  EXPECT_LT(report_.chain.us, report_.chain.us_before);
+  Plan again = build(kNetwork).value();
+  EXPECT_EQ(made, 2);
+  EXPECT_EQ(ways_of(again), ways_of(faster));
+  Plan reference = build_on_cpu(kNetwork);
+  auto cpu = Executor::create(reference, *tactics_, *pool_).value();
+  for (Plan* plan : {&slower, &faster, &again}) {
+    for (const PlanStep& step : plan->steps) EXPECT_TRUE(step.variants.empty());
+    auto gpu = make_executor(*plan).value();
+    for (int64_t n : {3, 40}) expect_same(*gpu, *cpu, ramp({n, 6}));
+  }
+  std::filesystem::remove(file);
+}
+
+// An executor goes the ways it is told to.
+TEST_F(GpuEngineTest, VariantsMayBeForced) {
+  Plan reference = build_on_cpu(kNetwork);
+  auto cpu = Executor::create(reference, *tactics_, *pool_).value();
+  emulator::set_span(40);
+  int runs = 0;
+  make_chain_ = [&](const Plan& plan, std::span<const Dims>) {
+    auto gpu = make_executor(plan).value();
+    for (int way : {-1, 0, 1, -1}) {
+      std::vector<int> ways;
+      for (const PlanStep& step : plan.steps) {
+        ways.push_back(std::min(way, static_cast<int>(step.variants.size()) - 1));
+      }
+      gpu->use_variants(ways);
+      for (int64_t n : {3, 40}) expect_same(*gpu, *cpu, ramp({n, 6}));
+      ++runs;
+    }
+    return Result<std::unique_ptr<Chain>>(unsupported("not timed here"));
+  };
+  ASSERT_TRUE(build(kNetwork).ok());
+  EXPECT_EQ(runs, 4);
+  EXPECT_EQ(report_.chain.tried, 0);
+}
 
 TEST_F(GpuEngineTest, RunsWhatTheCpuRunsForAnySize) {
   Result<Plan> plan = build(kNetwork);

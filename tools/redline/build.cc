@@ -43,6 +43,18 @@ void print_stages(const Json& stages) {
 }
 
 // How each problem was decided; the chosen candidate has a star.
+void print_chain(const Json& chain) {
+  if (chain["tried"] == 0) return;
+  std::printf("the whole network: %d other ways tried, %.1f us -> %.1f us\n",
+              chain["tried"].get<int>(), chain["us_before"].get<double>(),
+              chain["us"].get<double>());
+  for (const Json& changed : chain["changed"]) {
+    std::printf("  %s: %s instead of %s\n", changed["step"].get<std::string>().c_str(),
+                changed["to"].get<std::string>().c_str(),
+                changed["from"].get<std::string>().c_str());
+  }
+}
+
 void print_report(const Json& report) {
   print_precision(report["precision"]);
   for (const Json& problem : report["problems"]) {
@@ -63,6 +75,7 @@ void print_report(const Json& report) {
     }
     std::printf("%s", format_table(rows).c_str());
   }
+  print_chain(report["chain"]);
   print_stages(report["stages"]);
   std::printf("timing %.2f s, checks %.2f s\n", report["timing_seconds"].get<double>(),
               report["check_seconds"].get<double>());

@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "build/chain.h"
+
+#include <algorithm>
+#include <map>
+#include <sstream>
+
+#include "base/hash.h"
+
+namespace redline {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr double kMostSeconds = 4;
+constexpr double kSpanUs = 4000;  // of one timing
+constexpr int kTimings = 3;       // the least of which counts
+// What a way must gain to be kept: timings of the whole repeat to a thousandth.
+constexpr double kGain = 0.0015;
+
+std::string text_of(const Tuner::Way& way) {
+  return str_cat(way.tactic, " {", config_to_string(way.config), "}");
+}
+
+std::string key_of(const std::vector<OpenChoice>& open, const std::string& machine) {
+  std::string text = machine;
+  for (const OpenChoice& choice : open) {
+    text += str_cat("\n", choice.asked.to_string(), "\n", choice.sized.to_string(), "\n",
+                    text_of(choice.chosen));
+    for (const Tuner::Way& way : choice.alternatives) text += "\n" + text_of(way);
+  }
+  Hash128 hash = hash128(std::as_bytes(std::span(text)));
+  return "chain " + hash.to_hex();
+}
+
+Result<double> least_time(Chain& chain, std::span<const int> variants, int repeats) {
+  double least = 0;
+  for (int i = 0; i < kTimings; ++i) {
+    REDLINE_ASSIGN(double us, chain.time(variants, repeats));
+    least = i == 0 ? us : std::min(least, us);
+  }
+  return least;
+}
+
+}  // namespace
+
+ChainChoice::ChainChoice(std::vector<OpenChoice> open, DeviceTuner& gpu,
+                         const TacticRegistry& tactics, const BuildOptions& options)
+    : open_(std::move(open)),
+      gpu_(gpu),
+      tactics_(tactics),
+      options_(options),
+      key_(key_of(open_, gpu.tuner.report().machine)),
+      best_(open_.size(), -1) {}
+
+Status ChainChoice::begin(Plan& plan) {
+  if (open_.empty()) return {};
+  if (const std::string* note = gpu_.tuner.database().find_note(key_)) {
+    return take_known(plan, *note);
+  }
+  if (!options_.make_chain || gpu_.args.context == nullptr) return {};
+  for (OpenChoice& choice : open_) {
+    PlanStep& step = plan.steps[choice.step];
+    std::vector<Tuner::Way> kept;
+    for (Tuner::Way& way : choice.alternatives) {
+      PlanStep other;
+      other.inputs = choice.unpacked;
+      Status taken = take_way(gpu_, plan, other, choice.asked, choice.sized,
+                              *tactics_.find(way.tactic), way.config, options_);
+      if (taken.code() == StatusCode::kUnsupported) continue;
+      REDLINE_TRY(taken);
+      step.variants.push_back({std::move(other.tactic), std::move(other.config),
+                               std::move(other.kernels), std::move(other.inputs), step.elements});
+      kept.push_back(std::move(way));
+    }
+    choice.alternatives = std::move(kept);
+  }
+  searching_ = true;
+  return {};
+}
+
+Status ChainChoice::take_known(Plan& plan, const std::string& note) {
+  std::istringstream words(note);
+  for (const OpenChoice& choice : open_) {
+    int which = -1;
+    if (!(words >> which) || which < 0) continue;
+    auto index = static_cast<size_t>(which);
+    if (index >= choice.alternatives.size()) continue;
+    const Tuner::Way& way = choice.alternatives[index];
+    PlanStep& step = plan.steps[choice.step];
+    PlanStep other;
+    other.inputs = choice.unpacked;
+    Status taken = take_way(gpu_, plan, other, choice.asked, choice.sized,
+                            *tactics_.find(way.tactic), way.config, options_);
+    if (taken.code() == StatusCode::kUnsupported) continue;
+    REDLINE_TRY(taken);
+    step.tactic = std::move(other.tactic);
+    step.config = std::move(other.config);
+    step.kernels = std::move(other.kernels);
+    step.inputs = std::move(other.inputs);
+    step.us = way.us;
+    step.error = way.error;
+  }
+  return {};
+}
+
+void ChainChoice::search(Chain& chain, const std::vector<size_t>& steps, size_t all,
+                         ChainReport& report) {
+  std::map<std::string, std::vector<size_t>> groups;
+  for (size_t i = 0; i < open_.size(); ++i) {
+    groups[open_[i].asked.to_string() + open_[i].sized.to_string()].push_back(i);
+  }
+  std::vector<int> variants(all, -1);
+  auto set = [&](const std::vector<size_t>& members, int way) {
+    for (size_t i : members) variants[steps[i]] = best_[i] = way;
+  };
+  Result<double> once = chain.time(variants, 1);
+  Result<double> own = once;
+  int repeats = 1;
+  if (once.ok() && *once > 0) {
+    repeats = std::clamp(static_cast<int>(kSpanUs / *once), 1, 50);
+    own = least_time(chain, variants, repeats);
+  }
+  if (!own.ok() || *own == 0) {
+    options_.logger.verbose("the whole cannot be timed: ", own.status().message());
+    return;
+  }
+  report.us_before = report.us = *own;
+  auto start = Clock::now();
+  double most = std::min(kMostSeconds, gpu_.tuner.seconds_left());
+  auto time_is_up = [&] {
+    return std::chrono::duration<double>(Clock::now() - start).count() > most;
+  };
+  for (const auto& [problem, members] : groups) {
+    for (size_t w = 0; w < open_[members[0]].alternatives.size() && !time_is_up(); ++w) {
+      int before = best_[members[0]];
+      set(members, static_cast<int>(w));
+      Result<double> us = least_time(chain, variants, repeats);
+      ++report.tried;
+      bool better = us.ok() && *us < report.us * (1 - kGain);
+      if (better) {
+        // Once more in turn: the clock may have changed in between.
+        set(members, before);
+        Result<double> again = least_time(chain, variants, repeats);
+        better = again.ok() && *us < *again * (1 - kGain);
+      }
+      set(members, better ? static_cast<int>(w) : before);
+      if (!better) continue;
+      report.us = *us;
+    }
+  }
+}
+
+Status ChainChoice::end(Plan& plan, ChainReport& report) {
+  if (!searching_) return {};
+  // Copies were put in between since `begin`; steps kept their order.
+  std::vector<size_t> steps;
+  std::vector<OpenChoice> open;
+  for (OpenChoice& choice : open_) {
+    if (!choice.alternatives.empty()) open.push_back(std::move(choice));
+  }
+  open_ = std::move(open);
+  best_.assign(open_.size(), -1);
+  for (size_t s = 0; s < plan.steps.size(); ++s) {
+    if (!plan.steps[s].variants.empty()) steps.push_back(s);
+  }
+  if (steps.size() != open_.size()) return internal_error("steps changed while they were chosen");
+  std::optional<std::vector<Dims>> sizes = likely_input_sizes(plan, options_);
+  if (sizes && !steps.empty()) {
+    Stages::Span stage(options_.stages, "chain");
+    Result<std::unique_ptr<Chain>> chain = options_.make_chain(plan, *sizes);
+    if (chain.ok()) {
+      search(**chain, steps, plan.steps.size(), report);
+    } else {
+      options_.logger.verbose("the whole cannot be timed: ", chain.status().message());
+    }
+  }
+  std::string note;
+  for (size_t i = 0; i < steps.size(); ++i) {
+    PlanStep& step = plan.steps[steps[i]];
+    note += str_cat(i == 0 ? "" : " ", best_[i]);
+    if (best_[i] >= 0) {
+      PlanVariant& best = step.variants[static_cast<size_t>(best_[i])];
+      const Tuner::Way& way = open_[i].alternatives[static_cast<size_t>(best_[i])];
+      report.changed.push_back({step.name, text_of(open_[i].chosen), text_of(way)});
+      step.us = way.us;
+      step.error = way.error;
+      step.tactic = std::move(best.tactic);
+      step.config = std::move(best.config);
+      step.kernels = std::move(best.kernels);
+      step.inputs = std::move(best.inputs);
+    }
+    step.variants.clear();
+  }
+  if (report.tried > 0) gpu_.tuner.database().add_note(key_, note);
+  return {};
+}
+
+}  // namespace redline

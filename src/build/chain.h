@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "build/choose_tactics.h"
+
+namespace redline {
+
+// Which of several ways is best among the kernels around it, where alone they are about as fast:
+// what one leaves in the L2, when it lets the next begin, and how it fills the GPU count only in
+// the whole, which runs only when the plan is complete. So there are two halves. Steps with the
+// same problem are decided together. One thread.
+class ChainChoice {
+ public:
+  // What `choose_tactics` left open, in the order of the plan's steps. The rest must outlive it.
+  ChainChoice(std::vector<OpenChoice> open, DeviceTuner& gpu, const TacticRegistry& tactics,
+              const BuildOptions& options);
+
+  // Takes what an earlier build found for the same steps, or else makes the alternatives variants
+  // of their steps.
+  Status begin(Plan& plan);
+  // Times the whole with each, keeps the best and drops the variants. A plan that cannot be run on
+  // random inputs keeps its own ways.
+  Status end(Plan& plan, ChainReport& report);
+
+ private:
+  Status take_known(Plan& plan, const std::string& note);
+  void search(Chain& chain, const std::vector<size_t>& steps, size_t all, ChainReport& report);
+
+  std::vector<OpenChoice> open_;
+  DeviceTuner& gpu_;
+  const TacticRegistry& tactics_;
+  const BuildOptions& options_;
+  std::string key_;
+  bool searching_ = false;
+  std::vector<int> best_;  // of each that was open: the index of its alternative, -1 for its own
+};
+
+}  // namespace redline
