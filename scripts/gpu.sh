@@ -6,7 +6,7 @@
 # ./dev gpu-test [--record] [PART ...]: by default `ops`, the cases of tests/ops through every GPU tactic in the
 # likeliest configs, and `onnx`, ONNX's own cases through redline.backend (needs pytest, and xdist to be quick). These only run
 # when named: `late`, the cases of tests/ops behind a producer that lets them start early; `onnx_fp16` and `onnx_bf16`;
-# `sanitizer`, compute-sanitizer's memcheck over the op cases of the hand-written families; and the programs of
+# `memcheck`, `racecheck`, `synccheck` and `initcheck`, the tools of compute-sanitizer over all op cases; and the programs of
 # bench/gpu, some of which need torch: `ranges`, `sessions`, `load`, `host`, `faults`, `real_models`, `cross`, `memory`.
 # What each must show: bench/README.md.
 #
@@ -143,18 +143,25 @@ test_onnx() { # [PRECISION]
   ((status == 0)) || { grep -vE '^\.*$' "$log" | tail -40; return 1; }
 }
 
-test_sanitizer() {
+# Each case's likeliest kernel under a tool of compute-sanitizer. The first error of a file is shown.
+test_sanitizer() { # TOOL
   command -v compute-sanitizer >/dev/null || die "compute-sanitizer is not here"
-  local file failed=0 count=0 started=$SECONDS
-  for file in attention conv fused gather_rows gemm layer_norm matmul pool recurrent rows softmax tiles transpose_sizes; do
-    [[ -f tests/ops/$file.cases ]] || continue
+  local logs started=$SECONDS file failed=0 count=0
+  logs=$(mktemp -d)
+  # shellcheck disable=SC2016
+  printf '%s\n' tests/ops/*.cases | xargs -P "$jobs" -I{} sh -c \
+    'timeout 400 compute-sanitizer --tool "$3" --error-exitcode 9 --print-limit 3 "$0" --device cuda --configs first "$1" \
+    >"$2/$(basename "$1")" 2>&1; echo "exit $?" >>"$2/$(basename "$1")"' "$bundle/ops_test" {} "$logs" "$1"
+  for file in "$logs"/*; do
     count=$((count + 1))
-    timeout 300 compute-sanitizer --tool memcheck --error-exitcode 9 "$bundle/ops_test" --device cuda \
-      "tests/ops/$file.cases" >"/tmp/sanitizer.$file.log" 2>&1 && continue
+    [[ $(tail -1 "$file") != "exit 0" ]] || continue
     failed=$((failed + 1))
-    echo "$file: $(grep -m3 -E 'Invalid|Misaligned|ERROR SUMMARY' "/tmp/sanitizer.$file.log")"
+    echo "$1: $(basename "$file"): $(tail -1 "$file"): $(grep -m2 -E '^========= (Invalid|Misaligned|Error|Warning|Uninit|Race|Barrier|Program hit|ERROR)' "$file" | tr '\n' ' ')"
+    grep -m1 -A12 -E '^========= (Invalid|Misaligned|Error:|Warning|Uninit|Race|Barrier|Program hit)' "$file" | cut -c1-220 || true
   done
-  row sanitizer "$count" "$failed" "files of cases, memcheck" $((SECONDS - started))
+  local runs
+  runs=$(sed -nE 's/.*: ([0-9]+) cases, ([0-9]+) failed, ([0-9]+) tactic runs.*/\3/p' "$logs"/* | awk '{n += $1} END {print n + 0}')
+  row "$1" "$count" "$failed" "$runs runs of all case files" $((SECONDS - started))
   ((failed == 0))
 }
 
@@ -188,7 +195,8 @@ case $verb in
     failed=0
     for part in "${parts[@]}"; do
       case $part in
-        ops | late | onnx | sanitizer) "test_$part" || failed=1 ;;
+        ops | late | onnx) "test_$part" || failed=1 ;;
+        memcheck | racecheck | synccheck | initcheck) test_sanitizer "$part" || failed=1 ;;
         onnx_fp16 | onnx_bf16) test_onnx "${part#onnx_}" || failed=1 ;;
         *) [[ -f bench/gpu/$part.py ]] || die "no part '$part'"; test_program "$part" || failed=1 ;;
       esac

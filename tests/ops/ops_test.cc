@@ -748,7 +748,9 @@ int main(int argc, char** argv) {
   options.verbose = take("-v");
   std::string device = take_value("--device", "cpu");
   options.tactic = take_value("--tactic", "");
-  if (take_value("--configs", "usual") == "all") options.configs = SIZE_MAX;
+  std::string configs = take_value("--configs", "usual");
+  if (configs == "all") options.configs = SIZE_MAX;
+  if (configs == "first") options.configs = 1;
   options.knobs = take_value("--knobs", "");
   options.timed = take("--time");
   bool late = take("--late");
@@ -757,7 +759,7 @@ int main(int argc, char** argv) {
       (late && (options.timed || !runs_on_gpu))) {
     std::printf(
         "usage: ops_test [-v] [--device cpu|cuda|emulated|ARCH] [--tactic NAME] "
-        "[--configs usual|all] [--knobs TEXT] [--time | --late] FILE.cases ...\n");
+        "[--configs first|usual|all] [--knobs TEXT] [--time | --late] FILE.cases ...\n");
     return 2;
   }
   std::unique_ptr<GpuRunner> gpu;
