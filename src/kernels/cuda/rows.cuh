@@ -8,7 +8,8 @@
 // instead of x. kApplies: store is called at all.
 //
 // load(row, k, x) reads L elements from k on; done(row, stat) stores what a row has one of;
-// store(row, k, x, stat) stores what each element gives.
+// store(row, k, x, stat) stores what each element gives. fetch(row, k, raw) and open(raw, x) are
+// the halves of load, between which the elements are held as they lie in memory.
 
 template <class Op>
 struct RowMerge {
@@ -51,44 +52,68 @@ __device__ inline void add_second_lanes(typename Op::Second& state, typename Op:
   }
 }
 
+// The same where each lane has a row of its own.
+template <class Op, int L>
+__device__ inline void add_second_to_each(typename Op::Second (&state)[L],
+                                          typename Op::Value (&x)[L],
+                                          const typename Op::First (&first)[L]) {
+#pragma unroll
+  for (int l = 0; l < L; ++l) {
+    auto y = Op::transform(x[l], first[l]);
+    Op::add_second(state[l], y);
+    if constexpr (Op::kInPlace) x[l] = y;
+  }
+}
+
 // R threads a row, T a block, N groups of L elements a thread: a row has at most R * L * N elements
-// and is read once.
-template <class Op, int T, int R, int L, int N, class Load, class Done, class Store>
+// and is read once. With R of a warp or less, threads have M rows, which all are read before the
+// first is used.
+template <class Op, int T, int R, int L, int N, int M, class Load, class Done, class Store>
 __device__ inline void rows_in_registers(idx rows, idx size, Load load, Done done, Store store) {
+  static_assert(M == 1 || R <= 32, "a block has one row at a time");
   __shared__ typename Op::First shared_first[32];
   __shared__ typename Op::Second shared_second[32];
-  const idx row = (idx)blockIdx.x * (T / R) + (int)threadIdx.x / R;
+  const idx first_row = (idx)blockIdx.x * (T / R * M) + (int)threadIdx.x / R;
   const int t = (int)threadIdx.x % R;
-  const idx end = row < rows ? size : 0;
-  typename Op::Value x[N][L];
+  typename Op::Value x[M][N][L];
 #pragma unroll
-  for (int i = 0; i < N; ++i) {
-    const idx k = (i * R + t) * L;
-    if (k < end) load(row, k, x[i]);
-  }
-  typename Op::First first = Op::first();
-#pragma unroll
-  for (int i = 0; i < N; ++i) {
-    const idx k = (i * R + t) * L;
-    if (k < end) add_lanes<Op, L>(first, x[i], k);
-  }
-  first = Op::settle(group_merge<R>(first, RowMerge<Op>(), shared_first), size);
-  typename Op::Second second = Op::second();
-  if constexpr (Op::kTwice) {
-#pragma unroll
-    for (int i = 0; i < N; ++i) {
-      if ((i * R + t) * L < end) add_second_lanes<Op, L>(second, x[i], first);
-    }
-    second = group_merge<R>(second, RowMerge<Op>(), shared_second);
-  }
-  if (row >= rows) return;
-  const typename Op::Stat stat[1] = {Op::stat(first, second, size)};
-  if (t == 0) done(row, stat);
-  if constexpr (Op::kApplies) {
+  for (int m = 0; m < M; ++m) {
+    const idx row = first_row + m * (T / R);
+    const idx end = row < rows ? size : 0;
 #pragma unroll
     for (int i = 0; i < N; ++i) {
       const idx k = (i * R + t) * L;
-      if (k < end) store(row, k, x[i], stat);
+      if (k < end) load(row, k, x[m][i]);
+    }
+  }
+#pragma unroll
+  for (int m = 0; m < M; ++m) {
+    const idx row = first_row + m * (T / R);
+    const idx end = row < rows ? size : 0;
+    typename Op::First first = Op::first();
+#pragma unroll
+    for (int i = 0; i < N; ++i) {
+      const idx k = (i * R + t) * L;
+      if (k < end) add_lanes<Op, L>(first, x[m][i], k);
+    }
+    first = Op::settle(group_merge<R>(first, RowMerge<Op>(), shared_first), size);
+    typename Op::Second second = Op::second();
+    if constexpr (Op::kTwice) {
+#pragma unroll
+      for (int i = 0; i < N; ++i) {
+        if ((i * R + t) * L < end) add_second_lanes<Op, L>(second, x[m][i], first);
+      }
+      second = group_merge<R>(second, RowMerge<Op>(), shared_second);
+    }
+    if (row >= rows) continue;
+    const typename Op::Stat stat[1] = {Op::stat(first, second, size)};
+    if (t == 0) done(row, stat);
+    if constexpr (Op::kApplies) {
+#pragma unroll
+      for (int i = 0; i < N; ++i) {
+        const idx k = (i * R + t) * L;
+        if (k < end) store(row, k, x[m][i], stat);
+      }
     }
   }
 }

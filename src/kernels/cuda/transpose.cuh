@@ -57,3 +57,90 @@ __device__ inline void transpose_tile(const T* in, T* out, idx size_a, idx size_
     store_lanes(out + (a0 + a) * stride_of_a + b0 + b, written);
   }
 }
+
+// Bytes of a (0 to 3) and b (4 to 7), by the digits of `which` from the lowest on.
+__device__ inline u32 pick_bytes(u32 a, u32 b, u32 which) {
+#ifdef REDLINE_EMULATED
+  const u64 both = (u64)b << 32 | a;
+  u32 picked = 0;
+  for (int i = 0; i < 4; ++i) picked |= (u32)(both >> (which >> 4 * i & 7) * 8 & 255) << 8 * i;
+  return picked;
+#else
+  return __byte_perm(a, b, which);
+#endif
+}
+
+// LB words, each of 4 / BYTES elements along a; word l is from row l. out[j]: element j of all.
+template <int BYTES, int LB>
+__device__ inline void turn_words(const u32 (&in)[LB], u32 (&out)[4 / BYTES][LB * BYTES / 4]) {
+#pragma unroll
+  for (int i = 0; i < LB * BYTES / 4; ++i) {
+    if constexpr (BYTES == 4) {
+      out[0][i] = in[i];
+    } else if constexpr (BYTES == 2) {
+      out[0][i] = pick_bytes(in[2 * i], in[2 * i + 1], 0x5410);
+      out[1][i] = pick_bytes(in[2 * i], in[2 * i + 1], 0x7632);
+    } else {
+      const u32 low = pick_bytes(in[4 * i], in[4 * i + 1], 0x5140);
+      const u32 low_next = pick_bytes(in[4 * i + 2], in[4 * i + 3], 0x5140);
+      const u32 high = pick_bytes(in[4 * i], in[4 * i + 1], 0x7362);
+      const u32 high_next = pick_bytes(in[4 * i + 2], in[4 * i + 3], 0x7362);
+      out[0][i] = pick_bytes(low, low_next, 0x5410);
+      out[1][i] = pick_bytes(low, low_next, 0x7632);
+      out[2][i] = pick_bytes(high, high_next, 0x5410);
+      out[3][i] = pick_bytes(high, high_next, 0x7632);
+    }
+  }
+}
+
+// The same tile in words: a thread takes LB of them from as many rows and turns them in registers.
+// Groups of four words change places by row, so that the 4 x 8 words of a warp are in different
+// banks. Accesses are of words at least.
+template <class T, int A, int B, int LA, int LB, int THREADS>
+__device__ inline void transpose_words(const T* in, T* out, idx size_a, idx size_b, idx stride_of_b,
+                                       idx stride_of_a, idx a0, idx b0) {
+  constexpr int kBytes = (int)sizeof(T), kPer = 4 / kBytes;
+  constexpr int kWords = A / kPer, kAccess = LA / kPer, kDown = B / LB;
+  __shared__ __align__(16) u32 tile[B * kWords];
+  auto place = [](int b, int word) {
+    return b * kWords + (word ^ (b / LB * 4 & 28 & (kWords - 1)));
+  };
+  constexpr int kAcross = A / LA;
+  constexpr int kReads = B * kAcross / THREADS;
+  constexpr int kAtOnce = kReads < 8 ? kReads : 8;
+#pragma unroll 1
+  for (int first = 0; first < kReads; first += kAtOnce) {
+    lanes_of<u32, kAccess> read[kAtOnce];
+#pragma unroll
+    for (int i = 0; i < kAtOnce; ++i) {
+      const int g = (first + i) * THREADS + (int)threadIdx.x;
+      const int b = g / kAcross, a = g % kAcross * LA;
+      if (a0 + a < size_a && b0 + b < size_b) {
+        read[i] = load_lanes<kAccess>((const u32*)(in + (b0 + b) * stride_of_b + a0 + a));
+      }
+    }
+#pragma unroll
+    for (int i = 0; i < kAtOnce; ++i) {
+      const int g = (first + i) * THREADS + (int)threadIdx.x;
+      store_lanes(&tile[place(g / kAcross, g % kAcross * kAccess)], read[i]);
+    }
+  }
+  __syncthreads();
+#pragma unroll 2
+  for (int g = (int)threadIdx.x; g < kWords * kDown; g += THREADS) {
+    const int down = g / 4 % kDown, word = g / (4 * kDown) * 4 + g % 4;
+    const int a = word * kPer, b = down * LB;
+    if (a0 + a >= size_a || b0 + b >= size_b) continue;
+    u32 taken[LB], turned[kPer][LB / kPer];
+#pragma unroll
+    for (int l = 0; l < LB; ++l) taken[l] = tile[place(b + l, word)];
+    turn_words<kBytes, LB>(taken, turned);
+#pragma unroll
+    for (int j = 0; j < kPer; ++j) {
+      lanes_of<u32, LB / kPer> written;
+#pragma unroll
+      for (int i = 0; i < LB / kPer; ++i) written.element[i] = turned[j][i];
+      store_lanes((u32*)(out + (a0 + a + j) * stride_of_a + b0 + b), written);
+    }
+  }
+}

@@ -201,7 +201,7 @@ std::string ElementWriter::functions_text() const {
 ElementKernel ElementWriter::whole(const std::string& entry, int threads,
                                    const std::vector<std::string>& files,
                                    const std::string& statements,
-                                   const std::vector<std::string>& more) const {
+                                   const std::vector<std::string>& more, int together) const {
   std::vector<std::string> rest;
   std::string named;
   for (size_t i = 0; i < problem_.outputs.size(); ++i) {
@@ -215,7 +215,7 @@ ElementKernel ElementWriter::whole(const std::string& entry, int threads,
   }
   rest.insert(rest.end(), more.begin(), more.end());
   rest.emplace_back("u32* refused");
-  std::string bounds = str_cat(threads, ", ", std::max(1, 512 / threads));
+  std::string bounds = str_cat(threads, ", ", std::max(1, together / threads));
   return {entry, source_text(signature(entry, bounds, rest), files, named + statements)};
 }
 

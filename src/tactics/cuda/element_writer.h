@@ -58,10 +58,10 @@ class ElementWriter {
   // The whole text: types, the named files of kernels/cuda, functions of the rules, then the kernel
   // with all inputs, all outputs (void* out_raw0, ...), the unknown sizes (i64 p_NAME), `more`
   // parameters and KernelArgs::refused. Blocks of `threads` may use the registers that leave room
-  // for 512 threads on a multiprocessor: left alone, ptxas spills to fit more.
+  // for `together` threads on a multiprocessor: left alone, ptxas spills to fit more.
   ElementKernel whole(const std::string& entry, int threads, const std::vector<std::string>& files,
-                      const std::string& statements,
-                      const std::vector<std::string>& more = {}) const;
+                      const std::string& statements, const std::vector<std::string>& more = {},
+                      int together = 512) const;
 
   // For ElementContext.
   Result<std::string> element(int value, const ElementIndex& at);

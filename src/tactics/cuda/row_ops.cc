@@ -104,6 +104,11 @@ std::string no_second() {
          function("void add_second(Second&, Work)", "") +
          function("Second merge_second(const Second& a, const Second&)", "return a;");
 }
+// What a second state of "n" elements is when the first one is not "from" but "to".
+std::string moved(const std::string& value) {
+  return function("Second moved(const Second& s, const First& from, const First& to, i64 n)",
+                  str_cat("return {", value, "};"));
+}
 // Of "first", "second" and the row's length "n".
 std::string stat(const std::string& fields, std::string body) {
   body.replace(body.rfind("return {"), 8, "return {first, ");
@@ -131,7 +136,10 @@ std::string reduction(std::string_view op, DType source, const std::string& type
          function("First settle(First first, i64)",
                   str_cat("return {first.v - first.v == 0 ? first.v : ", type, "(0)};")) +
          function("Work transform(Value x, const First& first)", "return exp((Work)x - first.v);") +
-         state("Second", type, sum_of(type, "v"), true) + stat(wide + " result;", body);
+         state("Second", type, sum_of(type, "v"), true) +
+         // A part of none but -inf has a sum of 0.
+         moved("s.v == 0 || from.v == to.v ? s.v : s.v * exp(from.v - to.v)") +
+         stat(wide + " result;", body);
 }
 
 std::string softmax(std::string_view op, const std::string& type) {
@@ -140,6 +148,9 @@ std::string softmax(std::string_view op, const std::string& type) {
          function("Work transform(Value x, const First& first)",
                   log ? "return x - first.v;" : "return exp(x - first.v);") +
          state("Second", type, sum_of(type, log ? "exp(v)" : "v"), true) +
+         // The sum of a part of none but -inf is a NaN, which is so only when all are.
+         moved(str_cat("from.v == to.v ? s.v : from.v == ", type, "(-INFINITY) ? ", type,
+                       "(0) : s.v * exp(from.v - to.v)")) +
          stat(type + " value;", log ? "return {log(second.v)};" : "return {1 / second.v};");
 }
 
@@ -150,6 +161,7 @@ std::string centred(const std::string& type, const std::string& scale) {
                   str_cat("return {first.v / (", type, ")n};")) +
          function("Work transform(Value x, const First& first)", "return x - first.v;") +
          state("Second", type, sum_of(type, "v * v"), true) +
+         moved(str_cat("s.v + (from.v - to.v) * (from.v - to.v) * (", type, ")n")) +
          stat(str_cat(type, " mean, scale;"), str_cat("const ", type, " variance = second.v / (",
                                                       type, ")n; return {first.v, ", scale, "};"));
 }

@@ -23,13 +23,13 @@ class RowsWriter {
     std::string text = str_cat("  wait_for_former_kernels();\n  let_next_kernel_start();\n",
                                "  const idx rows = ", rows_.size(false), ";\n",
                                "  const idx size = ", rows_.size(true), ";\n");
-    REDLINE_ASSIGN(std::string load, load_lambda());
+    REDLINE_ASSIGN(std::string load, load_lambdas());
     REDLINE_ASSIGN(std::string done, done_lambda());
     REDLINE_ASSIGN(std::string store, store_lambda());
     text += load + done + store + call();
     return writer_.whole(kRowsEntry, shape_.threads,
-                         {"lanes.cuh", "block.cuh", "rows.cuh", "columns.cuh"}, text,
-                         {"void* parts_memory", "const i64 parts"});
+                         {"lanes.cuh", "block.cuh", "rows.cuh", "columns.cuh", "relay.cuh"}, text,
+                         {"void* parts_memory", "const i64 parts"}, together());
   }
 
  private:
@@ -127,6 +127,46 @@ class RowsWriter {
     writer_.set_lane(-1);
     return str_cat("  const auto load = [&](const idx row, const idx k, Op::Value ", x_array(),
                    ") {\n", writer_.take_statements(), "  };\n");
+  }
+
+  // Threads that should fit on a multiprocessor: with many registers for statistics, too few of
+  // them would have bytes on their way.
+  int together() const {
+    switch (shape_.kernel) {
+      case RowsKernel::kColumnsInRegisters:
+      case RowsKernel::kColumnRelay:
+        return 1024;
+      case RowsKernel::kColumns:
+      case RowsKernel::kColumnPartsFirst:
+        return shape_.groups > 1 ? 768 : 512;
+      default:
+        return 512;
+    }
+  }
+
+  // fetch and open are the two halves of load: what is held between them is what lies in memory, as
+  // far as that is all it takes.
+  Result<std::string> load_lambdas() {
+    int v = rows_.source;
+    const std::string lanes = std::to_string(shape_.lanes);
+    const std::string open =
+        str_cat("  const auto open = [&](const Raw& raw, Op::Value ", x_array(),
+                ") {\n#pragma unroll\n    for (int l = 0; l < ", lanes, "; ++l) x[l] = ");
+    if (v >= writer_.body().num_inputs) {
+      REDLINE_ASSIGN(std::string load, load_lambda());
+      return str_cat(load, "  struct Raw {\n    Op::Value x[", lanes, "];\n  };\n",
+                     "  const auto fetch = [&](const idx row, const idx k, Raw& raw) {\n",
+                     "    load(row, k, raw.x);\n  };\n", open, "raw.x[l];\n  };\n");
+    }
+    writer_.begin();
+    ElementIndex at = decode("row", "k");
+    writer_.line(str_cat("raw = load_lanes<", lanes, ">(in", v, " + ",
+                         writer_.value(v).offset(index_of(v, at)), ");"));
+    return str_cat("  typedef lanes_of<", storage_type(writer_.value(v).dtype), ", ", lanes,
+                   "> Raw;\n", "  const auto fetch = [&](const idx row, const idx k, Raw& raw) {\n",
+                   writer_.take_statements(), "  };\n", open, "widen(raw.element[l]);\n  };\n",
+                   "  const auto load = [&](const idx row, const idx k, Op::Value ", x_array(),
+                   ") {\n    Raw raw;\n    fetch(row, k, raw);\n    open(raw, x);\n  };\n");
   }
 
   // Stores the results of which there is one a row, for `count` rows side by side.
@@ -234,32 +274,56 @@ class RowsWriter {
     return {};
   }
 
+  // The op, the threads of a block and of a row, or side by side and along a column, and lanes.
+  std::string whole_types() const {
+    int x = in_columns() ? shape_.across : shape_.threads;
+    int y = in_columns() ? shape_.threads / shape_.across : shape_.across;
+    return str_cat("Op, ", x, ", ", y, ", ", shape_.lanes);
+  }
+
   std::string call() const {
-    int t = shape_.threads;
-    int a = shape_.across;
-    int l = shape_.lanes;
-    std::string all = "rows, size, load, done, store";
-    std::string parts = "rows, size, (int)parts, parts_memory, ";
+    std::string threads = std::to_string(shape_.threads);
+    std::string lanes = std::to_string(shape_.lanes);
+    std::string kept = std::to_string(shape_.groups);
+    std::string some = shape_.groups == 1 ? "Op::kUnroll" : kept;
+    std::string all = ">(rows, size, load, done, store);\n";
+    std::string raw = str_cat(whole_types(), ", ", some, ", Raw>(rows, size, ");
+    std::string parts = ">(rows, size, (int)parts, parts_memory, ";
+    std::string whole = whole_types();
+    auto call = [](const char* name, const std::string& types, const std::string& rest) {
+      return str_cat("  ", name, "<", types, rest);
+    };
+    std::string relay = str_cat(", ", kept, ", Raw>(rows, size, (int)parts, ", shape_.lag,
+                                ", parts_memory, fetch, open, done, store);\n");
+    std::string row_part = str_cat("Op, ", threads, ", ", lanes);
     switch (shape_.kernel) {
       case RowsKernel::kRegisters:
-        return str_cat("  rows_in_registers<Op, ", t, ", ", a, ", ", l, ", ", shape_.groups, ">(",
-                       all, ");\n");
+        return call("rows_in_registers", str_cat(whole, ", ", kept, ", ", shape_.rows), all);
       case RowsKernel::kStreamed:
-        return str_cat("  rows_streamed<Op, ", t, ", ", a, ", ", l, ">(", all, ");\n");
+        return call("rows_streamed", whole, all);
       case RowsKernel::kPartsFirst:
-        return str_cat("  row_parts_first<Op, ", t, ", ", l, ">(", parts, "load);\n");
+        return call("row_parts_first", row_part, parts + "load);\n");
       case RowsKernel::kPartsSecond:
-        return str_cat("  row_parts_second<Op, ", t, ", ", l, ">(", parts, "load);\n");
+        return call("row_parts_second", row_part, parts + "load);\n");
       case RowsKernel::kPartsLast:
-        return str_cat("  row_parts_last<Op, ", t, ", ", l, ">(", parts, "load, done, store);\n");
+        return call("row_parts_last", row_part, parts + "load, done, store);\n");
       case RowsKernel::kColumns:
-        return str_cat("  columns<Op, ", a, ", ", t / a, ", ", l, ">(", all, ");\n");
+        return call("columns", raw, "fetch, open, done, store);\n");
       case RowsKernel::kColumnPartsFirst:
-        return str_cat("  column_parts_first<Op, ", a, ", ", t / a, ", ", l, ">(", parts,
-                       "load);\n");
+        return call("column_parts_first", raw, "(int)parts, parts_memory, fetch, open);\n");
       case RowsKernel::kColumnPartsLast:
-        return str_cat("  column_parts_last<Op, ", a, ", ", t / a, ", ", l, ">(", parts,
-                       "done);\n");
+        return call("column_parts_last", whole, parts + "done);\n");
+      case RowsKernel::kColumnsInRegisters:
+        return call("columns_in_registers", str_cat(whole, ", ", kept), all);
+      case RowsKernel::kRelayReset: {
+        std::string width = in_columns() ? std::to_string(shape_.across * shape_.lanes) : "1";
+        return str_cat("  relay_reset<", threads, ">((rows + ", width, " - 1) / ", width,
+                       ", parts_memory);\n");
+      }
+      case RowsKernel::kRowRelay:
+        return call("row_relay", row_part, relay);
+      case RowsKernel::kColumnRelay:
+        return call("column_relay", whole, relay);
     }
     return {};
   }

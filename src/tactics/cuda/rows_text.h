@@ -8,7 +8,7 @@
 
 namespace redline {
 
-// The drivers of kernels/cuda/rows.cuh and columns.cuh.
+// The drivers of kernels/cuda/rows.cuh, columns.cuh and relay.cuh. Configs name them by number.
 enum class RowsKernel {
   kRegisters,
   kStreamed,
@@ -17,7 +17,11 @@ enum class RowsKernel {
   kPartsLast,
   kColumns,
   kColumnPartsFirst,
-  kColumnPartsLast
+  kColumnPartsLast,
+  kColumnsInRegisters,
+  kRelayReset,
+  kRowRelay,
+  kColumnRelay
 };
 
 struct RowsShape {
@@ -25,7 +29,12 @@ struct RowsShape {
   int threads = 256;
   int across = 32;  // rows: threads a row; columns: threads side by side
   int lanes = 1;    // elements of one access
-  int groups = 1;   // of lanes a thread keeps in registers
+  // Of lanes: what a thread keeps in registers; in columns of any length, what it reads at once (1:
+  // as the op likes it).
+  int groups = 1;
+  int rows = 1;  // of a thread of kRegisters, at once
+  int lag = 0;   // groups between the two passes of a relay
+  bool operator==(const RowsShape&) const = default;
 };
 
 inline constexpr const char* kRowsEntry = "rows";

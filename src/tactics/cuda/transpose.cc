@@ -15,6 +15,8 @@ constexpr const char* kEntry = "transpose";
 constexpr int kThreads = 256;
 constexpr int kAccessBytes = 16;
 constexpr int64_t kMultiprocessors = 132;
+// From here on the accesses to shared memory count more than how many blocks there are.
+constexpr int64_t kLargeBytes = 4 << 20;
 
 // The operand's axes with those joined that stay neighbours, and those of size 1 left out.
 struct Movement {
@@ -85,6 +87,8 @@ Status supports(const Problem& problem) {
 struct Way {
   int a = 0, b = 0, lanes_a = 1, lanes_b = 1;
   bool wide = false;
+  bool words = false;  // tiles of words, which are turned in registers
+  bool operator==(const Way&) const = default;
 };
 
 int widest(const Movement& m, std::optional<int64_t> size) {
@@ -116,6 +120,24 @@ Way tiles(const Movement& m, int elements, int lanes_a, int lanes_b) {
   return {a, b, lanes_a, lanes_b};
 }
 
+// Whether a tile of words can be `a` by `b` elements.
+bool can_be_words(const Movement& m, const Way& way) {
+  int64_t across = int64_t{way.a} * m.bytes;
+  return m.bytes <= 4 && way.lanes_a * m.bytes >= 4 && way.lanes_b * m.bytes >= 4 && across >= 64 &&
+         across <= 256 && across * way.b <= 32 << 10 &&
+         int64_t{way.a} * way.b >= int64_t{kThreads} * way.lanes_a && way.b >= way.lanes_b;
+}
+
+// Tiles of words that are `across` bytes wide where the axis is that long.
+void word_tiles(const Movement& m, int across, int bytes, int lanes_a, int lanes_b,
+                std::vector<Way>& ways) {
+  while (across > 64 && across / 2 / m.bytes >= *m.known[m.a()]) across /= 2;
+  int b = bytes / across;
+  while (b / 2 >= *m.known[m.b()] && across * b > kThreads * kAccessBytes) b /= 2;
+  Way way = {across / m.bytes, b, lanes_a, lanes_b, false, true};
+  if (can_be_words(m, way)) ways.push_back(way);
+}
+
 std::vector<Way> ways_of(const Movement& m) {
   if (m.sizes.empty()) return {{0, 0, 1, 1}};
   if (m.keeps_last()) {
@@ -132,8 +154,22 @@ std::vector<Way> ways_of(const Movement& m) {
   Way gathered = {0, 0, 1, lanes_b};
   // Between two short axes a tile would be nearly empty.
   if (*m.known[m.a()] * *m.known[m.b()] < kThreads) return {gathered};
-  return {tiles(m, elements, lanes_a, lanes_b), tiles(m, elements / 2, lanes_a, lanes_b),
-          tiles(m, elements / 4, lanes_a, lanes_b), gathered};
+  std::vector<Way> ways = {tiles(m, elements, lanes_a, lanes_b),
+                           tiles(m, elements / 2, lanes_a, lanes_b),
+                           tiles(m, elements / 4, lanes_a, lanes_b), gathered};
+  std::vector<Way> words;
+  for (auto [across, bytes] : {std::pair(128, 16 << 10), {256, 16 << 10}, {128, 8 << 10}}) {
+    word_tiles(m, across, bytes, lanes_a, lanes_b, words);
+  }
+  // Small problems want more blocks than large tiles give.
+  int64_t count = 1;
+  for (const std::optional<int64_t>& size : m.known) count *= size.value_or(64);
+  if (count < int64_t{2} * kMultiprocessors * ways[0].a * ways[0].b) {
+    std::reverse(ways.begin(), ways.end() - 1);
+  }
+  bool large = count * m.bytes >= kLargeBytes;
+  ways.insert(large ? ways.begin() : ways.end(), words.begin(), words.end());
+  return ways;
 }
 
 bool is_known(const Movement& m) {
@@ -145,19 +181,17 @@ std::vector<Config> configs(const Problem& problem) {
   ElementWriter writer(problem);
   Movement m = movement_of(problem, writer);
   std::vector<Way> ways = ways_of(m);
-  if (is_known(m)) {
-    // Small problems want more blocks than large tiles give.
-    int64_t count = 1;
-    for (const std::optional<int64_t>& size : m.known) count *= size.value_or(64);
-    if (ways.size() > 1 && count < int64_t{2} * kMultiprocessors * ways[0].a * ways[0].b) {
-      std::reverse(ways.begin(), ways.end() - 1);
-    }
-  } else {
-    ways.resize(1);
-  }
+  if (!is_known(m)) ways.resize(1);
   std::vector<Config> result;
-  for (const Way& way : ways) {
-    result.push_back({{"tile", std::vector<int64_t>{way.a, way.b, way.lanes_a, way.lanes_b}}});
+  for (size_t i = 0; i < ways.size(); ++i) {
+    const Way& way = ways[i];
+    if (std::find(ways.begin(), ways.begin() + static_cast<int64_t>(i), way) !=
+        ways.begin() + static_cast<int64_t>(i)) {
+      continue;
+    }
+    Config config = {{"tile", std::vector<int64_t>{way.a, way.b, way.lanes_a, way.lanes_b}}};
+    if (way.words) config.push_back({"words", int64_t{1}});
+    result.push_back(std::move(config));
   }
   return result;
 }
@@ -182,9 +216,16 @@ Result<Way> way_of(const Movement& m, const Config& config) {
            t[0] >= t[2] && t[1] >= t[3] && t[0] * t[1] >= kThreads * std::max(t[2], t[3]) &&
            (t[0] + 4) * t[1] * m.bytes <= 48 << 10;
   }
+  const auto* words = find_knob<int64_t>(config, "words");
+  Way way = {static_cast<int>(t[0]),
+             static_cast<int>(t[1]),
+             static_cast<int>(t[2]),
+             static_cast<int>(t[3]),
+             false,
+             words != nullptr && *words != 0};
+  good = good && (!way.words || (!m.keeps_last() && can_be_words(m, way)));
   if (!good) return incompatible("a transpose in tiles that are none of ours");
-  return Way{static_cast<int>(t[0]), static_cast<int>(t[1]), static_cast<int>(t[2]),
-             static_cast<int>(t[3])};
+  return way;
 }
 
 Result<std::vector<Way>> ways_of(const Problem& problem, const Movement& m, const Config& config) {
@@ -294,10 +335,10 @@ class TransposeText {
                      way_.a, ";\n  rest /= tiles_a;\n", "  const idx b0 = rest % tiles_b * ",
                      way_.b, ";\n  rest /= tiles_b;\n");
     decode({m_.a(), m_.b()});
-    text_ += str_cat("  transpose_tile<", type_, ", ", way_.a, ", ", way_.b, ", ", way_.lanes_a,
-                     ", ", way_.lanes_b, ", ", kThreads, ">((const ", type_, "*)in0 + from, (",
-                     type_, "*)out_raw0 + to, ", a, ", ", b, ", ", in_[m_.b()], ", ", out_[m_.a()],
-                     ", a0, b0);\n");
+    text_ += str_cat("  transpose_", way_.words ? "words<" : "tile<", type_, ", ", way_.a, ", ",
+                     way_.b, ", ", way_.lanes_a, ", ", way_.lanes_b, ", ", kThreads, ">((const ",
+                     type_, "*)in0 + from, (", type_, "*)out_raw0 + to, ", a, ", ", b, ", ",
+                     in_[m_.b()], ", ", out_[m_.a()], ", a0, b0);\n");
     return text_;
   }
 

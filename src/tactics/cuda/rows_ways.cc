@@ -1,0 +1,502 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tactics/cuda/rows_ways.h"
+
+#include <algorithm>
+
+namespace redline {
+namespace {
+
+constexpr int kMaxLanes = 8;
+constexpr int64_t kMultiprocessors = 132;
+constexpr int64_t kStateBytes = 16;  // the largest
+// For sizes that are not known: rows enough to fill the GPU.
+constexpr int64_t kManyRows = 1 << 14;
+// What a thread has read before it uses the first, so that enough bytes are on their way.
+constexpr int kBytesAhead = 64;
+// Between the passes of a relay: more than the blocks that run at once read, and little enough that
+// the L2 has it beside as much of the results.
+constexpr int64_t kRelayBytes = 8 << 20;
+// From this many elements on what counts is that enough bytes are on their way.
+constexpr int64_t kLarge = 4 << 20;
+
+int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+int power_of_two(int64_t least, int most) {
+  int n = 1;
+  while (n < least && n < most) n *= 2;
+  return n;
+}
+
+// Elements of an access: 16 bytes of the widest operand that has neighbours there.
+int widest_lanes(const Problem& problem, const RowsProblem& rows) {
+  size_t bytes = 1;
+  for (size_t i = 0; i < problem.inputs.size(); ++i) {
+    if (rows.dims[i].empty() || rows.dims[i].back() == "1") continue;
+    bytes = std::max(bytes, dtype_bytes(problem.inputs[i].dtype));
+  }
+  for (const OperandDesc& output : problem.outputs) {
+    bytes = std::max(bytes, rows.applies() ? dtype_bytes(output.dtype) : 1);
+  }
+  int lanes = std::min(kMaxLanes, static_cast<int>(16 / bytes));
+  const RowAxis& last = rows.axes.back();
+  while (last.known && *last.known % lanes != 0) lanes /= 2;
+  return lanes;
+}
+
+struct Sizes {
+  int64_t rows, length;
+  int lanes;
+  int held;            // elements that a thread's registers hold
+  int bytes = 4;       // of an element of the source
+  bool twice = false;  // two statistics
+  bool applies = true;
+  bool large() const { return rows * length >= kLarge; }
+};
+
+RowsShape registers(const Sizes& s, int threads, int across, int64_t groups, int rows = 1) {
+  return {RowsKernel::kRegisters, threads, across, s.lanes, static_cast<int>(groups), rows};
+}
+
+// A thread of a large block has half the registers.
+bool holds(const Sizes& s, int64_t elements, int threads) {
+  return elements <= (threads > 512 ? s.held / 2 : s.held);
+}
+
+// A warp or less a row; several rows at once where one gives a thread little to read.
+bool warp_rows(const Sizes& s, bool several, std::vector<RowsWay>& ways) {
+  int64_t vectors = std::max<int64_t>(1, divide_up(s.length, s.lanes));
+  int across = power_of_two(vectors, 32);
+  int64_t groups = divide_up(vectors, across);
+  if (!holds(s, groups * s.lanes, 256)) return false;
+  int threads = s.rows * across <= 32 * 4 * kMultiprocessors ? 64 : 256;
+  int rows = 1;
+  if (several) {
+    auto fits = [&](int64_t n) {
+      return n <= 16 && holds(s, n * groups * s.lanes, threads) &&
+             n * groups * s.lanes * s.bytes <= kBytesAhead;
+    };
+    while (fits(2 * rows)) rows *= 2;
+  }
+  if (several && rows == 1) return false;
+  ways.push_back({{registers(s, threads, across, groups, rows)}});
+  return true;
+}
+
+// A block a row, with about `groups` accesses a thread.
+bool block_rows(const Sizes& s, int groups, std::vector<RowsWay>& ways) {
+  int64_t vectors = std::max<int64_t>(1, divide_up(s.length, s.lanes));
+  int threads = std::max(64, power_of_two(divide_up(vectors, groups), 1024));
+  int64_t held = divide_up(vectors, threads);
+  if (!holds(s, held * s.lanes, threads)) return false;
+  ways.push_back({{registers(s, threads, threads, held)}});
+  return true;
+}
+
+RowsWay streamed(const Sizes& s, int threads, int across) {
+  return {{{RowsKernel::kStreamed, threads, across, s.lanes, 1}}};
+}
+
+RowsWay in_parts(const Sizes& s, int threads, int64_t parts) {
+  RowsWay way;
+  way.parts = static_cast<int>(parts);
+  for (RowsKernel kernel :
+       {RowsKernel::kPartsFirst, RowsKernel::kPartsSecond, RowsKernel::kPartsLast}) {
+    if (kernel == RowsKernel::kPartsSecond && !s.twice) continue;
+    way.launches.push_back({kernel, threads, threads, s.lanes, 1});
+  }
+  return way;
+}
+
+// `part`: elements of a row in an access of all threads of a block. `rows`: of a group.
+RowsWay relay(const Sizes& s, RowsShape shape, int64_t part, int64_t rows) {
+  shape.lanes = s.lanes;
+  shape.groups = std::clamp(kBytesAhead / (s.lanes * s.bytes), 1, 16);
+  int64_t groups = divide_up(s.rows, rows);
+  int64_t lag = kRelayBytes / std::max<int64_t>(1, rows * s.length * s.bytes);
+  shape.lag = static_cast<int>(std::max<int64_t>(1, std::min(lag, groups / 2)));
+  RowsShape reset = {RowsKernel::kRelayReset, 256, shape.across, s.lanes, 1};
+  int64_t parts = std::max<int64_t>(1, divide_up(s.length, part * shape.groups));
+  return {{reset, shape}, static_cast<int>(parts)};
+}
+
+RowsWay row_relay(const Sizes& s, int threads) {
+  return relay(s, {RowsKernel::kRowRelay, threads, threads}, int64_t{threads} * s.lanes, 1);
+}
+
+// `across` times the lanes is what lies together of each row of memory.
+RowsWay column_relay(const Sizes& s, int threads, int across) {
+  return relay(s, {RowsKernel::kColumnRelay, threads, across}, threads / across,
+               int64_t{across} * s.lanes);
+}
+
+// Only statistics of long rows: one wave of blocks that have the same to do, or many small ones.
+void reduced_rows(const Sizes& s, std::vector<RowsWay>& ways) {
+  for (int64_t blocks : {2 * kMultiprocessors, 16 * kMultiprocessors}) {
+    int64_t parts = std::min(divide_up(blocks, s.rows), s.length / (512 * s.lanes * 2));
+    if (parts > 1) ways.push_back(in_parts(s, 512, parts));
+  }
+  ways.push_back(streamed(s, 256, 256));
+  ways.push_back(streamed(s, 512, 512));
+}
+
+std::vector<RowsWay> row_ways(const Sizes& s) {
+  std::vector<RowsWay> ways;
+  bool long_rows = s.length >= 1 << 13;
+  if (s.large() && long_rows && !s.applies && !s.twice) reduced_rows(s, ways);
+  bool relays = s.large() && long_rows && s.applies;
+  // Long rows too few for all multiprocessors are divided.
+  int64_t parts = std::min(divide_up(4 * kMultiprocessors, std::max<int64_t>(1, s.rows)),
+                           s.length / (512 * s.lanes * 2));
+  bool few = 2 * s.rows <= kMultiprocessors && parts > 1 && s.length >= 1 << 15;
+  if (relays && (few || s.length >= 1 << 14)) ways.push_back(row_relay(s, 256));
+  if (few) ways.push_back(in_parts(s, 512, parts));
+  bool short_rows = s.length <= 1024 || s.rows >= 8 * kMultiprocessors;
+  if (short_rows && s.large()) warp_rows(s, true, ways);
+  if (short_rows) warp_rows(s, false, ways);
+  if (relays) block_rows(s, 4, ways);
+  block_rows(s, 1, ways);
+  block_rows(s, 4, ways);
+  if (relays) ways.push_back(row_relay(s, 256));
+  if (relays) ways.push_back(row_relay(s, 512));
+  if (!short_rows) warp_rows(s, false, ways);
+  if (ways.size() < 3) {
+    int threads = long_rows ? 1024 : 256;
+    ways.push_back(streamed(s, threads, threads));
+    ways.push_back(streamed(s, 512, 512));
+  }
+  warp_rows(s, true, ways);
+  if (s.applies) ways.push_back(row_relay(s, 256));
+  return ways;
+}
+
+RowsWay columns_of(const Sizes& s, int threads, int across, int ahead, int64_t parts) {
+  RowsWay way;
+  way.parts = static_cast<int>(parts);
+  if (parts == 1) {
+    way.launches.push_back({RowsKernel::kColumns, threads, across, s.lanes, ahead});
+    return way;
+  }
+  // The states of a column are merged by threads enough to read them at once.
+  int together = std::max(1, threads / power_of_two(parts, threads));
+  way.launches.push_back({RowsKernel::kColumnPartsFirst, threads, across, s.lanes, ahead});
+  way.launches.push_back(
+      {RowsKernel::kColumnPartsLast, threads, std::min(across, together), s.lanes, 1});
+  return way;
+}
+
+// The whole of a column in the registers of a block, `across` threads wide.
+bool held_columns(const Sizes& s, int across, std::vector<RowsWay>& ways) {
+  int most = s.held / s.lanes;
+  int along = std::max(32 / std::min(across, 32), power_of_two(divide_up(s.length, most), 1024));
+  while (along * across < 128) along *= 2;
+  if (along * across > 1024) return false;
+  int64_t groups = std::max<int64_t>(1, divide_up(s.length, along));
+  if (!holds(s, groups * s.lanes, along * across)) return false;
+  ways.push_back({{{RowsKernel::kColumnsInRegisters, along * across, across, s.lanes,
+                    static_cast<int>(groups)}}});
+  return true;
+}
+
+// Columns that are read once though they are wanted twice, in the order of how much lies together.
+void columns_at_once(const Sizes& s, std::vector<RowsWay>& ways) {
+  int64_t vectors = std::max<int64_t>(1, s.rows / s.lanes);
+  int kept = 0;
+  for (int across : {16, 8, 32, 4}) {
+    if (across > vectors || kept == 2) continue;
+    kept += held_columns(s, across, ways) ? 1 : 0;
+  }
+  if (!s.applies || (s.large() && s.length < 256)) return;
+  for (auto [threads, across] : {std::pair(512, 16), {256, 8}, {512, 32}}) {
+    if (across <= vectors) ways.push_back(column_relay(s, threads, across));
+  }
+}
+
+// Sums of many columns: 8 accesses ahead, with blocks enough for several waves, or for one.
+void reduced_columns(const Sizes& s, int ahead, std::vector<RowsWay>& ways) {
+  int64_t vectors = std::max<int64_t>(1, divide_up(s.rows, s.lanes));
+  int threads = 256;
+  int across = power_of_two(vectors, 32);
+  int along = threads / across;
+  int64_t blocks = divide_up(vectors, across);
+  int64_t most = s.length / (along * ahead);
+  for (int64_t waves : {8, 4, 1}) {
+    int64_t parts =
+        std::clamp<int64_t>(waves * kMultiprocessors / blocks, 1, std::max<int64_t>(1, most));
+    ways.push_back(columns_of(s, threads, across, ahead, parts));
+  }
+}
+
+std::vector<RowsWay> column_ways(const Sizes& s, int ahead) {
+  std::vector<RowsWay> ways;
+  bool divisible = !s.twice && !s.applies;
+  if (s.large() && (s.applies || s.twice)) columns_at_once(s, ways);
+  if (s.large() && divisible && ahead > 1) reduced_columns(s, ahead, ways);
+  int64_t vectors = std::max<int64_t>(1, divide_up(s.rows, s.lanes));
+  for (int threads : {256, 512, 128}) {
+    // Enough threads along a column for its length, the rest side by side.
+    int along = power_of_two(divide_up(s.length, 8), threads / power_of_two(vectors, 32));
+    int across = threads / along;
+    int64_t blocks = divide_up(vectors, across);
+    int64_t parts = std::min(divide_up(4 * kMultiprocessors, blocks), s.length / (along * 8));
+    if (divisible && parts > 1 && blocks < kMultiprocessors) {
+      ways.push_back(columns_of(s, threads, across, 1, parts));
+    }
+    ways.push_back(columns_of(s, threads, across, 1, 1));
+  }
+  columns_at_once(s, ways);
+  if (divisible && ahead > 1) reduced_columns(s, ahead, ways);
+  return ways;
+}
+
+// For rows of any length, and a last axis of any size: the first that fits is taken.
+std::vector<RowsWay> ways_for_any(const RowsProblem& rows, const Sizes& s) {
+  Sizes single = s;
+  single.lanes = 1;
+  if (!rows.last_is_reduced()) {
+    return {columns_of(s, 256, 32, 1, 1), columns_of(single, 256, 32, 1, 1)};
+  }
+  int held = s.held / s.lanes;
+  return {{{registers(s, 128, 32, held)}},
+          {{registers(s, 256, 256, held)}},
+          streamed(s, 256, 256),
+          streamed(single, 128, 32),
+          streamed(single, 256, 256)};
+}
+
+bool has_any_length(const RowsProblem& rows) {
+  bool in_rows = rows.last_is_reduced();
+  return !rows.axes.back().known || (in_rows && !rows.known_size(true));
+}
+
+bool is_twice(const Problem& problem, const RowsProblem& rows) {
+  Body body = body_of(problem);
+  ElementWriter writer(problem);
+  return write_row_op(body.nodes[static_cast<size_t>(rows.anchor)], writer.value(rows.source).dtype,
+                      rows.applies(), false)
+      .twice;
+}
+
+std::vector<RowsWay> all_ways(const Problem& problem, const RowsProblem& rows) {
+  ElementWriter writer(problem);
+  DType source = writer.value(rows.source).dtype;
+  bool wide = is_int(source) || source == DType::kFloat64;
+  Sizes s = {rows.known_size(false).value_or(kManyRows), rows.known_size(true).value_or(1024),
+             widest_lanes(problem, rows), wide ? 16 : 32};
+  s.bytes = static_cast<int>(dtype_bytes(source));
+  s.twice = is_twice(problem, rows);
+  s.applies = rows.applies();
+  if (has_any_length(rows)) return ways_for_any(rows, s);
+  if (rows.last_is_reduced()) return row_ways(s);
+  // States that are wide leave no registers to read ahead, nor do values that are computed.
+  Body body = body_of(problem);
+  bool places = body.nodes[static_cast<size_t>(rows.anchor)].op->name.starts_with("arg_");
+  return column_ways(s, wide || places || rows.source >= body.num_inputs ? 1 : 8);
+}
+
+Config encode(const RowsWay& way) {
+  std::vector<int64_t> codes;
+  int64_t rows = 1;
+  int64_t lag = 0;
+  for (const RowsShape& shape : way.launches) {
+    codes.insert(codes.end(), {static_cast<int64_t>(shape.kernel), shape.threads, shape.across,
+                               shape.lanes, shape.groups});
+    rows = std::max<int64_t>(rows, shape.rows);
+    lag = std::max<int64_t>(lag, shape.lag);
+  }
+  Config config = {{"kernels", codes}, {"parts", static_cast<int64_t>(way.parts)}};
+  if (rows > 1) config.push_back({"rows", rows});
+  if (lag > 0) config.push_back({"lag", lag});
+  return config;
+}
+
+bool is_power_of_two(int64_t n, int64_t most) { return n >= 1 && n <= most && (n & (n - 1)) == 0; }
+
+// The kernels that belong together.
+bool is_sequence(const std::vector<RowsShape>& launches, bool in_rows, bool twice, bool applies) {
+  std::vector<RowsKernel> kernels;
+  for (const RowsShape& shape : launches) kernels.push_back(shape.kernel);
+  using K = RowsKernel;
+  using Kernels = std::vector<RowsKernel>;
+  bool relay = kernels == Kernels{K::kRelayReset, in_rows ? K::kRowRelay : K::kColumnRelay};
+  if (relay) {
+    return launches[0].across == launches[1].across && launches[0].lanes == launches[1].lanes;
+  }
+  if (in_rows) {
+    Kernels parts = twice ? Kernels{K::kPartsFirst, K::kPartsSecond, K::kPartsLast}
+                          : Kernels{K::kPartsFirst, K::kPartsLast};
+    return kernels == Kernels{K::kRegisters} || kernels == Kernels{K::kStreamed} ||
+           kernels == parts;
+  }
+  bool divisible = !twice && !applies;
+  return kernels == Kernels{K::kColumns} || kernels == Kernels{K::kColumnsInRegisters} ||
+         (divisible && kernels == Kernels{K::kColumnPartsFirst, K::kColumnPartsLast});
+}
+
+bool is_shape(const RowsShape& shape, bool in_rows) {
+  bool whole_rows = shape.across <= 32 || shape.across == shape.threads ||
+                    shape.kernel == RowsKernel::kRelayReset;
+  bool several = shape.kernel == RowsKernel::kRegisters && shape.across <= 32;
+  return is_power_of_two(shape.threads, 1024) && shape.threads >= 32 &&
+         is_power_of_two(shape.across, 1024) &&
+         (shape.across <= shape.threads || shape.kernel == RowsKernel::kRelayReset) &&
+         is_power_of_two(shape.lanes, kMaxLanes) && shape.groups >= 1 && shape.groups <= 64 &&
+         is_power_of_two(shape.rows, 16) && (shape.rows == 1 || several) && shape.lag >= 0 &&
+         shape.lag <= 1 << 20 && (!in_rows || whole_rows);
+}
+
+// A config may come from a file: whatever it says must make a kernel that works or none.
+Result<RowsWay> decode(const Config& config, const RowsProblem& rows, bool twice) {
+  Status bad = incompatible("a step over rows whose kernels are none that we have");
+  const auto* given = find_knob<std::vector<int64_t>>(config, "kernels");
+  const auto* parts = find_knob<int64_t>(config, "parts");
+  const auto* more_rows = find_knob<int64_t>(config, "rows");
+  const auto* lag = find_knob<int64_t>(config, "lag");
+  if (given == nullptr || parts == nullptr || *parts < 1 || *parts > 1 << 20) return bad;
+  RowsWay way;
+  way.parts = static_cast<int>(*parts);
+  bool in_rows = rows.last_is_reduced();
+  auto small = [](int64_t n) { return n >= 0 && n <= 1 << 20; };
+  for (const auto* knob : {more_rows, lag}) {
+    if (knob != nullptr && !small(*knob)) return bad;
+  }
+  if (given->size() % 5 != 0 || !std::all_of(given->begin(), given->end(), small)) return bad;
+  for (auto code = given->begin(); code != given->end(); code += 5) {
+    if (code[0] > static_cast<int64_t>(RowsKernel::kColumnRelay)) return bad;
+    RowsShape shape = {static_cast<RowsKernel>(code[0]), static_cast<int>(code[1]),
+                       static_cast<int>(code[2]), static_cast<int>(code[3]),
+                       static_cast<int>(code[4])};
+    bool relay = shape.kernel == RowsKernel::kRowRelay || shape.kernel == RowsKernel::kColumnRelay;
+    if (more_rows != nullptr) shape.rows = static_cast<int>(*more_rows);
+    if (lag != nullptr && relay) shape.lag = static_cast<int>(*lag);
+    if (!is_shape(shape, in_rows) || rows.axes.back().known.value_or(0) % shape.lanes != 0) {
+      return bad;
+    }
+    way.launches.push_back(shape);
+  }
+  if (!is_sequence(way.launches, in_rows, twice, rows.applies())) return bad;
+  return way;
+}
+
+// The longest row that a kernel takes, in parts or whole.
+int64_t longest(const RowsShape& shape, int64_t parts) {
+  int64_t along = int64_t{shape.threads / std::max(1, shape.across)} * shape.groups;
+  switch (shape.kernel) {
+    case RowsKernel::kRegisters:
+      return int64_t{shape.across} * shape.lanes * shape.groups;
+    case RowsKernel::kColumnsInRegisters:
+      return along;
+    case RowsKernel::kRowRelay:
+      return parts * shape.threads * shape.lanes * shape.groups;
+    case RowsKernel::kColumnRelay:
+      return parts * along;
+    default:
+      return INT64_MAX;
+  }
+}
+
+int64_t side_by_side(const RowsShape& shape, int64_t rows) {
+  return divide_up(rows, int64_t{shape.across} * shape.lanes);
+}
+
+int64_t relay_blocks(const RowsShape& shape, int64_t groups, int64_t parts) {
+  int64_t turns = (groups + shape.lag) * 2 * parts;
+  // As many as there may be at once; more would find that all is taken.
+  return turns > INT32_MAX ? turns : std::min(turns, kMultiprocessors * (2048 / shape.threads));
+}
+
+}  // namespace
+
+std::vector<Config> rows_configs(const Problem& problem, const RowsProblem& rows) {
+  if (has_any_length(rows)) return {{}};
+  std::vector<Config> result;
+  std::vector<RowsWay> seen;
+  for (RowsWay& way : all_ways(problem, rows)) {
+    if (std::find(seen.begin(), seen.end(), way) != seen.end()) continue;
+    result.push_back(encode(way));
+    seen.push_back(std::move(way));
+  }
+  return result;
+}
+
+Result<std::vector<RowsWay>> rows_ways(const Problem& problem, const RowsProblem& rows,
+                                       const Config& config) {
+  bool known = element_parameters(problem).empty();
+  std::vector<RowsWay> ways;
+  if (has_any_length(rows)) {
+    ways = all_ways(problem, rows);
+  } else {
+    Result<RowsWay> way = decode(config, rows, is_twice(problem, rows));
+    if (known && !way.ok()) return way.status();
+    // Where sizes were known more axes may have become one, and accesses wider than these allow.
+    ways.push_back(way.ok() ? *way : all_ways(problem, rows).front());
+  }
+  if (known) return ways;
+  // Sizes may grow beyond what short indices reach.
+  Sizes s = {kManyRows, 1024, 1, 1};
+  RowsWay wide = rows.last_is_reduced() ? streamed(s, 256, 256) : columns_of(s, 256, 32, 1, 1);
+  wide.wide = true;
+  ways.push_back(std::move(wide));
+  return ways;
+}
+
+bool rows_way_takes(const RowsWay& way, const RowsProblem& written, const RowsProblem& rows,
+                    int64_t length) {
+  const RowAxis& last = written.axes.back();
+  int64_t last_size = 1;
+  for (size_t axis : last.from) last_size *= std::stoll(rows.sizes[axis]);
+  for (const RowsShape& shape : way.launches) {
+    if (longest(shape, way.parts) < length) return false;
+    if (shape.lanes == 1) continue;
+    if (last_size % shape.lanes != 0) return false;
+    for (size_t v = 0; v < rows.aligned.size(); ++v) {
+      if (rows.aligned[v].empty() || written.dims[v].back() == "1") continue;
+      for (size_t axis : last.from) {
+        if (rows.aligned[v][axis] != rows.sizes[axis]) return false;
+      }
+    }
+  }
+  return true;
+}
+
+int64_t rows_blocks(const RowsShape& shape, int64_t rows, int64_t parts, bool applies) {
+  switch (shape.kernel) {
+    case RowsKernel::kRegisters:
+    case RowsKernel::kStreamed:
+      return divide_up(rows, int64_t{shape.threads / shape.across} * shape.rows);
+    case RowsKernel::kPartsFirst:
+    case RowsKernel::kPartsSecond:
+      return rows * parts;
+    case RowsKernel::kPartsLast:
+      return applies ? rows * parts : rows;
+    case RowsKernel::kColumns:
+    case RowsKernel::kColumnsInRegisters:
+    case RowsKernel::kColumnPartsLast:
+      return side_by_side(shape, rows);
+    case RowsKernel::kColumnPartsFirst:
+      return side_by_side(shape, rows) * parts;
+    case RowsKernel::kRelayReset:
+      return divide_up(rows + 1, shape.threads);
+    case RowsKernel::kRowRelay:
+      return relay_blocks(shape, rows, parts);
+    case RowsKernel::kColumnRelay:
+      return relay_blocks(shape, side_by_side(shape, rows), parts);
+  }
+  return 0;
+}
+
+size_t rows_workspace(const RowsWay& way, int64_t rows) {
+  if (way.launches.size() < 2) return 0;
+  const RowsShape& last = way.launches.back();
+  int64_t groups = rows;
+  int64_t width = 1;
+  if (last.kernel == RowsKernel::kColumnRelay) {
+    groups = side_by_side(last, rows);
+    width = int64_t{last.across} * last.lanes;
+  }
+  bool relay = last.kernel == RowsKernel::kRowRelay || last.kernel == RowsKernel::kColumnRelay;
+  int64_t states = groups * width * (way.parts + (relay ? 1 : 0));
+  int64_t counts = relay ? 4 * groups : 0;
+  return static_cast<size_t>((2 * states + 8) * kStateBytes + counts);
+}
+
+}  // namespace redline
