@@ -67,7 +67,9 @@ def time_region(region, numbers, size, arguments):
     import redline
 
     times = max(1, (arguments.all or ALL) // size)
-    engine = redline.build(model_of(region, times), device=arguments.device, tuning_database=False)
+    engine = redline.build(model_of(region, times), device=arguments.device, tuning_database=False, opt_level=arguments.level)
+    if arguments.ways:
+        print_ways(redline.build_report(engine))
     session = engine.create_session()
     feeds = [[region.values(numbers, k, 131 * i + k) for k in range(len(region.inputs))] for i in range(times)]
     results = session.run({f"x{i}_{k}": value for i, feed in enumerate(feeds) for k, value in enumerate(feed)})
@@ -77,6 +79,14 @@ def time_region(region, numbers, size, arguments):
     steps = [step for step in redline.inspect(engine)["steps"] if step["op"] not in ("copy", "upload", "download")]
     ways = sorted({f"{step['tactic'].removeprefix('cuda.')} {knobs(step)}".strip() for step in steps if step["tactic"] != "view"})
     return Timed(us, region.bytes, difference, "; ".join(ways))
+
+
+def print_ways(report):
+    """What was timed, fastest first."""
+    for problem in report.get("problems", []):
+        timed = sorted((c["us"], c["tactic"], c.get("config", "")) for c in problem["candidates"] if c.get("us"))
+        for us, tactic, config in timed:
+            print(f"    {us:8.1f} us {tactic} {config.replace(' ', '')}", flush=True)
 
 
 def knobs(step):
@@ -144,7 +154,7 @@ def measure(arguments, folder):
         print(f"copies of {size >> 20} MB: PyTorch {torch_rate:.3f} TB/s, Redline {own:.3f}", flush=True)
         # Of the larger size one type: times of f32 differ by what they are in 64 MB.
         for region in regions.all_of(size, ["f16"] if size > SIZES[0] else ["f16", "f32"]):
-            if arguments.only and arguments.only not in region.name:
+            if arguments.only and not any(part in f"{region.name} {region.kind}" for part in arguments.only):
                 continue
             timed = time_region(region, numbers, size, arguments)
             share = timed.rate / copy if copy else 0.0
@@ -166,6 +176,8 @@ def measure(arguments, folder):
 
 if __name__ == "__main__":
     options = part.parser(__doc__)
-    options.add_argument("--only", default="", help="regions whose names contain this")
+    options.add_argument("--only", nargs="*", default=[], help="regions whose names and types contain one of these")
+    options.add_argument("--level", type=int, default=3, help="of effort to choose kernels: 5 times all there are")
+    options.add_argument("--ways", action="store_true", help="print the time of each kernel that was tried")
     options.add_argument("--megabytes", type=int, nargs="*", default=[], help="sizes of regions; 64 and 256")
     sys.exit(part.run("memory", "Memory-bound regions", options.parse_args(), measure))
