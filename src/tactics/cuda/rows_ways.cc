@@ -16,6 +16,8 @@ constexpr int kBytesAhead = 64;
 // Between the passes of a relay: more than the blocks that run at once read, and little enough that
 // the L2 has it beside as much of the results.
 constexpr int64_t kRelayBytes = 8 << 20;
+// Of a multiprocessor that runs a relay.
+constexpr int kRelayThreads = 1024;
 // From this many elements on what counts is that enough bytes are on their way.
 constexpr int64_t kLarge = 4 << 20;
 
@@ -400,8 +402,10 @@ int64_t side_by_side(const RowsShape& shape, int64_t rows) {
 
 int64_t relay_blocks(const RowsShape& shape, int64_t groups, int64_t parts) {
   int64_t turns = (groups + shape.lag) * 2 * parts;
-  // As many as there may be at once; more would find that all is taken.
-  return turns > INT32_MAX ? turns : std::min(turns, kMultiprocessors * (2048 / shape.threads));
+  // As many as their registers let run at once; more would come when all is done, and keep the next
+  // kernel from starting. Turns that have no number are refused as blocks that have none.
+  int64_t most = kMultiprocessors * std::max(1, kRelayThreads / shape.threads);
+  return turns > INT32_MAX ? turns : std::min(turns, most);
 }
 
 }  // namespace
