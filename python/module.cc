@@ -225,6 +225,7 @@ BuildSettings settings_from(const nb::dict& options) {
   get("disable_passes", settings.disabled_passes);
   get("verify_passes", settings.verify_passes);
   get("dump_ir", settings.dump_ir);
+  get("timestamps", settings.timestamps);
   get("opt_level", settings.opt_level);
   get("sizes", settings.optimal_sizes);
   std::vector<std::pair<std::string, std::vector<int64_t>>> shapes;
@@ -313,6 +314,15 @@ class PySession {
       result.append(entry);
     }
     return result;
+  }
+
+  std::string profile_runs(nb::dict inputs, int runs) {
+    Turn turn(running_);
+    nb::list keep;
+    bind(inputs, keep);
+    ProfileOptions options;
+    options.runs = runs;
+    return take(without_gil([&] { return session_.profile(options); }));
   }
 
   double time_kernels(int repeats) {
@@ -486,6 +496,8 @@ NB_MODULE(_redline, m) {
            nb::sig(
                "def profile(self, inputs: dict[str, typing.Any]) -> list[dict[str, typing.Any]]"),
            "Time of each step of one run, in microseconds.")
+      .def("profile_json", &PySession::profile_runs, "inputs"_a, "runs"_a = 20,
+           nb::sig("def profile_json(self, inputs: dict[str, typing.Any], runs: int = 20) -> str"))
       .def("time_kernels", &PySession::time_kernels, "repeats"_a = 20,
            "Microseconds that the GPU's kernels take for the sizes of the last run, without "
            "copies:\n"

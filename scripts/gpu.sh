@@ -7,7 +7,8 @@
 # likeliest configs, and `onnx`, ONNX's own cases through redline.backend (needs pytest, and xdist to be quick). These only run
 # when named: `late`, the cases of tests/ops behind a producer that lets them start early; `onnx_fp16` and `onnx_bf16`;
 # `memcheck`, `racecheck`, `synccheck` and `initcheck`, the tools of compute-sanitizer over all op cases; and the programs of
-# bench/gpu, some of which need torch: `ranges`, `sessions`, `load`, `host`, `faults`, `real_models`, `cross`, `memory`.
+# bench/gpu, some of which need torch: `ranges`, `sessions`, `load`, `host`, `faults`, `real_models`, `cross`, `memory`,
+# `steps`.
 # What each must show: bench/README.md.
 #
 # ./dev gpu-bench [--record] [NETWORK ...]: whole networks beside PyTorch; see bench/run_gpu.py. The times of kernels

@@ -53,6 +53,8 @@ struct EngineOptions {
 
 struct ProfileOptions {
   int runs = 20;  // of each kind, after warm-up
+  // Phase and done fraction; returning false stops the profile.
+  std::function<bool(std::string_view phase, double fraction)> progress;
 };
 
 class Session;

@@ -15,7 +15,7 @@ from ._redline import Engine, Error, GraphBuilder, Session, __version__
 from . import _redline
 
 __all__ = ["Engine", "Error", "GraphBuilder", "Session", "build", "build_report", "devices", "inspect", "load",
-           "__version__"]
+           "profile", "__version__"]
 
 
 def build(
@@ -38,6 +38,7 @@ def build(
     check_range: bool = False,
     fallback: _Literal["refuse", "allow"] = "refuse",
     target: str = "",
+    timestamps: bool = False,
 ) -> Engine:
     """Builds an engine from a path, bytes or an onnx.ModelProto; bytes and paths of engines load.
 
@@ -51,6 +52,7 @@ def build(
     device: "cpu", "cuda", "cuda:N", or "auto", which takes a GPU when there is one. fallback: whether
     steps that the GPU cannot run may run on the host ("auto" allows it). target: with device "cuda", an
     architecture ("sm_90a") to build for without such a GPU; the engine can be saved, not run here.
+    timestamps: on a GPU, kernels that note when their blocks pass their parts, for profile().
     Raises redline.Error with the reason; its `code`, `node` and `position` say what and where."""
     options = {
         "device": device,
@@ -69,6 +71,7 @@ def build(
         "check_range": check_range,
         "fallback": fallback,
         "target": target,
+        "timestamps": timestamps,
     }
     if hasattr(model, "SerializeToString"):
         model = model.SerializeToString()
@@ -103,3 +106,9 @@ def build_report(engine: Engine) -> dict[str, _Any]:
 
     Empty for an engine that was loaded."""
     return _json.loads(engine.build_report_json())
+
+
+def profile(session: Session, inputs: dict[str, _Any], runs: int = 20) -> dict[str, _Any]:
+    """Where the time of a session's runs goes: each step's time alone, bytes, operations and part of its roofline, the
+    parts of whole runs and, with build(timestamps=True) on a GPU, the chain of kernels. As `redline profile --json`."""
+    return _json.loads(session.profile_json(inputs, runs))

@@ -161,8 +161,9 @@ Result<std::string> Session::profile(const ProfileOptions& options) {
   // Says what is not bound, and warns of slow steps.
   REDLINE_TRY(run());
   const Engine::Impl& engine = *impl_->engine;
-  REDLINE_ASSIGN(Profile profile, make_profile(*impl_->executor, engine.plan, *engine.pool,
-                                               engine.gpu, impl_->inputs, options.runs));
+  REDLINE_ASSIGN(Profile profile,
+                 make_profile(*impl_->executor, engine.plan, *engine.pool, engine.gpu,
+                              impl_->inputs, options.runs, Progress(options.progress)));
   bool stamped = false;
   double serial = 0;
   double work = 0;

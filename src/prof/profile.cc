@@ -13,16 +13,27 @@ Range range_of(std::vector<double> values) {
   return {values.front(), values[values.size() / 2]};
 }
 
-Status time_steps(StepTimer& timer, const Plan& plan, const Profile& profile,
-                  std::vector<StepProfile>& steps) {
+// Calls once(kept) to warm up, then `runs` times with true.
+template <class Once>
+Status repeat(int runs, const Progress& progress, std::string_view phase, Once&& once) {
+  constexpr int kWarmUp = 2;
+  for (int run = 0; run < runs + kWarmUp; ++run) {
+    REDLINE_TRY(progress.report(phase, static_cast<double>(run) / (runs + kWarmUp)));
+    REDLINE_TRY(once(run >= kWarmUp));
+  }
+  return {};
+}
+
+Status time_steps(StepTimer& timer, const Plan& plan, const Progress& progress,
+                  const Profile& profile, std::vector<StepProfile>& steps) {
   std::vector<std::vector<double>> times(plan.steps.size());
-  // The first makes the graphs and warms up.
-  for (int run = -2; run < profile.runs; ++run) {
+  REDLINE_TRY(repeat(profile.runs, progress, "each step", [&](bool kept) -> Status {
     REDLINE_ASSIGN(std::vector<double> us, timer.time_alone());
-    for (size_t s = 0; s < us.size() && run >= 0; ++s) {
+    for (size_t s = 0; s < us.size() && kept; ++s) {
       if (us[s] >= 0) times[s].push_back(us[s]);
     }
-  }
+    return {};
+  }));
   for (size_t s = 0; s < times.size(); ++s) {
     if (times[s].empty()) continue;
     StepProfile step;
@@ -40,19 +51,21 @@ Status time_steps(StepTimer& timer, const Plan& plan, const Profile& profile,
 }
 
 Status time_runs(Executor& executor, StepTimer& timer, std::span<const HostValue> inputs,
-                 Profile& profile) {
+                 const Progress& progress, Profile& profile) {
   std::vector<double> plain;
   std::vector<RunTimes> parts;
-  for (int run = -2; run < profile.runs; ++run) {
+  REDLINE_TRY(repeat(profile.runs, progress, "runs", [&](bool kept) -> Status {
     auto start = std::chrono::steady_clock::now();
     REDLINE_TRY(executor.run(inputs));
     std::chrono::duration<double, std::micro> us = std::chrono::steady_clock::now() - start;
-    if (run >= 0) plain.push_back(us.count());
-  }
-  for (int run = -2; run < profile.runs; ++run) {
+    if (kept) plain.push_back(us.count());
+    return {};
+  }));
+  REDLINE_TRY(repeat(profile.runs, progress, "parts", [&](bool kept) -> Status {
     REDLINE_ASSIGN(RunTimes times, timer.time_run());
-    if (run >= 0) parts.push_back(std::move(times));
-  }
+    if (kept) parts.push_back(std::move(times));
+    return {};
+  }));
   profile.run_us = range_of(std::move(plain));
   auto middle = parts.begin() + static_cast<ptrdiff_t>(parts.size() / 2);
   std::nth_element(parts.begin(), middle, parts.end(),
@@ -119,12 +132,13 @@ void take_chain(const std::vector<KernelStamps>& chain, Profile& profile) {
   profile.chain_us = end;
 }
 
-Status time_chain(StepTimer& timer, Profile& profile) {
+Status time_chain(StepTimer& timer, const Progress& progress, Profile& profile) {
   std::vector<std::vector<KernelStamps>> chains;
-  for (int run = -1; run < profile.runs; ++run) {
+  REDLINE_TRY(repeat(profile.runs, progress, "chain", [&](bool kept) -> Status {
     REDLINE_ASSIGN(std::vector<KernelStamps> chain, timer.time_chain());
-    if (run >= 0 && !chain.empty()) chains.push_back(std::move(chain));
-  }
+    if (kept && !chain.empty()) chains.push_back(std::move(chain));
+    return {};
+  }));
   if (chains.empty()) return {};
   auto middle = chains.begin() + static_cast<ptrdiff_t>(chains.size() / 2);
   std::nth_element(chains.begin(), middle, chains.end(),
@@ -137,7 +151,7 @@ Status time_chain(StepTimer& timer, Profile& profile) {
 
 Result<Profile> make_profile(Executor& executor, const Plan& plan, ThreadPool& pool,
                              const cuda::ContextPtr& context, std::span<const HostValue> inputs,
-                             int runs) {
+                             int runs, const Progress& progress) {
   Profile profile;
   profile.runs = runs;
   REDLINE_ASSIGN(std::unique_ptr<StepTimer> timer, StepTimer::create(executor, inputs));
@@ -149,9 +163,9 @@ Result<Profile> make_profile(Executor& executor, const Plan& plan, ThreadPool& p
   if (any_on_host) {
     REDLINE_ASSIGN(profile.host, rates_of(pool));
   }
-  REDLINE_TRY(time_steps(*timer, plan, profile, profile.steps));
-  REDLINE_TRY(time_runs(executor, *timer, inputs, profile));
-  REDLINE_TRY(time_chain(*timer, profile));
+  REDLINE_TRY(time_steps(*timer, plan, progress, profile, profile.steps));
+  REDLINE_TRY(time_runs(executor, *timer, inputs, progress, profile));
+  REDLINE_TRY(time_chain(*timer, progress, profile));
   if (context != nullptr) {
     REDLINE_ASSIGN(profile.kernels_us, executor.time_kernels(20));
   }

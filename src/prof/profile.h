@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "base/cancel.h"
 #include "prof/rates.h"
 #include "prof/work.h"
 #include "runtime/step_timer.h"
@@ -56,6 +57,6 @@ struct Profile {
 // Times an executor's runs on these inputs, `runs` times each way.
 Result<Profile> make_profile(Executor& executor, const Plan& plan, ThreadPool& pool,
                              const cuda::ContextPtr& context, std::span<const HostValue> inputs,
-                             int runs);
+                             int runs, const Progress& progress = {});
 
 }  // namespace redline

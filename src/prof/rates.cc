@@ -5,7 +5,8 @@
 #include <atomic>
 #include <chrono>
 #include <cstring>
-#include <vector>
+#include <memory>
+#include <new>
 
 #include "kernels/cpu/isa.h"
 
@@ -38,7 +39,7 @@ double us_since(Clock::time_point start) {
 // What a loop of multiply-adds in registers reaches. Enough chains that none waits for its own
 // last result.
 constexpr int kChains = 12;
-constexpr int kRounds = 20000;
+constexpr int kRounds = 300000;
 template <class Vector>
 [[gnu::always_inline]] inline float multiply_add_many(float seed) {
   Vector sums[kChains];
@@ -72,7 +73,7 @@ double measure_flops_per_us(ThreadPool& pool) {
   int threads = pool.num_threads();
   double best = 0;
   std::atomic<float> sink = 0;
-  for (int repeat = 0; repeat < 5; ++repeat) {
+  for (int repeat = 0; repeat < 10; ++repeat) {
     auto start = Clock::now();
     pool.parallel_for(threads, 1, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) sink = run(1e-3F * static_cast<float>(i + 1));
@@ -85,13 +86,15 @@ double measure_flops_per_us(ThreadPool& pool) {
 
 double measure_bytes_per_us(ThreadPool& pool) {
   constexpr size_t kBytes = size_t{64} << 20;
-  std::vector<char> from(kBytes, 1);
-  std::vector<char> to(kBytes, 2);
+  std::unique_ptr<char[]> from(new (std::nothrow) char[kBytes]);
+  std::unique_ptr<char[]> to(new (std::nothrow) char[kBytes]);
+  if (from == nullptr || to == nullptr) return 0;
+  std::memset(from.get(), 1, kBytes);
   double best = 0;
   for (int repeat = 0; repeat < 5; ++repeat) {
     auto start = Clock::now();
     pool.parallel_for(kBytes, kBytes / 64, [&](int64_t begin, int64_t end) {
-      std::memcpy(to.data() + begin, from.data() + begin, static_cast<size_t>(end - begin));
+      std::memcpy(to.get() + begin, from.get() + begin, static_cast<size_t>(end - begin));
     });
     best = std::max(best, 2.0 * kBytes / us_since(start));
   }

@@ -268,3 +268,22 @@ def test_outputs_are_kept_apart_from_the_next_run():
     first = session.run({"x": np.array([1, 2], np.float32)})["y"]
     session.run({"x": np.array([3, 4], np.float32)})
     np.testing.assert_array_equal(first, [1, 2])
+
+
+# Profiles
+
+
+def test_a_profile_has_each_step_and_the_parts_of_a_run():
+    session = redline.load(model("Relu", {"x": [4, 8]}, [4, 8]), device="cpu", tuning_database=False)
+    x = np.ones((4, 8), np.float32)
+    profile = redline.profile(session, {"x": x}, runs=3)
+    assert [(step["name"], step["bytes"]) for step in profile["steps"]] == [("the_node", 2 * 4 * 32)]
+    assert (profile["runs"], profile["timestamps"]) == (3, False)
+    assert [event["name"] for event in profile["timeline"]] == ["prepare", "the_node"]
+    np.testing.assert_array_equal(session.run({"x": x})["y"], x)
+    with pytest.raises(redline.Error, match="1 to 100000 runs, not 0"):
+        redline.profile(session, {"x": x}, runs=0)
+    with pytest.raises(redline.Error, match="input 'x'"):
+        redline.profile(session, {"x": x[:2]})
+    with pytest.raises(redline.Error, match="leave them out"):
+        redline.build(model("Relu", {"x": [4]}, [4]), device="cpu", timestamps=True)

@@ -196,13 +196,17 @@ Json make_trace(const Json& profile) {
 
 Status run(const ModelOptions& options, const InputOptions& inputs,
            const ProfileArguments& arguments) {
-  REDLINE_ASSIGN(Engine engine, load_engine_or_model(options));
+  REDLINE_ASSIGN(BuildSettings settings, build_settings(options));
+  REDLINE_ASSIGN(Engine engine, load(options.path, settings));
+  REDLINE_TRY(check_sizes(engine.inputs(), options));
   REDLINE_ASSIGN(auto values, make_inputs(engine.inputs(), inputs, options));
   REDLINE_ASSIGN(Session session, engine.create_session());
   REDLINE_TRY(bind_all(session, values));
   ProfileOptions profile_options;
   profile_options.runs = arguments.runs;
+  profile_options.progress = settings.progress;
   REDLINE_ASSIGN(std::string text, session.profile(profile_options));
+  profile_options.progress = settings.progress = nullptr;  // clears the bar
   Json profile = Json::parse(text);
   if (!arguments.trace.empty()) {
     std::string trace = make_trace(profile).dump(-1, ' ', false, Json::error_handler_t::replace);

@@ -1,0 +1,86 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Profiles with time stamps: the steps and gaps of the chain add up, and stamps change nothing but time.
+
+Each network is built without and with stamps, with the same measurements of kernels. Both must choose the same ways
+and make the same bits. In the chain no step may begin before the one in front of it has ended, and it may take at most
+1.35 of the time of the kernels without stamps, which run many times in a row. Each step alone is there for comparison.
+"""
+
+import sys
+
+import numpy as np
+import part
+import sized
+
+LIMIT = 1.35
+# The GPU's clock goes in steps.
+TICK_US = 0.1
+CASES = [("resnet50", {"batch": 1}), ("bert", {"batch": 1, "seq": 128}), ("bert", {"batch": 64, "seq": 128})]
+
+
+def ways_of(engine):
+    import redline
+
+    return [(step["tactic"], step.get("config")) for step in redline.inspect(engine)["steps"]]
+
+
+def faults_of(profile, stamped):
+    """What is wrong with a profile in itself."""
+    faults = []
+    latency = profile["latency"]
+    parts = sum(us for name, us in latency.items() if name.endswith("_us") and name not in ("run_us", "timed_run_us", "gaps_us"))
+    if not np.isclose(parts, latency["timed_run_us"]):
+        faults.append(f"the parts of a run are {parts:.1f} us, the run {latency['timed_run_us']:.1f}")
+    if profile["timestamps"] != stamped:
+        faults.append(f"time stamps: {profile['timestamps']}")
+    if not stamped:
+        return faults
+    steps = [step for step in profile["steps"] if "chain" in step]
+    bare = [step["name"] for step in profile["steps"] if step["tactic"].startswith("cuda.") and "chain" not in step]
+    early = [step["name"] for step in steps if step["chain"]["gap_us"] < -TICK_US]
+    total = sum(step["chain"]["us"] + step["chain"]["gap_us"] for step in steps)
+    if bare:
+        faults.append(f"{len(bare)} steps have no stamps, such as {bare[0]}")
+    if early:
+        faults.append(f"{len(early)} steps begin before the former one ends, such as {early[0]}")
+    if not np.isclose(total, profile["chain"]["us"]):
+        faults.append(f"steps and gaps are {total:.1f} us, the chain {profile['chain']['us']:.1f}")
+    return faults
+
+
+def measure(arguments, folder):
+    import redline
+
+    outcome = part.Outcome(["network and sizes", "steps", "each alone us", "kernels us", "with stamps", "chain us", "of that gaps", "a run us"])
+    networks = {}
+    for name, sizes in [("tiny", {"batch": 1, "seq": 16})] if arguments.quick else CASES:
+        network = networks.setdefault(name, None) or sized.load(name, folder)
+        networks[name] = network
+        part.fix_sizes(network.path, sizes, folder / "static.onnx")
+        feed = network.feed(sizes)
+        stamps = [False, True] if arguments.device == "cuda" else [False]
+        engines = [redline.build(folder / "static.onnx", device=arguments.device, precision="fp16", timestamps=stamped,
+                                 tuning_database=folder / "tuning.jsonl") for stamped in stamps]
+        sessions = [engine.create_session() for engine in engines]
+        outputs = [session.run(feed) for session in sessions]
+        profiles = [redline.profile(session, feed) for session in sessions]
+        at = f"{name} {' '.join(f'{k}={v}' for k, v in sizes.items())}"
+        failures = [f"{at}: {fault}" for profile, stamped in zip(profiles, stamps) for fault in faults_of(profile, stamped)]
+        if ways_of(engines[0]) != ways_of(engines[-1]):
+            failures.append(f"{at}: other kernels were chosen with stamps")
+        if any(outputs[0][key].tobytes() != outputs[-1][key].tobytes() for key in outputs[0]):
+            failures.append(f"{at}: other results with stamps")
+        plain, last = profiles[0], profiles[-1]
+        kernels = plain.get("kernels_us", plain["serial_us"])
+        chain = last.get("chain", {"us": kernels, "gaps_us": 0})
+        if chain["us"] > LIMIT * kernels:
+            failures.append(f"{at}: the chain takes {chain['us']:.1f} us, the kernels {kernels:.1f}")
+        outcome.add([at, len(plain["steps"]), f"{plain['serial_us']:.1f}", f"{kernels:.1f}", f"{last.get('kernels_us', kernels):.1f}",
+                     f"{chain['us']:.1f}", f"{chain['gaps_us']:.1f}", f"{plain['latency']['run_us']['median']:.1f}"], failures)
+    outcome.also = f"{outcome.rows[0][6]} of {outcome.rows[0][5]} us are gaps"
+    return outcome
+
+
+if __name__ == "__main__":
+    sys.exit(part.run("steps", "Steps in the chain, by time stamps", part.parser(__doc__).parse_args(), measure))
