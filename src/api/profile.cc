@@ -112,12 +112,12 @@ ordered_json describe_latency(const Profile& profile, bool stamped) {
     rest -= us;
   }
   result["rest_us"] = rest;
-  if (stamped) result["gaps_us"] = profile.gaps_us;
+  if (stamped) result["gaps_us"] = profile.kernel_gaps_us;
   return result;
 }
 
 // What happened when, for a trace: microseconds from the start of a run. Kernels with time stamps
-// are placed where the run's kernels begin.
+// are placed where the first part of the chain begins.
 ordered_json describe_timeline(const Profile& profile, const Plan& plan, bool stamped) {
   ordered_json events = ordered_json::array();
   auto add = [&](const char* track, std::string name, double begin, double us) -> ordered_json& {
@@ -125,11 +125,15 @@ ordered_json describe_timeline(const Profile& profile, const Plan& plan, bool st
         {{"track", track}, {"name", std::move(name)}, {"begin_us", begin}, {"us", us}});
     return events.back();
   };
+  // Small copies are kernels of the chain too.
+  bool copies_first = !profile.steps.empty() && profile.steps[0].chain.has_value() &&
+                      plan.steps[profile.steps[0].index].tactic == kUploadTactic;
+  Part first = copies_first ? Part::kCopyIn : Part::kKernels;
   double kernels = -1;
   for (const RunTimes::Piece& piece : profile.parts.pieces) {
     bool on_gpu =
         piece.part == Part::kCopyIn || piece.part == Part::kKernels || piece.part == Part::kCopyOut;
-    if (piece.part == Part::kKernels && kernels < 0) kernels = piece.span.begin_us;
+    if (piece.part == first && kernels < 0) kernels = piece.span.begin_us;
     std::string name = piece.part == Part::kHostStep ? plan.steps[piece.step].name
                                                      : std::string(name_of(piece.part));
     ordered_json& event =

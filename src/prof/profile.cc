@@ -13,6 +13,10 @@ Range range_of(std::vector<double> values) {
   return {values.front(), values[values.size() / 2]};
 }
 
+bool is_copy(const PlanStep& step) {
+  return step.tactic == kUploadTactic || step.tactic == kDownloadTactic;
+}
+
 // Calls once(kept) to warm up, then `runs` times with true.
 template <class Once>
 Status repeat(int runs, const Progress& progress, std::string_view phase, Once&& once) {
@@ -41,9 +45,7 @@ Status time_steps(StepTimer& timer, const Plan& plan, const Progress& progress,
     step.on_gpu = timer.on_gpu(s);
     step.us = range_of(std::move(times[s]));
     step.work = work_of(plan, s, timer);
-    const std::string& tactic = plan.steps[s].tactic;
-    bool through_the_bus = tactic == kUploadTactic || tactic == kDownloadTactic;
-    if (step.on_gpu && !through_the_bus) step.floor = profile.gpu.floor_of(step.work);
+    if (step.on_gpu && !is_copy(plan.steps[s])) step.floor = profile.gpu.floor_of(step.work);
     if (!step.on_gpu && profile.host) step.floor = profile.host->floor_of(step.work);
     steps.push_back(step);
   }
@@ -104,8 +106,9 @@ void add_parts(const KernelStamps& kernel, ChainTimes& times) {
   times.store_us = marks[cuda::kStampEnd].mean_us - multiplied.mean_us;
 }
 
-void take_chain(const std::vector<KernelStamps>& chain, Profile& profile) {
+void take_chain(const Plan& plan, const std::vector<KernelStamps>& chain, Profile& profile) {
   double end = 0;
+  bool behind_kernel = false;
   for (size_t i = 0; i < chain.size();) {
     size_t step = chain[i].step;
     ChainTimes times;
@@ -125,6 +128,9 @@ void take_chain(const std::vector<KernelStamps>& chain, Profile& profile) {
     times.early_us = std::max(0.0, end - start);
     end = last;
     profile.gaps_us += times.gap_us;
+    bool kernel = !is_copy(plan.steps[step]);
+    if (kernel && behind_kernel) profile.kernel_gaps_us += times.gap_us;
+    behind_kernel = kernel;
     auto found = std::find_if(profile.steps.begin(), profile.steps.end(),
                               [&](const StepProfile& s) { return s.index == step; });
     if (found != profile.steps.end()) found->chain = times;
@@ -132,7 +138,7 @@ void take_chain(const std::vector<KernelStamps>& chain, Profile& profile) {
   profile.chain_us = end;
 }
 
-Status time_chain(StepTimer& timer, const Progress& progress, Profile& profile) {
+Status time_chain(StepTimer& timer, const Plan& plan, const Progress& progress, Profile& profile) {
   std::vector<std::vector<KernelStamps>> chains;
   REDLINE_TRY(repeat(profile.runs, progress, "chain", [&](bool kept) -> Status {
     REDLINE_ASSIGN(std::vector<KernelStamps> chain, timer.time_chain());
@@ -143,7 +149,7 @@ Status time_chain(StepTimer& timer, const Progress& progress, Profile& profile) 
   auto middle = chains.begin() + static_cast<ptrdiff_t>(chains.size() / 2);
   std::nth_element(chains.begin(), middle, chains.end(),
                    [](const auto& a, const auto& b) { return span_of(a) < span_of(b); });
-  take_chain(*middle, profile);
+  take_chain(plan, *middle, profile);
   return {};
 }
 
@@ -165,7 +171,7 @@ Result<Profile> make_profile(Executor& executor, const Plan& plan, ThreadPool& p
   }
   REDLINE_TRY(time_steps(*timer, plan, progress, profile, profile.steps));
   REDLINE_TRY(time_runs(executor, *timer, inputs, progress, profile));
-  REDLINE_TRY(time_chain(*timer, progress, profile));
+  REDLINE_TRY(time_chain(*timer, plan, progress, profile));
   if (context != nullptr) {
     REDLINE_ASSIGN(profile.kernels_us, executor.time_kernels(20));
   }

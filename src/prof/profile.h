@@ -51,7 +51,8 @@ struct Profile {
   RunTimes parts;                  // of the run with the median time among those timed by parts
   double chain_us = 0;             // with time stamps: from the first block to the last one's end
   double gaps_us = 0;
-  double kernels_us = 0;  // of the GPU, all in a row, many times
+  double kernel_gaps_us = 0;  // those between two kernels that are no copies
+  double kernels_us = 0;      // of the GPU, all in a row, many times
 };
 
 // Times an executor's runs on these inputs, `runs` times each way.

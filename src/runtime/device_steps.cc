@@ -94,12 +94,16 @@ Result<cuda::Graph> Executor::capture(ShapeState& state, size_t index, bool copi
   return cuda::Graph::capture(gpu_->stream, [&]() -> Status {
     for (size_t s = segment.first; s < segment.end; ++s) {
       if (state.steps[s].skip || (!copies && state.steps[s].kernel == nullptr)) continue;
-      Status status = is_small_copy(state, s) ? queue_small_copies(state, s, segment.end)
-                                              : run_device_step(state, s);
+      Status status = queue_step(state, s, segment.end);
       if (!status.ok()) return status.at_node(plan_.steps[s].name);
     }
     return {};
   });
+}
+
+Status Executor::queue_step(ShapeState& state, size_t& index, size_t end) {
+  if (is_small_copy(state, index)) return queue_small_copies(state, index, end);
+  return run_device_step(state, index);
 }
 
 bool Executor::is_small_copy(const ShapeState& state, size_t index) const {

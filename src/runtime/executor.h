@@ -133,6 +133,9 @@ class Executor {
   Status ensure_device_memory(size_t arena_bytes, size_t workspace_bytes);
   void find_segments(ShapeState& state) const;
   Status make_staging(ShapeState& state);
+  // One step, or the small copies from there on and before `end`, of which `index` becomes the
+  // last.
+  Status queue_step(ShapeState& state, size_t& index, size_t end);
   bool is_small_copy(const ShapeState& state, size_t index) const;
   Status queue_small_copies(ShapeState& state, size_t& index, size_t end);
   bool is_fixed_copy(const ShapeState& state, size_t index) const;

@@ -83,7 +83,7 @@ Result<StepTimer::TimedGraph*> StepTimer::timed_graph(size_t index, bool each_st
             REDLINE_TRY(mark());
             timed.intervals.push_back({part, s});
           }
-          REDLINE_TRY(executor_.run_device_step(state, s));
+          REDLINE_TRY(executor_.queue_step(state, s, each_step ? s + 1 : segment.end));
         }
         return mark();
       }));
