@@ -15,12 +15,29 @@ bool is_anchor(const Node* node) {
   return std::find(kAnchors.begin(), kAnchors.end(), node->op().name) != kAnchors.end();
 }
 
+bool is_graph_output(const Value* value) {
+  const std::vector<Value*>& outputs = value->graph->outputs();
+  return std::find(outputs.begin(), outputs.end(), value) != outputs.end();
+}
+
+// What an output is, or is computed of by one op, is kept as wide as the sums are: decisions
+// between values that are close hang on it, and nothing large is read again.
+bool is_near_output(const Value* value) {
+  if (is_graph_output(value)) return true;
+  const Node* user = value->single_user();
+  return user != nullptr && user->graph() == value->graph && user->num_outputs() == 1 &&
+         is_graph_output(user->output());
+}
+
 // The pointwise node that alone reads the value and keeps its sizes.
 Node* next_in_chain(const Value* value) {
   Node* user = value->single_user();
   if (user == nullptr || user->graph() != value->graph) return nullptr;
   if (!user->op().has(kTraitPointwise) || user->num_outputs() != 1) return nullptr;
-  return user->output()->type == value->type ? user : nullptr;
+  const Type& type = user->output()->type;
+  bool widens = user->op().name == "cast" && is_float(value->type.dtype) &&
+                type.dtype == DType::kFloat32 && type.shape == value->type.shape;
+  return type == value->type || (widens && is_near_output(user->output())) ? user : nullptr;
 }
 
 // anchor -> op1 -> op2 ... becomes one region, as far as a kernel takes it.
