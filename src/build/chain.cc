@@ -17,6 +17,9 @@ constexpr double kSpanUs = 4000;  // of one timing
 constexpr int kTimings = 3;       // the least of which counts
 // What a way must gain to be kept: timings of the whole repeat to a thousandth.
 constexpr double kGain = 0.0015;
+// What a way that is at most as fast alone may gain in the whole.
+constexpr double kMostGain = 0.15;
+constexpr double kMostGainUs = 0.5;
 
 std::string text_of(const Tuner::Way& way) {
   return str_cat(way.tactic, " {", config_to_string(way.config), "}");
@@ -132,6 +135,10 @@ void ChainChoice::search(Chain& chain, const std::vector<size_t>& steps, size_t 
     return std::chrono::duration<double>(Clock::now() - start).count() > most;
   };
   for (const auto& [problem, members] : groups) {
+    // What cannot gain enough, however much better the other ways are, is not worth timing.
+    double most_gain = static_cast<double>(members.size()) *
+                       (open_[members[0]].chosen.us * kMostGain + kMostGainUs);
+    if (most_gain < kGain * report.us) continue;
     for (size_t w = 0; w < open_[members[0]].alternatives.size() && !time_is_up(); ++w) {
       int before = best_[members[0]];
       set(members, static_cast<int>(w));

@@ -152,7 +152,9 @@ Result<bool> choose_on(DeviceTuner& device, Plan& plan, PlanStep& step, const As
     reason = choice.reason;
     return false;
   }
-  if (ways != nullptr) ways->push_back({std::string(choice.tactic->name), choice.config});
+  if (ways != nullptr) {
+    ways->push_back({std::string(choice.tactic->name), choice.config, choice.us, choice.error});
+  }
   Status status = take_way(device, plan, step, asked.problem, asked.sized, *choice.tactic,
                            choice.config, options);
   if (status.code() == StatusCode::kUnsupported) {
