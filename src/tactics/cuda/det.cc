@@ -43,7 +43,8 @@ void register_tactic_det(TacticRegistry& registry) {
                 .ops = {"det"},
                 .supports = staged_supports,
                 .kernels = kernels,
-                .prepare = prepare});
+                .prepare = prepare,
+                .version = 2});
 }
 
 }  // namespace redline

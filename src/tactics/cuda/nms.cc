@@ -84,7 +84,8 @@ void register_tactic_nms(TacticRegistry& registry) {
                 .ops = {"non_max_suppression"},
                 .supports = staged_supports,
                 .kernels = kernels,
-                .prepare = prepare});
+                .prepare = prepare,
+                .version = 2});
 }
 
 }  // namespace redline

@@ -135,13 +135,15 @@ void register_tactic_select(TacticRegistry& registry) {
                 .ops = {"nonzero"},
                 .supports = staged_supports,
                 .kernels = nonzero_kernels,
-                .prepare = nonzero_prepare});
+                .prepare = nonzero_prepare,
+                .version = 2});
   registry.add({.name = "cuda.compress",
                 .device = "cuda",
                 .ops = {"compress"},
                 .supports = staged_supports,
                 .kernels = compress_kernels,
-                .prepare = compress_prepare});
+                .prepare = compress_prepare,
+                .version = 2});
 }
 
 }  // namespace redline

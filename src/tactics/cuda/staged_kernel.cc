@@ -29,7 +29,7 @@ cuda::KernelSource staged_source(const Problem& problem, const std::string& entr
                                  const std::string& functions, const std::string& statements,
                                  size_t numbers, const cuda::DeviceInfo& device) {
   std::string text;
-  for (const char* file : {"types.cuh", "math.cuh", "block.cuh"}) {
+  for (const char* file : {"types.cuh", "math.cuh", "index.cuh", "block.cuh"}) {
     text += kernels::cuda::source(file);
   }
   for (const std::string& file : files) text += kernels::cuda::source(file);
@@ -47,10 +47,13 @@ cuda::KernelSource staged_source(const Problem& problem, const std::string& entr
   }
   parameters += "char* workspace";
   for (size_t i = 0; i < numbers; ++i) parameters += str_cat(", const i64 n", i);
+  parameters += ", u32* refused";
   text +=
       // Left alone, ptxas spills to fit more blocks.
       str_cat(functions, "extern \"C\" __global__ void __launch_bounds__(", StagedKernel::kThreads,
-              ", 2) ", entry, "(", parameters, ") {\n", named, statements, "}\n");
+              ", 2) ", entry, "(", parameters,
+              ") {\n  wait_for_former_kernels();\n  let_next_kernel_start();\n", named, statements,
+              "}\n");
   return {entry, std::move(text), device.arch(), {}};
 }
 
@@ -59,26 +62,29 @@ Status StagedKernel::add(std::vector<Step>& steps, const PrepareArgs& args, size
   if (module >= args.modules.size()) return incompatible("a step without its kernels");
   if (step.blocks > INT32_MAX) return unsupported("more than ", INT32_MAX, " blocks of a kernel");
   REDLINE_ASSIGN(step.function, cuda::Function::create(args.modules[module], entry));
+  step.programmatic = args.context->info().compute_major >= 9;
   steps.push_back(std::move(step));
   return {};
 }
 
 Status StagedKernel::add_find(const PrepareArgs& args, size_t module, const std::string& entry,
                               int64_t blocks, std::vector<int64_t> numbers) {
-  return add(find_, args, module, entry, {{}, blocks, -1, std::move(numbers)});
+  return add(find_, args, module, entry, {.blocks = blocks, .numbers = std::move(numbers)});
 }
 
 Status StagedKernel::add_run(const PrepareArgs& args, size_t module, const std::string& entry,
                              int64_t blocks, int output, std::vector<int64_t> numbers) {
-  return add(run_, args, module, entry, {{}, blocks, output, std::move(numbers)});
+  return add(run_, args, module, entry,
+             {.blocks = blocks, .output = output, .numbers = std::move(numbers)});
 }
 
 Status StagedKernel::launch(const std::vector<Step>& steps, const KernelArgs& args) const {
-  if (args.inputs.size() + args.outputs.size() + 1 + kMaxNumbers > kMaxParameters) {
+  if (args.inputs.size() + args.outputs.size() + 2 + kMaxNumbers > kMaxParameters) {
     return unsupported("more than ", kMaxParameters, " operands");
   }
   const void* pointers[kMaxParameters];
   void* parameters[kMaxParameters];
+  uint32_t* refused = args.refused;
   size_t operands = 0;
   for (const TensorView& input : args.inputs) pointers[operands++] = input.data;
   for (const TensorView& output : args.outputs) pointers[operands++] = output.data;
@@ -95,11 +101,13 @@ Status StagedKernel::launch(const std::vector<Step>& steps, const KernelArgs& ar
     if (blocks == 0) continue;
     shape.grid.x = static_cast<unsigned int>(blocks);
     shape.block.x = kThreads;
+    shape.programmatic = step.programmatic;
     size_t count = operands;
     for (const int64_t& number : step.numbers) {
-      if (count == kMaxParameters) return internal_error("too many numbers");
+      if (count + 1 == kMaxParameters) return internal_error("too many numbers");
       parameters[count++] = const_cast<int64_t*>(&number);
     }
+    parameters[count++] = &refused;
     REDLINE_TRY(cuda::launch(*args.stream, step.function, shape, {parameters, count}, name_));
   }
   return {};

@@ -17,7 +17,8 @@ Status staged_supports(const Problem& problem);
 
 // The text of one kernel: `statements` see in0, in1, ... of their storage types, out0, ..., the
 // `workspace` (char*), whose first i64 is the count, and the numbers n0, n1, ... (i64) that the
-// launch gives.
+// launch gives, and `refused` for refuse(). A kernel may be launched while the one before it still
+// runs, for which it waits before all of its statements.
 cuda::KernelSource staged_source(const Problem& problem, const std::string& entry,
                                  const std::vector<std::string>& files,
                                  const std::string& functions, const std::string& statements,
@@ -31,6 +32,7 @@ class StagedKernel final : public Kernel {
     // Instead, of the second part: a thread for each element of this output.
     int output = -1;
     std::vector<int64_t> numbers;
+    bool programmatic = false;
   };
   using Sizes = std::function<std::vector<Dims>(int64_t count)>;
 

@@ -206,7 +206,8 @@ void register_tactic_unique(TacticRegistry& registry) {
                 .ops = {"unique"},
                 .supports = staged_supports,
                 .kernels = kernels,
-                .prepare = prepare});
+                .prepare = prepare,
+                .version = 2});
 }
 
 }  // namespace redline
