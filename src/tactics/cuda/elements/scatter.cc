@@ -5,29 +5,12 @@
 #include "ops/pool.h"
 #include "ops/tensor_scatter.h"
 #include "tactics/cuda/rule_code.h"
+#include "tactics/cuda/scatter_reduction.h"
 
 // Ops that write where data says, seen from the element that is written: it looks through the
 // updates in their order, so that the result is the same in every run.
 namespace redline {
 namespace {
-
-// old changed by an update; integers wrap, a NaN wins over every number.
-std::string reduced(ScatterReduction reduction, DType dtype, const std::string& old,
-                    const std::string& update) {
-  std::string type(compute_type(dtype));
-  bool extreme = reduction == ScatterReduction::kMax || reduction == ScatterReduction::kMin;
-  if (reduction == ScatterReduction::kNone) return update;
-  if (extreme) {
-    std::string pick = str_cat(old, reduction == ScatterReduction::kMax ? " > " : " < ", update,
-                               " ? ", old, " : ", update);
-    if (!is_float(dtype)) return pick;
-    return str_cat(old, " != ", old, " || ", update, " != ", update, " ? ", old, " + ", update,
-                   " : (", pick, ")");
-  }
-  const char* op = reduction == ScatterReduction::kAdd ? " + " : " * ";
-  if (is_float(dtype)) return str_cat(old, op, update);
-  return str_cat("(", type, ")((u64)", old, op, "(u64)", update, ")");
-}
 
 // "i counted from the end when negative", without a limit: what is outside matches no element.
 std::string from_end(ElementContext& c, const std::string& index, const std::string& size) {
