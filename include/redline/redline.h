@@ -21,7 +21,8 @@
 namespace redline {
 
 // What f32 tensors of a model are computed in, wherever that is safe. Inputs and outputs keep their
-// types; what stays in f32 is in Engine::build_report(). kTf32 is not supported yet.
+// types; what stays in f32 is in Engine::build_report(). kTf32: tensors stay f32, and products on a
+// GPU round what they multiply to tf32 (11 bits); the CPU computes in f32, and says so.
 enum class Precision : uint8_t { kFloat32, kTf32, kFloat16, kBFloat16 };
 
 struct BuildSettings : EngineOptions {

@@ -47,7 +47,7 @@ def build(
     shapes: {symbol: (least, likely, most)} to be good at over a range.
     build_time: seconds to spend on timing kernels. tuning_database: file that keeps what was measured,
     False for none, by default tuning.jsonl in ~/.cache/redline.
-    precision: what f32 is computed in wherever that is safe ("tf32" is not supported yet).
+    precision: what f32 is computed in wherever that is safe ("tf32": products on GPUs round f32 operands to it).
     check_range: with "fp16", look for values that overflow, however long that takes.
     device: "cpu", "cuda", "cuda:N", or "auto", which takes a GPU when there is one. fallback: whether
     steps that the GPU cannot run may run on the host ("auto" allows it). target: with device "cuda", an

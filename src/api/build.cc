@@ -31,13 +31,11 @@ bool has_cpu_packing(const Plan& plan, const TacticRegistry& tactics) {
 }
 
 Result<DType> compute_dtype(const BuildSettings& settings) {
-  if (settings.precision == Precision::kTf32) {
-    return unsupported("the precision tf32 is not supported yet; fp32, fp16 and bf16 are");
-  }
   if (settings.precision == Precision::kFloat32) return DType::kFloat32;
   if (settings.opt_level == 0) {
     return invalid_argument("a lower precision needs an optimisation level of 1 or more, not 0");
   }
+  if (settings.precision == Precision::kTf32) return DType::kFloat32;
   return settings.precision == Precision::kFloat16 ? DType::kFloat16 : DType::kBFloat16;
 }
 
@@ -168,6 +166,8 @@ Result<Engine> build_graph(std::unique_ptr<OpRegistry> ops, Graph& graph, Engine
   options.verify_passes = settings.verify_passes;
   options.dump_ir = settings.dump_ir;
   REDLINE_ASSIGN(options.compute_dtype, compute_dtype(settings));
+  bool asks_tf32 = settings.precision == Precision::kTf32;
+  options.tf32 = asks_tf32 && gpu.compiler != nullptr;
   options.check_range = settings.check_range;
   options.run_graph = cpu_graph_runner(*impl->tactics, *impl->pool);
   if (options.context != nullptr) {
@@ -182,6 +182,10 @@ Result<Engine> build_graph(std::unique_ptr<OpRegistry> ops, Graph& graph, Engine
   options.stages = &stages;
   BuildReport report;
   REDLINE_ASSIGN(impl->plan, build_plan(graph, *impl->tactics, *impl->pool, options, &report));
+  if (asks_tf32 && !options.tf32) {
+    report.precision.note = "asked for tf32, computes in f32: the CPU gains nothing from less";
+    impl->logger.warning(report.precision.note);
+  }
   if (has_cpu_packing(impl->plan, *impl->tactics)) impl->info.libraries = packing_library();
   finish_engine(*impl);
   impl->build_report = describe_build(report, stages);

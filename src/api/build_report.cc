@@ -14,10 +14,12 @@ json describe_precision(const PrecisionReport& report) {
   for (const PrecisionReport::Kept& k : report.kept) {
     kept.push_back({{"op", k.op}, {"reason", k.reason}, {"nodes", k.nodes}});
   }
-  return {{"dtype", dtype_name(report.dtype)},
-          {"lowered", report.lowered},
-          {"range_check", report.range_check},
-          {"kept", std::move(kept)}};
+  json text = {{"dtype", report.tf32 ? "tf32" : dtype_name(report.dtype)},
+               {"lowered", report.lowered},
+               {"range_check", report.range_check},
+               {"kept", std::move(kept)}};
+  if (!report.note.empty()) text["note"] = report.note;
+  return text;
 }
 
 json describe_chain(const ChainReport& report) {

@@ -32,6 +32,7 @@ Status optimise(Graph& graph, const TacticRegistry& tactics, ThreadPool& pool,
   pass_options.symbol_values.insert(options.symbol_values.begin(), options.symbol_values.end());
   pass_options.dump_folder = options.dump_ir;
   pass_options.compute_dtype = options.compute_dtype;
+  pass_options.tf32 = options.tf32;
   pass_options.check_range = options.check_range;
   pass_options.run_graph = options.run_graph;
   pass_options.precision_report = &precision;

@@ -40,6 +40,7 @@ struct BuildOptions {
   bool verify_passes = false;             // compare the reference before and after each pass
   std::string dump_ir;                    // folder for the graph after each pass; empty: none
   DType compute_dtype = DType::kFloat32;  // PassOptions has these
+  bool tf32 = false;
   bool check_range = false;
   GraphRunner run_graph;
   int opt_level = 3;  // 0: references only, no passes; 1 and more: see TuneOptions::level

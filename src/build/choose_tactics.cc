@@ -390,7 +390,7 @@ bool has_kernel(const RegionDraft& region, const OpDef& fused, const TacticRegis
   for (const Value* output : region.outputs)
     problem.outputs.push_back(describe(output->type, nullptr));
   for (const Tactic* tactic : tactics.candidates(options.device, fused.name)) {
-    if (tactic->supports(problem).ok()) return true;
+    if (tactic->takes(problem).ok()) return true;
   }
   return false;
 }

@@ -9,6 +9,7 @@
 #include "ops/axes.h"
 #include "ops/elements.h"
 #include "ops/op.h"
+#include "ops/tf32.h"
 
 namespace redline {
 namespace {
@@ -91,6 +92,7 @@ Status infer_attention(InferContext& c) {
     known &= c.shape(i).has_rank();
   }
   REDLINE_TRY(c.expect_same_dtype(1, 0));
+  REDLINE_TRY(check_tf32(c, attrs.tf32));
   for (size_t i : {kPastK, kPastV}) {
     if (!c.has_input(i)) continue;
     REDLINE_TRY(c.expect_rank(i, 4));
@@ -298,6 +300,9 @@ Status reference_attention(ReferenceContext& c) {
   }
   if (c.wants_output(1)) write_elements(k.values, c.output(1));
   if (c.wants_output(2)) write_elements(v.values, c.output(2));
+  for (Heads* operand : {&q, &k, &v}) {
+    operand->values = factors(std::move(operand->values), attrs.tf32);
+  }
 
   double scale = attrs.scale ? *attrs.scale : 1 / std::sqrt(static_cast<double>(q.size));
   int64_t block = q.sequence * k.sequence;

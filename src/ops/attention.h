@@ -35,6 +35,7 @@ struct AttentionAttrs {
   int64_t right_window = -1;
   std::optional<DType> softmax_dtype;
   QkOutput qk_output = QkOutput::kProduct;
+  bool tf32 = false;  // see tf32.h; probabilities are not rounded
   template <class V>
   void fields(V& v) {
     v("q_heads", q_heads);
@@ -46,6 +47,7 @@ struct AttentionAttrs {
     v("right_window", right_window);
     v("softmax_dtype", softmax_dtype);
     v("qk_output", qk_output);
+    v("tf32", tf32);
   }
 };
 

@@ -6,6 +6,7 @@
 #include "ops/channels_last.h"
 #include "ops/elements.h"
 #include "ops/op.h"
+#include "ops/tf32.h"
 
 namespace redline {
 namespace {
@@ -85,6 +86,7 @@ Status infer_conv(InferContext& c) {
   if (c.dtype(0) == DType::kBool || c.dtype(0) == DType::kString) {
     return c.input_error(0, "must be numeric");
   }
+  REDLINE_TRY(check_tf32(c, c.attrs<ConvAttrs>().tf32));
   REDLINE_ASSIGN(Shape shape, conv_shape(c));
   if (c.has_input(2)) REDLINE_TRY(c.expect_same_dtype(2, 0));
   if (shape.has_rank()) REDLINE_TRY(check_bias(c, 2, shape[1]));
@@ -171,9 +173,9 @@ Status reference_conv(ReferenceContext& c) {
     using W = decltype(wide);
     std::vector<W> y(static_cast<size_t>(out.count()));
     if (c.has_input(2)) add_bias(y, c.input(2), sizes.batch, sizes.out_area);
-    std::vector<W> data = read_elements<W>(x);
+    std::vector<W> data = factors(read_elements<W>(x), attrs.tf32);
     if (attrs.channels_last) data = move_channels(data, x_dims, true);
-    std::vector<W> weights = read_elements<W>(w);
+    std::vector<W> weights = factors(read_elements<W>(w), attrs.tf32);
     if (!y.empty() && !weights.empty()) convolve(sizes, data.data(), weights.data(), y.data());
     if (attrs.channels_last) y = move_channels(y, out_dims, false);
     write_elements(y, out);
@@ -182,6 +184,7 @@ Status reference_conv(ReferenceContext& c) {
 }
 
 Status infer_conv_integer(InferContext& c) {
+  REDLINE_TRY(check_tf32(c, c.attrs<ConvAttrs>().tf32));
   for (size_t i = 0; i < 4; ++i) {
     if (i >= 2 && !c.has_input(i)) continue;
     REDLINE_TRY(c.expect_tensor(i));
@@ -282,6 +285,7 @@ Status infer_conv_transpose(InferContext& c) {
   REDLINE_TRY(c.expect_same_dtype(1, 0));
   if (c.has_input(2)) REDLINE_TRY(c.expect_same_dtype(2, 0));
   if (!is_float(c.dtype(0))) return c.input_error(0, "must have a floating-point type");
+  REDLINE_TRY(check_tf32(c, attrs.tf32));
   Shape x = image_shape(c.shape(0), attrs.channels_last);
   const Shape& w = c.shape(1);
   if (attrs.group < 1 || attrs.group > (int64_t{1} << 32)) {
@@ -345,9 +349,9 @@ Status reference_conv_transpose(ReferenceContext& c) {
   int64_t channels = x_dims[1];
   int64_t in_group = channels / attrs.group;
   int64_t out_group = w.dims[1];
-  std::vector<double> data = read_elements<double>(x);
+  std::vector<double> data = factors(read_elements<double>(x), attrs.tf32);
   if (attrs.channels_last) data = move_channels(data, x_dims, true);
-  std::vector<double> weights = read_elements<double>(w);
+  std::vector<double> weights = factors(read_elements<double>(w), attrs.tf32);
   std::vector<double> y(static_cast<size_t>(out.count()));
   if (c.has_input(2)) add_bias(y, c.input(2), x_dims[0], out_area);
   if (!y.empty() && !data.empty() && !weights.empty()) {

@@ -8,7 +8,7 @@ namespace redline {
 
 // conv(x [n, c, ...], w [m, c/group, ...], b? [m]) and conv_integer(x, w, x_zero_point?,
 // w_zero_point?) -> i32. The window's size is that of w. Lists may be empty: see Window. With
-// channels_last x and y are [n, ..., c]; w stays as it is.
+// channels_last x and y are [n, ..., c]; w stays as it is. tf32 is for conv alone.
 struct ConvAttrs {
   AutoPad auto_pad = AutoPad::kNotSet;
   std::vector<int64_t> strides;
@@ -16,6 +16,7 @@ struct ConvAttrs {
   std::vector<int64_t> pads;
   int64_t group = 1;
   bool channels_last = false;
+  bool tf32 = false;  // see tf32.h
   template <class V>
   void fields(V& v) {
     v("auto_pad", auto_pad);
@@ -24,6 +25,7 @@ struct ConvAttrs {
     v("pads", pads);
     v("group", group);
     v("channels_last", channels_last);
+    v("tf32", tf32);
   }
 };
 
@@ -38,6 +40,7 @@ struct ConvTransposeAttrs {
   std::vector<int64_t> output_shape;
   int64_t group = 1;
   bool channels_last = false;
+  bool tf32 = false;  // see tf32.h
   template <class V>
   void fields(V& v) {
     v("auto_pad", auto_pad);
@@ -48,6 +51,7 @@ struct ConvTransposeAttrs {
     v("output_shape", output_shape);
     v("group", group);
     v("channels_last", channels_last);
+    v("tf32", tf32);
   }
 };
 

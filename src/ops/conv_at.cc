@@ -3,6 +3,7 @@
 #include "ops/conv.h"
 #include "ops/elements.h"
 #include "ops/op.h"
+#include "ops/tf32.h"
 
 namespace redline {
 namespace {
@@ -76,7 +77,7 @@ void for_each_tap(const std::vector<WindowAxis>& axes, const Dims& w, const Imag
 
 // Sums each element's products, which `list` tells by (element, indices of x, indices of w).
 template <class List>
-void sum_products(const ReferenceAt& c, const Image& out, List&& list) {
+void sum_products(const ReferenceAt& c, const Image& out, bool tf32, List&& list) {
   with_wide_type(c.result.dtype, [&](auto wide) {
     using W = decltype(wide);
     std::vector<W> bias;
@@ -89,8 +90,8 @@ void sum_products(const ReferenceAt& c, const Image& out, List&& list) {
       x_at.clear();
       w_at.clear();
       list(place, x_at, w_at);
-      std::vector<W> x = read_elements_at<W>(c.inputs[0], x_at);
-      std::vector<W> w = read_elements_at<W>(c.inputs[1], w_at);
+      std::vector<W> x = factors(read_elements_at<W>(c.inputs[0], x_at), tf32);
+      std::vector<W> w = factors(read_elements_at<W>(c.inputs[1], w_at), tf32);
       if (!bias.empty()) sums[i] = bias[static_cast<size_t>(place.channel)];
       for (size_t k = 0; k < x.size(); ++k) sums[i] += x[k] * w[k];
     }
@@ -109,7 +110,7 @@ Status reference_conv_at(const ReferenceAt& c) {
   int64_t in_group = w[1];
   int64_t out_group = w[0] / attrs.group;
   int64_t kernel_area = w.count(2, w.rank());
-  sum_products(c, out, [&](const Place& place, std::vector<int64_t>& x_at, auto& w_at) {
+  sum_products(c, out, attrs.tf32, [&](const Place& place, std::vector<int64_t>& x_at, auto& w_at) {
     int64_t first = place.channel / out_group * in_group;
     for_each_tap(axes, w, x, place, read_by_conv, [&](int64_t tap, int64_t at) {
       for (int64_t ch = 0; ch < in_group; ++ch) {
@@ -132,7 +133,7 @@ Status reference_conv_transpose_at(const ReferenceAt& c) {
   int64_t in_group = w[0] / attrs.group;
   int64_t out_group = w[1];
   int64_t kernel_area = w.count(2, w.rank());
-  sum_products(c, out, [&](const Place& place, std::vector<int64_t>& x_at, auto& w_at) {
+  sum_products(c, out, attrs.tf32, [&](const Place& place, std::vector<int64_t>& x_at, auto& w_at) {
     int64_t first = place.channel / out_group * in_group;
     for_each_tap(axes, w, x, place, read_by_transposed, [&](int64_t tap, int64_t at) {
       for (int64_t ch = first; ch < first + in_group; ++ch) {

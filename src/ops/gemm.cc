@@ -5,6 +5,7 @@
 
 #include "ops/elements.h"
 #include "ops/op.h"
+#include "ops/tf32.h"
 
 namespace redline {
 namespace {
@@ -15,6 +16,7 @@ Status infer_gemm(InferContext& c) {
   REDLINE_TRY(c.expect_rank(1, 2));
   REDLINE_TRY(c.expect_same_dtype(1, 0));
   if (!is_float(c.dtype(0)) && !is_int(c.dtype(0))) return c.input_error(0, "must be numeric");
+  REDLINE_TRY(check_tf32(c, attrs.tf32));
   const Shape& a = c.shape(0);
   const Shape& b = c.shape(1);
   Dim m = a.has_rank() ? a[attrs.trans_a ? 1 : 0] : c.fresh_symbol("m");
@@ -50,8 +52,8 @@ void multiply(ReferenceContext& c) {
   int64_t m = out.dims[0];
   int64_t n = out.dims[1];
   int64_t k = c.input(0).dims[attrs.trans_a ? 0 : 1];
-  std::vector<W> a = read_elements<W>(c.input(0));
-  std::vector<W> b = read_elements<W>(c.input(1));
+  std::vector<W> a = factors(read_elements<W>(c.input(0)), attrs.tf32);
+  std::vector<W> b = factors(read_elements<W>(c.input(1)), attrs.tf32);
   std::vector<W> y(static_cast<size_t>(m * n));
   auto at = [](int64_t i) { return static_cast<size_t>(i); };
   for (int64_t row = 0; row < m; ++row) {
@@ -111,8 +113,8 @@ Status reference_gemm_at(const ReferenceAt& c) {
         a_at[static_cast<size_t>(p)] = attrs.trans_a ? p * m + row : row * k + p;
         b_at[static_cast<size_t>(p)] = attrs.trans_b ? column * k + p : p * n + column;
       }
-      std::vector<W> a = read_elements_at<W>(c.inputs[0], a_at);
-      std::vector<W> b = read_elements_at<W>(c.inputs[1], b_at);
+      std::vector<W> a = factors(read_elements_at<W>(c.inputs[0], a_at), attrs.tf32);
+      std::vector<W> b = factors(read_elements_at<W>(c.inputs[1], b_at), attrs.tf32);
       for (size_t p = 0; p < a.size(); ++p) sums[i] += a[p] * b[p];
       sums[i] = scaled(attrs.alpha, sums[i]);
       if (!c.has_input(2)) continue;

@@ -12,12 +12,14 @@ struct GemmAttrs {
   float beta = 1;
   bool trans_a = false;
   bool trans_b = false;
+  bool tf32 = false;  // see tf32.h
   template <class V>
   void fields(V& v) {
     v("alpha", alpha);
     v("beta", beta);
     v("trans_a", trans_a);
     v("trans_b", trans_b);
+    v("tf32", tf32);
   }
 };
 

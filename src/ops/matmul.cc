@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "ops/matmul.h"
+
 #include <array>
 
 #include "ops/elements.h"
 #include "ops/op.h"
+#include "ops/tf32.h"
 
 namespace redline {
 namespace {
@@ -12,6 +15,7 @@ Status infer_matmul(InferContext& c) {
   REDLINE_TRY(c.expect_tensor(0));
   REDLINE_TRY(c.expect_tensor(1));
   REDLINE_TRY(c.expect_same_dtype(1, 0));
+  REDLINE_TRY(check_tf32(c, c.attrs<MatmulAttrs>().tf32));
   if (!c.shape(0).has_rank() || !c.shape(1).has_rank()) {
     c.set_output(0, c.dtype(0), Shape());
     return {};
@@ -40,7 +44,7 @@ Status infer_matmul(InferContext& c) {
 }
 
 template <class W>
-void matmul(const TensorView& lhs, const TensorView& rhs, const TensorView& out) {
+void matmul(const TensorView& lhs, const TensorView& rhs, bool tf32, const TensorView& out) {
   Dims a = lhs.dims.rank() == 1 ? Dims{1, lhs.dims[0]} : lhs.dims;
   Dims b = rhs.dims.rank() == 1 ? Dims{rhs.dims[0], 1} : rhs.dims;
   int64_t m = a[a.size() - 2];
@@ -49,8 +53,8 @@ void matmul(const TensorView& lhs, const TensorView& rhs, const TensorView& out)
   Dims a_batch(std::span(a.begin(), a.size() - 2));
   Dims b_batch(std::span(b.begin(), b.size() - 2));
   Dims batch = broadcast_dims(std::array{a_batch, b_batch});
-  std::vector<W> x = read_elements<W>(lhs);
-  std::vector<W> y = read_elements<W>(rhs);
+  std::vector<W> x = factors(read_elements<W>(lhs), tf32);
+  std::vector<W> y = factors(read_elements<W>(rhs), tf32);
   std::vector<W> z(static_cast<size_t>(out.count()));
   Dims strides[2] = {broadcast_strides(a_batch, batch), broadcast_strides(b_batch, batch)};
   for_each_offset(batch, strides, [&](int64_t i, const int64_t(&offset)[2]) {
@@ -73,12 +77,14 @@ Status reference_matmul(ReferenceContext& c) {
     return invalid_argument("inner sizes differ: ", c.input(0).dims.to_string(), " x ",
                             c.input(1).dims.to_string());
   }
-  with_wide_type(c.input(0).dtype,
-                 [&](auto wide) { matmul<decltype(wide)>(c.input(0), c.input(1), c.output(0)); });
+  with_wide_type(c.input(0).dtype, [&](auto wide) {
+    matmul<decltype(wide)>(c.input(0), c.input(1), c.attrs<MatmulAttrs>().tf32, c.output(0));
+  });
   return {};
 }
 
 Status reference_matmul_at(const ReferenceAt& c) {
+  bool tf32 = c.attrs.as<MatmulAttrs>().tf32;
   bool a_vector = c.inputs[0].dims.rank() == 1;
   bool b_vector = c.inputs[1].dims.rank() == 1;
   Dims a = a_vector ? Dims{1, c.inputs[0].dims[0]} : c.inputs[0].dims;
@@ -110,8 +116,8 @@ Status reference_matmul_at(const ReferenceAt& c) {
         a_at[static_cast<size_t>(p)] = (a_matrix * m + row) * k + p;
         b_at[static_cast<size_t>(p)] = (b_matrix * k + p) * n + column;
       }
-      std::vector<W> x = read_elements_at<W>(c.inputs[0], a_at);
-      std::vector<W> y = read_elements_at<W>(c.inputs[1], b_at);
+      std::vector<W> x = factors(read_elements_at<W>(c.inputs[0], a_at), tf32);
+      std::vector<W> y = factors(read_elements_at<W>(c.inputs[1], b_at), tf32);
       for (size_t p = 0; p < x.size(); ++p) sums[i] += x[p] * y[p];
     }
     write_elements(sums, c.result);
@@ -132,6 +138,7 @@ void register_op_matmul(OpRegistry& registry) {
   registry.add({.name = "matmul",
                 .inputs = {{"a"}, {"b"}},
                 .outputs = {{"y"}},
+                .attrs = attrs_type<MatmulAttrs>(),
                 .infer = infer_matmul,
                 .reference = reference_matmul,
                 .reference_at = reference_matmul_at,

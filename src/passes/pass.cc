@@ -25,7 +25,10 @@ bool has_random(const Graph& graph) {
 }
 
 // To its largest element, an output of a deep network: each layer rounds once more.
-Tolerance lowered_tolerance(DType dtype) { return {0, 16 * dtype_epsilon(dtype)}; }
+// Of tf32 and f16 the steps are the same.
+Tolerance lowered_tolerance(const PassOptions& options) {
+  return {0, 16 * dtype_epsilon(options.tf32 ? DType::kFloat16 : options.compute_dtype)};
+}
 
 // The results of the graph on seeded inputs, kept from one pass to the next.
 class ResultCheck {
@@ -52,8 +55,7 @@ class ResultCheck {
     if (!active_) return {};
     REDLINE_ASSIGN(std::vector<HostValue> results, interpret(graph, inputs_));
     for (size_t i = 0; i < results.size(); ++i) {
-      Status same = lowered ? compare_values(results_[i], results[i],
-                                             lowered_tolerance(options_.compute_dtype))
+      Status same = lowered ? compare_values(results_[i], results[i], lowered_tolerance(options_))
                             : compare_values(results_[i], results[i], kReductionLength);
       if (!same.ok()) {
         return internal_error("changes output '", graph.output_names()[i], "': ", same.message());

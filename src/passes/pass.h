@@ -22,7 +22,7 @@
 
 namespace redline {
 
-// What lower_precision did, for people.
+// What lower_precision or allow_tf32 did, for people.
 struct PrecisionReport {
   struct Kept {
     std::string op;
@@ -30,6 +30,8 @@ struct PrecisionReport {
     std::vector<std::string> nodes;  // by name
   };
   DType dtype = DType::kFloat32;  // what f32 became
+  bool tf32 = false;              // f32 stays, and is rounded before it is multiplied
+  std::string note;               // why something else was done than asked for
   size_t lowered = 0;             // nodes
   std::vector<Kept> kept;         // nodes whose f32 results stay, by op and reason
   std::string range_check;        // what was run, or why nothing was
@@ -53,12 +55,14 @@ struct PassOptions {
   std::string dump_folder;
   // f16 or bf16: what lower_precision makes of f32 where that is safe. f32: it does nothing.
   DType compute_dtype = DType::kFloat32;
+  // allow_tf32 lets products round their f32 operands; else it does nothing.
+  bool tf32 = false;
   // Looks for values that overflow f16 on random inputs however long that takes; else only where
   // it is cheap.
   bool check_range = false;
   GraphRunner run_graph;                        // to look for them; unset: with the references
   const BuildMemory* memory = nullptr;          // of what was found
-  PrecisionReport* precision_report = nullptr;  // filled by lower_precision, if given
+  PrecisionReport* precision_report = nullptr;  // filled by the pass that changes any
   // True when a kernel of the target takes the region as it is. Unset: any region goes.
   std::function<bool(const RegionDraft&)> has_kernel;
   ThreadPool* pool = nullptr;  // for work on large constants; null: one thread does it
@@ -71,7 +75,8 @@ struct PassContext {
   const PassOptions& options;
   // Folding makes no constant larger than this unless its operands already were.
   int64_t max_folded_bytes = 16 << 20;
-  // f32 became compute_dtype: from here on results agree with the model's to that precision.
+  // f32 became compute_dtype, or is rounded: from here on results agree with the model's to that
+  // precision.
   bool lowered = false;
 };
 

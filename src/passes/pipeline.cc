@@ -67,6 +67,7 @@ const std::vector<PipelineGroup>& pipeline() {
            {
                {"lower_precision",
                 "norms and attention are ops by now, and weights are rounded once, when folded"},
+               {"allow_tf32", "likewise: products are found and weights are folded"},
                {"cast_cleanup", "the model may have cast to the type itself"},
                {"dce", "f32 forms that nobody reads"},
            }},

@@ -321,7 +321,7 @@ Result<std::unique_ptr<Kernel>> Executor::prepare(const PlanStep& step, const Pl
   // Whoever built the engine asked; whoever wrote the file may not have. Not sooner: tactics count
   // on what the op's rule has checked.
   Problem asked = problem_of(plan_, step, operands);
-  Status supported = tactic->supports(asked);
+  Status supported = tactic->takes(asked);
   if (!supported.ok()) {
     return supported.with_context(str_cat("step '", step.name, "'")).at_node(step.name);
   }

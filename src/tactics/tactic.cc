@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "ops/elements.h"
+#include "ops/fused.h"
 
 namespace redline {
 namespace {
@@ -40,6 +41,18 @@ std::string operands_to_string(const std::vector<OperandDesc>& operands) {
   return text;
 }
 
+bool has_tf32(const Attrs& attrs) {
+  AttrMap map = attrs.map();
+  return std::any_of(map.begin(), map.end(), [](const NamedAttr& a) { return a.name == "tf32"; });
+}
+
+bool rounds_to_tf32(const Problem& problem) {
+  if (!problem.is("fused")) return has_tf32(problem.attrs);
+  const auto& nodes = problem.attrs.as<FusedAttrs>().body->nodes;
+  return std::any_of(nodes.begin(), nodes.end(),
+                     [](const BodyNode& node) { return has_tf32(node.attrs); });
+}
+
 }  // namespace
 
 bool OperandDesc::is_static() const {
@@ -52,6 +65,11 @@ std::string Problem::to_string() const {
   std::string attributes = attrs.to_string();
   if (!attributes.empty()) text += " " + attributes;
   return text + " -> " + operands_to_string(outputs);
+}
+
+Status Tactic::takes(const Problem& problem) const {
+  if (device == "cpu" && rounds_to_tf32(problem)) return unsupported("does not round to tf32");
+  return supports(problem);
 }
 
 std::string Tactic::versioned_name() const {

@@ -114,6 +114,9 @@ struct Tactic {
   // OK, or the reason why not, in words. Asked with kDynamicDim where sizes vary: a yes must hold
   // for every size. Asked again before prepare(), with packed operands in place of constant ones.
   Status (*supports)(const Problem& problem) = nullptr;
+  // `supports`, and whether it rounds where the problem says tf32, which no kernel for the CPU
+  // does.
+  Status takes(const Problem& problem) const;
   // The ways worth trying for the problem (concrete sizes), best guess first; null: one, empty.
   std::vector<Config> (*configs)(const Problem& problem) = nullptr;
   // GPU tactics: whether a GPU has what a config needs; absent: all have.

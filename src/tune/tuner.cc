@@ -185,7 +185,7 @@ class Tuner::Decision {
   void collect() {
     std::string_view op = asked_.op->name;
     for (const Tactic* tactic : tuner_.tactics_.candidates(tuner_.options_.device, op)) {
-      Status supports = tactic->supports(asked_);
+      Status supports = tactic->takes(asked_);
       if (!supports.ok()) {
         CandidateReport refused;
         refused.tactic = tactic->name;
@@ -524,7 +524,7 @@ Tuner::Choice Tuner::choose(const Problem& asked, const Problem& sized, std::spa
   if (auto it = decided_.find(key); it != decided_.end()) {
     // Constants that the printed problem does not show may decide whether a tactic takes it.
     const Choice& choice = it->second.choice;
-    if (choice.tactic == nullptr || choice.tactic->supports(asked).ok()) {
+    if (choice.tactic == nullptr || choice.tactic->takes(asked).ok()) {
       ++report_.problems[it->second.report].steps;
       return choice;
     }

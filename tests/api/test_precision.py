@@ -163,13 +163,38 @@ def test_default_is_f32():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"precision": "tf32"}, "tf32 is not supported"),
+        ({"precision": "tf32", "opt_level": 0}, "level of 1 or more"),
         ({"precision": "fp16", "opt_level": 0}, "level of 1 or more"),
     ],
 )
 def test_is_refused(options, message):
     with pytest.raises(redline.Error, match=message):
         build(perceptron(), **options)
+
+
+def test_tf32_is_f32_on_the_cpu(capfd):
+    x = np.random.default_rng(1).normal(size=(5, 24)).astype(np.float32)
+    engine = build(perceptron(), precision="tf32", device="cpu")
+    report = precision_report(engine)
+    assert (report["dtype"], report["lowered"]) == ("f32", 0)
+    assert report["note"].startswith("asked for tf32, computes in f32")
+    y, expected = (e.create_session().run({"x": x})["y"] for e in (engine, build(perceptron(), device="cpu")))
+    np.testing.assert_array_equal(y, expected)
+
+
+def test_tf32_is_in_the_engine_of_a_gpu():
+    try:
+        engine = build(convolutions(), precision="tf32", device="cuda", target="sm_80")
+    except redline.Error as error:
+        if "NVRTC" in str(error):
+            pytest.skip("no NVRTC to compile kernels with")
+        raise
+    report = precision_report(engine)
+    assert (report["dtype"], report["lowered"]) == ("tf32", 3) and "note" not in report
+    convs = [s for s in redline.inspect(engine)["steps"] if "conv(" in s["attributes"] or s["op"] == "conv"]
+    assert convs and all("tf32=1" in s["attributes"] for s in convs)
+    assert any("tf32=1" in p["problem"] for p in redline.build_report(engine)["problems"])
+    assert types_of_weights(engine) <= {"f32", "u8"}
 
 
 def test_an_engine_has_its_precision(tmp_path):

@@ -95,8 +95,16 @@ def test_precision(folder):
     assert compared.returncode == 0
     assert [v["op"] for v in json.loads(compared.stdout)["values"]] == ["matmul", "fused"]
     assert "f16[n,3]" in run("opt", "--all", "--fp16", "p.onnx", cwd=folder).stdout
-    assert "tf32 is not supported" in run("build", "p.onnx", "--tf32", cwd=folder).stderr
-    assert "tf32 is not supported" in run("compare", "p.onnx", "--tf32", cwd=folder).stderr
+    assert "the CPU computes" in run("compare", "p.onnx", "--tf32", cwd=folder).stderr
+    built = run("build", "p.onnx", "--tf32", "--device", "cpu", "--no-tuning-db", "--report", cwd=folder)
+    assert "asked for tf32, computes in f32" in built.stdout
+    assert "{tf32=1}" in run("opt", "--all", "--tf32", "p.onnx", cwd=folder).stdout
+    assert "tf32" not in run("opt", "--all", "p.onnx", cwd=folder).stdout
+    built = run("build", "p.onnx", "--tf32", "--device", "cuda", "--target", "sm_80", "--no-tuning-db", "--report", cwd=folder)
+    if "NVRTC" not in built.stderr:
+        assert "1 nodes compute in tf32; range check: not run" in built.stdout
+        assert "(tf32)" in run("inspect", "p.engine", cwd=folder).stdout
+    assert run("build", "p.onnx", "--fp16", "--no-tuning-db", cwd=folder).returncode == 0
     assert "is an engine already" in run("run", "p.engine", "--fp16", cwd=folder).stderr
     assert run("build", "p.onnx", "--fp16", "--bf16", cwd=folder).returncode == 2
 

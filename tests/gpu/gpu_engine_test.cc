@@ -12,6 +12,7 @@
 #include "build/build.h"
 #include "emulator.h"
 #include "ir/text.h"
+#include "ops/compare.h"
 #include "plan/engine_file.h"
 #include "runtime/executor.h"
 #include "tune/database.h"
@@ -48,6 +49,7 @@ class GpuEngineTest : public testing::Test {
     options.further_values = further_;
     options.host_fallback = host_fallback;
     options.opt_level = opt_level;
+    options.tf32 = tf32_;
     options.make_chain = make_chain_;
     options.logger =
         Logger([this](Severity, std::string_view message) { log_ += str_cat(message, "\n"); });
@@ -108,6 +110,7 @@ class GpuEngineTest : public testing::Test {
   BuildOptions::SymbolValues likely_;
   std::vector<BuildOptions::SymbolValues> further_;
   MakeChain make_chain_;
+  bool tf32_ = false;
   BuildReport report_;
   std::string log_;
 };
@@ -502,6 +505,35 @@ TEST_F(GpuEngineTest, KernelsThatDoNotCompile) {
   ASSERT_FALSE(none.ok());
   EXPECT_NE(none.status().message().find("no such instruction"), std::string::npos)
       << none.status().message();
+}
+
+// Products round what they multiply, and nothing else is rounded.
+TEST_F(GpuEngineTest, Tf32) {
+  constexpr std::string_view text = R"(graph g(%x: f32[n,6]) {
+    %w: f32[6,4] = const [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1, 1.1, 1.2, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1, 1.1, 1.2]
+    %p = matmul(%x, %w)ATTRS
+    %a = relu(%p)
+    %b = exp(%x)
+    return %a, %b
+  }
+  )";
+  auto with = [&](std::string attrs) {
+    std::string result(text);
+    return result.replace(result.find("ATTRS"), 5, attrs);
+  };
+  tf32_ = true;
+  Plan plan = build(with("")).value();
+  EXPECT_TRUE(report_.precision.tf32);
+  EXPECT_EQ(report_.precision.lowered, 1u);
+  Plan rounded = build_on_cpu(with(" {tf32=1}"));
+  Plan exact = build_on_cpu(with(""));
+  auto gpu = make_executor(plan).value();
+  auto cpu = Executor::create(rounded, *tactics_, *pool_).value();
+  expect_close(*gpu, *cpu, ramp({5, 6}), 1e-6);
+  auto other = Executor::create(exact, *tactics_, *pool_).value();
+  std::vector<HostValue> inputs = {HostValue::of(ramp({5, 6}))};
+  ASSERT_TRUE(other->run(inputs).ok());
+  EXPECT_FALSE(compare_tensors(other->output(0).tensor, gpu->output(0).tensor, {0, 1e-5}).ok());
 }
 
 // Kernels would read the other side's memory.

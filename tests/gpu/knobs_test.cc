@@ -47,12 +47,13 @@ TEST_F(KnobsTest, TilesThatDoNotFit) {
   OperandDesc y = a;
   y.dims = {32, 48};
   problem_.op = &ops_->get("matmul");
+  problem_.attrs = Attrs::load(problem_.op->attrs, {}).value();
   problem_.inputs = {a, b};
   problem_.outputs = {y};
   Config good = tactics_->find("cuda.gemm")->configs(problem_).at(0);
   EXPECT_EQ(prepare("cuda.gemm", {}, 1).code(), StatusCode::kIncompatible);
   EXPECT_EQ(prepare("cuda.gemm", good, 0).code(), StatusCode::kIncompatible);
-  for (NamedAttr wrong : {NamedAttr{"tile_rows", int64_t{24}},
+  for (const NamedAttr& wrong : {NamedAttr{"tile_rows", int64_t{24}},
                           {"tile_depth", int64_t{48}},
                           {"stages", int64_t{1}},
                           {"warps_depth", int64_t{-1}},
@@ -83,7 +84,7 @@ TEST_F(KnobsTest, RecurrentBlocksThatMustRunAtOnce) {
   problem_.outputs = {y};
   const Tactic& tactic = *tactics_->find("cuda.rnn");
   Config good = tactic.configs(problem_).at(0);
-  for (NamedAttr wrong : {NamedAttr{"units", int64_t{0}},
+  for (const NamedAttr& wrong : {NamedAttr{"units", int64_t{0}},
                           {"units", int64_t{65}},
                           {"batch", int64_t{4}},
                           {"batch", std::string("8")}}) {
@@ -114,6 +115,7 @@ TEST_F(KnobsTest, PackedOperandOfOtherSizes) {
   OperandDesc y = a;
   y.dims = {32, 48};
   problem_.op = &ops_->get("matmul");
+  problem_.attrs = Attrs::load(problem_.op->attrs, {}).value();
   problem_.inputs = {a, b};
   problem_.outputs = {y};
   Config config = tactics_->find("cuda.gemm")->configs(problem_).at(0);

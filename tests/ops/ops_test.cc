@@ -519,7 +519,7 @@ class Driver {
     if (rule == nullptr || !rule->refuses || !results.ok() || gpu_->compile_only()) return {};
     for (const Tactic* tactic : tactics_->candidates("cuda", c.op->name)) {
       Problem problem = describe(c, *results, false, false);
-      if (!tactic->supports(problem).ok()) continue;
+      if (!tactic->takes(problem).ok()) continue;
       std::vector<Config> configs(1);
       if (tactic->configs != nullptr) configs = tactic->configs(problem);
       Status status = run_on_gpu(*tactic, problem, problem, configs[0], c, *results);
@@ -556,8 +556,8 @@ class Driver {
       for (bool constants : {false, true}) {
         if (constants && c.inputs.size() < 2) continue;
         Problem problem = describe(c, results, constants, false);
-        Status supports = tactic->supports(problem);
-        Status dynamic = tactic->supports(describe(c, results, constants, true));
+        Status supports = tactic->takes(problem);
+        Status dynamic = tactic->takes(describe(c, results, constants, true));
         std::string where = str_cat(tactic->name, constants ? ", constant operands" : "");
         if (!supports.ok()) {
           if (dynamic.ok()) {
@@ -591,7 +591,7 @@ class Driver {
         // has them.
         for (const Problem& written :
              {describe(c, results, constants, true), with_unknown_batch(problem)}) {
-          if (!tactic->supports(written).ok()) continue;
+          if (!tactic->takes(written).ok()) continue;
           Status status = run_on_gpu(*tactic, written, problem, configs[0], c, results);
           if (!status.ok()) return status.with_context(where + ", unknown sizes");
           if (options_.timed) print_time(where + ", unknown sizes", c, results);

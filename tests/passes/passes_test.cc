@@ -3,7 +3,7 @@
 //
 //   // pass: name[, name]
 //   // symbols: n=4            sizes for the check of results; others are 3
-//   // precision: f16         what lower_precision makes of f32; the check is as coarse
+//   // precision: f16         what lower_precision makes of f32, or tf32; the check is as coarse
 //   // not run: why            instead of that check
 //   graph ...                  what goes in
 //   // expect:                 or `expect: unchanged`, or `expect: error "part of it"`
@@ -40,6 +40,7 @@ struct Block {
   std::vector<std::string> passes;
   SymbolValues symbols;
   DType precision = DType::kFloat32;
+  bool tf32 = false;
   bool not_run = false;
 };
 
@@ -103,6 +104,8 @@ Result<std::vector<Block>> read_blocks(const std::string& path) {
       block.head += line + "\n";
       if (value_of("// not run:")) block.not_run = true;
       if (auto precision = value_of("// precision:")) {
+        block.tf32 = *precision == "tf32";
+        if (block.tf32) precision = "f32";
         std::optional<DType> dtype = parse_dtype(*precision);
         if (!dtype) return invalid_argument(path, ":", number, ": ", line);
         block.precision = *dtype;
@@ -153,10 +156,13 @@ Status check_results(const Graph& before, const Graph& after, const Block& block
     if (!got.ok()) return got.status().with_context("the rewritten graph does not run");
     if (want->size() != got->size()) return internal_error("the number of outputs changed");
     for (size_t i = 0; i < want->size(); ++i) {
-      bool lowered = block.precision != DType::kFloat32;
-      Status same = lowered ? compare_values((*want)[i], (*got)[i],
-                                             Tolerance{0, 4 * dtype_epsilon(block.precision)})
-                            : compare_values((*want)[i], (*got)[i], kReductionLength);
+      bool lowered = block.precision != DType::kFloat32 || block.tf32;
+      Status same =
+          lowered
+              ? compare_values(
+                    (*want)[i], (*got)[i],
+                    Tolerance{0, 4 * dtype_epsilon(block.tf32 ? DType::kFloat16 : block.precision)})
+              : compare_values((*want)[i], (*got)[i], kReductionLength);
       if (!same.ok()) return same.with_context(str_cat("results differ: output ", i));
     }
   }
@@ -180,6 +186,7 @@ Outcome run_block(const OpRegistry& ops, const PassRegistry& passes, const Block
     PassOptions options;
     options.symbol_values = block.symbols;
     options.compute_dtype = block.precision;
+    options.tf32 = block.tf32;
     PassContext context{options};
     for (const std::string& name : block.passes) {
       const Pass* pass = passes.find(name);

@@ -19,6 +19,9 @@ std::string time_of(const Json& candidate) {
 
 // What is computed in which type.
 void print_precision(const Json& precision) {
+  if (precision.contains("note")) {
+    std::printf("%s\n", precision["note"].get<std::string>().c_str());
+  }
   if (precision["dtype"] == "f32") return;
   std::string dtype = precision["dtype"].get<std::string>();
   std::printf("%zu nodes compute in %s; range check: %s\n", precision["lowered"].get<size_t>(),

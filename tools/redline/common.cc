@@ -135,7 +135,7 @@ void add_precision_options(CLI::App& app, const std::shared_ptr<ModelOptions>& o
   };
   constexpr Choice kChoices[] = {
       {"--fp32", Precision::kFloat32, "Compute in f32, the default"},
-      {"--tf32", Precision::kTf32, "Not supported yet"},
+      {"--tf32", Precision::kTf32, "Round f32 to tf32 (11 bits) before it is multiplied, on GPUs"},
       {"--fp16", Precision::kFloat16, "Compute in f16 wherever that is safe"},
       {"--bf16", Precision::kBFloat16, "Compute in bf16 wherever that is safe"}};
   std::vector<CLI::Option*> flags;

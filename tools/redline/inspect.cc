@@ -32,7 +32,9 @@ Status run(const ModelOptions& options) {
     if (step.contains("error")) {
       std::snprintf(error, sizeof error, "%.1e", step["error"].get<double>());
     }
-    rows.push_back({std::to_string(i++), step["op"], step["tactic"], us, error, type, name});
+    std::string op = step["op"];
+    if (step["attributes"].get<std::string>().find("tf32=1") != std::string::npos) op += " (tf32)";
+    rows.push_back({std::to_string(i++), op, step["tactic"], us, error, type, name});
   }
   std::printf("%s", format_table(rows).c_str());
   return {};

@@ -20,6 +20,7 @@ struct OptOptions {
   bool verify = false;
   bool json = false;
   DType compute_dtype = DType::kFloat32;
+  bool tf32 = false;
 };
 
 bool is_text(const std::string& path) {
@@ -60,6 +61,7 @@ Status run(const OptOptions& options) {
   pass_options.disabled = options.disabled;
   pass_options.verify_results = options.verify;
   pass_options.compute_dtype = options.compute_dtype;
+  pass_options.tf32 = options.tf32;
   if (options.all) {
     REDLINE_TRY(run_passes(*graph, *registry, pipeline(), pass_options).status());
   }
@@ -102,6 +104,7 @@ void register_verb_opt(VerbTable& table) {
                app.add_flag_callback(
                    "--bf16", [options] { options->compute_dtype = DType::kBFloat16; },
                    "For lower_precision: compute in bf16 wherever that is safe");
+               app.add_flag("--tf32", options->tf32, "For allow_tf32: products round f32 to tf32");
                app.add_flag("--elide", options->elide, "Shorten large constants");
                app.add_flag("--list", options->list, "List the passes");
                app.add_flag("--json", options->json, "Print JSON");

@@ -102,3 +102,8 @@ __device__ inline T shift_right(T x, T y) {
   if ((u64)y > 63) return x < T(0) ? (T)~0ull : T(0);
   return x >> y;
 }
+
+// As ops/tf32.h does it.
+__device__ inline float round_to_tf32(float v) {
+  return fabsf(v) < INFINITY ? bits_to_float((float_to_bits(v) + 0x1000u) & ~0x1fffu) : v;
+}

@@ -156,10 +156,11 @@ std::vector<Config> configs(const Problem& problem) {
   int64_t products = known_or(q[0], 1) * spec->query_heads;
   int64_t queries = known_or(q[spec->split ? 2 : 1], 256);
   // More keys at a time than that leave too few registers for wide heads.
-  bool wide = std::max(spec->size, spec->value_size) > 64;
+  int64_t widest = std::max(spec->size, spec->value_size);
+  bool wide = widest > 64;
   if (spec->dtype == DType::kFloat32) {
     bool few = products * ((queries + 31) / 32) < kBlocks;
-    int64_t keys = wide ? 16 : 32;
+    int64_t keys = widest > 32 ? 16 : 32;
     return few ? configs_of({{1, 4, 16}, {2, 2, keys}, {4, 1, keys}})
                : configs_of({{4, 1, keys}, {2, 2, keys}, {1, 4, 16}});
   }
@@ -188,7 +189,8 @@ std::string numbers(const Spec& spec, const Knobs& knobs, const AttentionAttrs& 
                              {"int kLeft", attrs.left_window},
                              {"int kRight", attrs.right_window},
                              {"bool kMasked", spec.masked},
-                             {"bool kLengths", spec.lengths}}) {
+                             {"bool kLengths", spec.lengths},
+                             {"bool kTf32", attrs.tf32}}) {
     text += str_cat("  static constexpr ", name, " = ", value, ";\n");
   }
   return text + "};\n";

@@ -63,6 +63,7 @@ std::string numbers(const ProductSpec& spec, const ProductTail& tail, const Prod
                              {"int kSplits", knobs.splits},
                              {"bool kCluster", cluster},
                              {"bool kMatrix", knobs.matrix},
+                             {"bool kTf32", spec.tf32},
                              {"bool kWarpgroups", knobs.wgmma},
                              {"int kResident", knobs.resident},
                              {"int kColumns", spec.columns},
@@ -310,6 +311,7 @@ Result<std::vector<cuda::KernelSource>> product_kernels(
     return unsupported("its tiles take ", knobs.shared_bytes(spec.dtype),
                        " bytes of shared memory, a block has ", device.shared_bytes_per_block);
   }
+  if (spec.tf32 && knobs.matrix == 0) return unsupported("only tensor cores round to tf32");
   if (knobs.wgmma != 0) {
     if (device.arch() != "sm_90a") return unsupported("its instructions are those of sm_90a");
     if (spec.columns_together && knobs.packed == 0) {

@@ -32,6 +32,7 @@ struct ProductSpec {
   bool columns_together = false;  // b's source has a row for each step of the depth
   bool constant = false;          // b may be read ahead of the former step
   bool can_pack = false;
+  bool tf32 = false;  // both are rounded
 };
 
 // How a kernel does it.
@@ -42,7 +43,7 @@ struct ProductKnobs {
   int64_t splits = 1;    // blocks that share the depth of a tile
   int64_t cluster = 0;   // 1: they add up in shared memory, where the GPU has clusters
   int64_t packed = 0;    // 1: b is packed in tiles
-  int64_t matrix = 0;    // 1: f32 on tensor cores, its numbers split in two
+  int64_t matrix = 0;    // 1: f32 on tensor cores, its numbers split in two or rounded
   int64_t wgmma = 0;     // 1: by warpgroups, groups of 4 warps along the rows
   int64_t resident = 1;  // blocks that a multiprocessor has room for
   int64_t turns = 0;     // 1: blocks stay and take tiles in turns, which one warpgroup more fetches

@@ -42,7 +42,7 @@ constexpr Tile kTurnTiles[] = {
     {128, 128, 64, 8, 1, 1, 6},   {64, 256, 64, 4, 2, 1, 5},   {128, 64, 64, 8, 1, 1, 8},
     {64, 128, 64, 4, 1, 1, 4, 2}, {64, 64, 64, 4, 1, 1, 6, 2},
 };
-// f32 on tensor cores, its numbers split in two.
+// f32 on tensor cores, its numbers split in two or rounded.
 constexpr Tile kSplitTiles[] = {
     {128, 128, 32, 2, 4, 1, 3}, {128, 64, 32, 4, 2, 1, 3}, {64, 64, 32, 2, 2, 1, 4},
     {64, 64, 32, 2, 2, 2, 4},   {32, 64, 32, 1, 2, 4, 4},  {32, 32, 32, 1, 1, 4, 6},
@@ -75,7 +75,7 @@ double cost(const ProductSpec& spec, const ProductKnobs& knobs, double rows) {
   double at_once = std::min(resident, std::max(1.0, div_up(blocks, kMultiprocessors)));
   bool half = spec.dtype != DType::kFloat32;
   bool matrix = half || knobs.matrix != 0;
-  double rate = half ? 1100 : matrix ? 200 : 100;
+  double rate = half ? 1100 : spec.tf32 ? 400 : matrix ? 200 : 100;
   if (knobs.wgmma != 0) {
     // Operands come from shared memory, 128 bytes a clock.
     double across = tile_columns / static_cast<double>(knobs.warps_columns);
@@ -166,7 +166,9 @@ std::vector<Config> product_configs(const ProductSpec& spec, int64_t rows) {
     }
   } else {
     for (const Tile& tile : kSplitTiles) consider(tile, 1, 0);
-    for (const Tile& tile : kScalarTiles) consider(tile, 0, 0);
+    for (const Tile& tile : kScalarTiles) {
+      if (!spec.tf32) consider(tile, 0, 0);
+    }
   }
   std::stable_sort(candidates.begin(), candidates.end(),
                    [](const Candidate& a, const Candidate& b) { return a.clocks < b.clocks; });

@@ -57,6 +57,7 @@ Result<Parts> parts_of(const Problem& problem) {
   parts.taps = window.taps();
   parts.places = window.y.out * window.x.out;
   spec.dtype = x.dtype;
+  spec.tf32 = attrs.tf32;
   spec.batch = attrs.group;
   spec.columns = w.dims[0] / attrs.group;
   spec.depth = parts.channels * parts.taps;

@@ -103,6 +103,7 @@ Result<Parts> parts_of(const Problem& problem) {
   int64_t rows_x = div_up(x_axis.in, x_axis.stride);
   parts.places = rows_y * rows_x;
   spec.dtype = x.dtype;
+  spec.tf32 = attrs.tf32;
   spec.batch = attrs.group * parts.phases();
   spec.columns = w.dims[1];
   spec.depth = parts.channels * parts.taps_y * parts.taps_x;

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "ops/matmul.h"
 #include "tactics/cuda/element.h"
 #include "tactics/cuda/product.h"
 
@@ -82,6 +83,7 @@ Result<Parts> matmul_parts(const Problem& problem, AnchoredRegion region) {
   ProductSpec& spec = parts.spec;
   parts.b = region.operands[1];
   spec.dtype = a.dtype;
+  spec.tf32 = region.attrs.as<MatmulAttrs>().tf32;
   bool a_vector = a.dims.rank() == 1;
   bool b_vector = b.dims.rank() == 1;
   if (!b.is_static()) return unsupported("takes a second operand of known sizes");
@@ -142,6 +144,7 @@ Result<Parts> gemm_parts(const Problem& problem, AnchoredRegion region) {
   ProductSpec& spec = parts.spec;
   parts.b = region.operands[1];
   spec.dtype = a.dtype;
+  spec.tf32 = attrs.tf32;
   if (!b.is_static()) return unsupported("takes a second operand of known sizes");
   if (a.dims.rank() != 2 || b.dims.rank() != 2) return unsupported("takes operands of rank 2");
   spec.rows = a.dims[attrs.trans_a ? 1 : 0];

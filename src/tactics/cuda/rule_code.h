@@ -112,4 +112,9 @@ inline std::string add_product(std::string_view type, const std::string& sum, co
                        : str_cat(sum, " += ", a, " * ", b, ";");
 }
 
+// An operand of a product, rounded where the op says so (ops/tf32.h).
+inline std::string factor(const std::string& value, bool tf32) {
+  return tf32 ? str_cat("round_to_tf32(", value, ")") : value;
+}
+
 }  // namespace redline

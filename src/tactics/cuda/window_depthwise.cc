@@ -26,6 +26,7 @@ Result<Parts> parts_of(const Problem& problem) {
   }
   const auto& attrs = region.attrs.as<ConvAttrs>();
   if (!attrs.channels_last) return unsupported("channels not innermost");
+  if (attrs.tf32) return unsupported("does not round to tf32");
   if (!product_type(x->dtype) || x->dtype != w->dtype) {
     return unsupported("takes f16, bf16 and f32, not ", dtype_name(x->dtype));
   }

@@ -148,10 +148,45 @@ struct SplitFragment {
   }
 };
 
+// Fragments of f32 numbers rounded to tf32; `finite` has 0 for infinity.
+template <int COUNT>
+struct RoundedFragment {
+  u32 bits[COUNT], finite[COUNT];
+  __device__ inline RoundedFragment(const float (&value)[COUNT]) {
+#pragma unroll
+    for (int i = 0; i < COUNT; ++i) {
+#ifdef REDLINE_EMULATED
+      bits[i] = float_to_bits(round_to_tf32(value[i]));
+#else
+      asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(bits[i]) : "f"(value[i]));
+#endif
+      finite[i] = fabsf(bits_to_float(bits[i])) == INFINITY ? 0u : bits[i];
+    }
+  }
+};
+template <bool ROUNDED, int COUNT>
+struct FloatFragment {
+  typedef SplitFragment<COUNT> type;
+};
+template <int COUNT>
+struct FloatFragment<true, COUNT> {
+  typedef RoundedFragment<COUNT> type;
+};
+
 // d += a b to nearly f32: three products of their halves, the least first.
-__device__ inline void mma_split(float (&d)[4], const SplitFragment<4>& a,
-                                 const SplitFragment<2>& b) {
+__device__ inline void mma_floats(float (&d)[4], const SplitFragment<4>& a,
+                                  const SplitFragment<2>& b) {
   mma(d, a.low, b.finite, 0.0f);
   mma(d, a.finite, b.low, 0.0f);
   mma(d, a.high, b.high, 0.0f);
+}
+// ... of numbers that are tf32.
+__device__ inline void mma_floats(float (&d)[4], const RoundedFragment<4>& a,
+                                  const RoundedFragment<2>& b) {
+  mma(d, a.bits, b.bits, 0.0f);
+}
+__device__ inline void mma_floats(float (&d)[4], const SplitFragment<4>& a,
+                                  const RoundedFragment<2>& b) {
+  mma(d, a.low, b.finite, 0.0f);
+  mma(d, a.high, b.bits, 0.0f);
 }

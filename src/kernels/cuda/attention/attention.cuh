@@ -10,6 +10,7 @@
 //                                      kWarpKeys each at a time
 //   kCausal, kLeft, kRight             positions that a query sees; windows of -1 are unbounded
 //   kMasked, kLengths                  whether there is a mask, and the number of valid keys
+//   kTf32                              f32 is rounded to tf32
 template <class P>
 struct AttentionNumbers : P {
   // 4 or a multiple of 8 (chunk_place).
@@ -175,7 +176,8 @@ struct AttentionRows : AttentionState<N> {
   }
 };
 
-// f32 by products of split numbers, 8 elements at a time. Tensor cores cut their sums off instead
+// f32 by products of split numbers, 8 elements at a time; with kTf32 the operands are rounded, and
+// the probabilities split. Tensor cores cut their sums off instead
 // of rounding them: kTogether steps are summed there, the rest in f32.
 template <class N>
 struct AttentionRows<N, float> : AttentionState<N> {
@@ -210,7 +212,8 @@ struct AttentionRows<N, float> : AttentionState<N> {
         for (int step = first; step < first + kTogether && step < kSteps; ++step) {
           float y[2] = {element<N::kChunks>(keys, row, step * 8 + lane % 4),
                         element<N::kChunks>(keys, row, step * 8 + 4 + lane % 4)};
-          mma_split(part, SplitFragment<4>(q[step]), SplitFragment<2>(y));
+          mma_floats(part, typename FloatFragment<N::kTf32, 4>::type(q[step]),
+                     typename FloatFragment<N::kTf32, 2>::type(y));
         }
 #pragma unroll
         for (int e = 0; e < 4; ++e) score[j][e] += part[e];
@@ -231,7 +234,7 @@ struct AttentionRows<N, float> : AttentionState<N> {
         float x[4] = {score[step][0], score[step][2], score[step][1], score[step][3]};
         float y[2] = {element<N::kValueChunks>(values, row + step * 8, j * 8 + lane / 4),
                       element<N::kValueChunks>(values, row + step * 8 + 1, j * 8 + lane / 4)};
-        mma_split(part, SplitFragment<4>(x), SplitFragment<2>(y));
+        mma_floats(part, SplitFragment<4>(x), typename FloatFragment<N::kTf32, 2>::type(y));
       }
 #pragma unroll
       for (int e = 0; e < 4; ++e) this->sum[j][e] += part[e];

@@ -175,8 +175,8 @@ struct ScalarCore {
   }
 };
 
-// f32 on tensor cores, each number split in two. They cut sums off instead of rounding them, so the
-// sums of a tile's depth are added to the rest in f32.
+// f32 on tensor cores, each number split in two or rounded to tf32. They cut sums off instead of
+// rounding them, so the sums of a tile's depth are added to the rest in f32.
 template <class P>
 struct SplitCore : FragmentSums<P> {
   typedef FragmentSums<P> Sums;
@@ -216,10 +216,10 @@ struct SplitCore : FragmentSums<P> {
             y[e] = element<P::kDepthChunks>(b, column, depth + e * 4);
           }
         }
-        SplitFragment<2> right(y);
+        typename FloatFragment<P::kTf32, 2>::type right(y);
 #pragma unroll
         for (int i = 0; i < Sums::kRows; ++i) {
-          mma_split(part[i][j], SplitFragment<4>(x[i]), right);
+          mma_floats(part[i][j], typename FloatFragment<P::kTf32, 4>::type(x[i]), right);
         }
       }
     }

@@ -7,7 +7,8 @@
 //   kStages                                   tiles in shared memory
 //   kSplits, kCluster                         blocks that share a tile's depth; whether they add up
 //                                             among themselves, or the results are added later
-//   kMatrix                                   f32 on tensor cores, its numbers split in two
+//   kMatrix, kTf32                            f32 on tensor cores, its numbers split in two or
+//                                             rounded
 //   kWarpgroups                               by warpgroups.cuh
 //   kResident                                 blocks that share a multiprocessor's registers
 //   kColumns, kDepth                          of the whole product

@@ -100,7 +100,7 @@ class RowCode {
     std::string d = c_.loop(q_.size);
     REDLINE_ASSIGN(std::string x, c_.read(0, q_.at(b_, h_, i_, d)));
     REDLINE_ASSIGN(std::string y, entry(1, j, d));
-    c_.line(str_cat(product, " += ", x, " * ", y, ";"));
+    c_.line(str_cat(product, " += ", factor(x, attrs_.tf32), " * ", factor(y, attrs_.tf32), ";"));
     c_.close();
     c_.line(str_cat(product, " *= ", scale_, ";"));
     if (stage == QkOutput::kProduct) return Score{product, ""};
@@ -190,7 +190,7 @@ Result<std::string> attention_output(ElementContext& c, const ElementIndex& at) 
   std::string p = c.let(code.type(), str_cat("exp(", s.value, " - ", row.most, ")"));
   REDLINE_ASSIGN(std::string v, code.entry(2, j, d));
   c.line(str_cat(sum, " += ", p, ";"));
-  c.line(str_cat(acc, " += ", p, " * ", v, ";"));
+  c.line(str_cat(acc, " += ", p, " * ", factor(v, c.attrs<AttentionAttrs>().tf32), ";"));
   c.close();
   c.close();
   return str_cat("(", sum, " == 0 ? ", acc, " : ", acc, " / ", sum, ")");

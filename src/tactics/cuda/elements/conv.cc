@@ -58,8 +58,9 @@ Result<std::string> conv(ElementContext& c, const ElementIndex& stored) {
     REDLINE_ASSIGN(start, c.read(2, {channel_of(c, stored)}));
   }
   std::string acc = c.variable(type, start);
+  bool tf32 = c.attrs<ConvAttrs>().tf32;
   REDLINE_TRY(over_products(c, stored, [&](const std::string& value, const std::string& weight) {
-    c.line(str_cat(acc, " += ", value, " * ", weight, ";"));
+    c.line(str_cat(acc, " += ", factor(value, tf32), " * ", factor(weight, tf32), ";"));
   }));
   return acc;
 }
@@ -134,7 +135,7 @@ Result<std::string> conv_transpose(ElementContext& c, const ElementIndex& stored
   if (attrs.channels_last) from = channels_to_back(from);
   REDLINE_ASSIGN(std::string value, c.read(0, from));
   REDLINE_ASSIGN(std::string weight, c.read(1, tap));
-  c.line(str_cat(acc, " += ", value, " * ", weight, ";"));
+  c.line(str_cat(acc, " += ", factor(value, attrs.tf32), " * ", factor(weight, attrs.tf32), ";"));
   while (blocks-- > 0) c.close();
   return acc;
 }

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "ops/matmul.h"
 #include "tactics/cuda/rule_code.h"
 
 namespace redline {
@@ -52,7 +53,8 @@ Result<std::string> matmul(ElementContext& c, const ElementIndex& at) {
   MatrixIndex index = matrix_index(c, at, c.loop(c.input(0).dims.back()));
   REDLINE_ASSIGN(std::string x, c.read(0, index.a));
   REDLINE_ASSIGN(std::string y, c.read(1, index.b));
-  c.line(add_product(type, acc, x, y));
+  bool tf32 = c.attrs<MatmulAttrs>().tf32;
+  c.line(add_product(type, acc, factor(x, tf32), factor(y, tf32)));
   c.close();
   return acc;
 }
@@ -99,7 +101,7 @@ Result<std::string> gemm(ElementContext& c, const ElementIndex& at) {
                  c.read(0, attrs.trans_a ? ElementIndex{k, at[0]} : ElementIndex{at[0], k}));
   REDLINE_ASSIGN(std::string y,
                  c.read(1, attrs.trans_b ? ElementIndex{at[1], k} : ElementIndex{k, at[1]}));
-  c.line(add_product(type, acc, x, y));
+  c.line(add_product(type, acc, factor(x, attrs.tf32), factor(y, attrs.tf32)));
   c.close();
   auto scaled = [&](float by, const std::string& v) {
     if (by == 1) return v;
