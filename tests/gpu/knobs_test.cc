@@ -54,11 +54,11 @@ TEST_F(KnobsTest, TilesThatDoNotFit) {
   EXPECT_EQ(prepare("cuda.gemm", {}, 1).code(), StatusCode::kIncompatible);
   EXPECT_EQ(prepare("cuda.gemm", good, 0).code(), StatusCode::kIncompatible);
   for (const NamedAttr& wrong : {NamedAttr{"tile_rows", int64_t{24}},
-                          {"tile_depth", int64_t{48}},
-                          {"stages", int64_t{1}},
-                          {"warps_depth", int64_t{-1}},
-                          {"splits", int64_t{1} << 40},
-                          {"tile_columns", std::string("64")}}) {
+                                 {"tile_depth", int64_t{48}},
+                                 {"stages", int64_t{1}},
+                                 {"warps_depth", int64_t{-1}},
+                                 {"splits", int64_t{1} << 40},
+                                 {"tile_columns", std::string("64")}}) {
     Config config = good;
     for (NamedAttr& knob : config) {
       if (knob.name == wrong.name) knob.value = wrong.value;
@@ -85,9 +85,9 @@ TEST_F(KnobsTest, RecurrentBlocksThatMustRunAtOnce) {
   const Tactic& tactic = *tactics_->find("cuda.rnn");
   Config good = tactic.configs(problem_).at(0);
   for (const NamedAttr& wrong : {NamedAttr{"units", int64_t{0}},
-                          {"units", int64_t{65}},
-                          {"batch", int64_t{4}},
-                          {"batch", std::string("8")}}) {
+                                 {"units", int64_t{65}},
+                                 {"batch", int64_t{4}},
+                                 {"batch", std::string("8")}}) {
     Config config = good;
     for (NamedAttr& knob : config) {
       if (knob.name == wrong.name) knob.value = wrong.value;
