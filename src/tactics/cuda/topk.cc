@@ -21,7 +21,8 @@ constexpr int64_t kKeepingTile = 2048;
 constexpr int64_t kLeastTile = 512;
 constexpr int64_t kLeastPart = 2048;
 constexpr int64_t kRadixTile = 4096;
-constexpr int64_t kItemsAtOnce = int64_t{1} << 25;  // of a radix sort, as far as rows allow
+// Of a radix sort, unless a row has more: two buffers of them are the workspace.
+constexpr int64_t kItemsAtOnce = int64_t{1} << 23;
 
 enum Number : size_t {
   kRows,
