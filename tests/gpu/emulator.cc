@@ -94,6 +94,7 @@ struct Settings {
   std::mutex mutex;
   int calls = 0;
   int fail_at = 0;
+  bool for_good = false;
   float span_us = 1000;
   ThreadOrder order = ThreadOrder::kForward;
 };
@@ -105,7 +106,8 @@ Settings& settings() {
 bool fails() {
   Settings& state = settings();
   std::lock_guard lock(state.mutex);
-  return ++state.calls == state.fail_at;
+  int call = ++state.calls;
+  return call == state.fail_at || (state.for_good && state.fail_at > 0 && call > state.fail_at);
 }
 
 CuResult do_or_record(StreamHandle stream, Launch launch) {
@@ -236,6 +238,7 @@ DriverApi make_driver() {
         stream, [=] { return std::memset(reinterpret_cast<void*>(dst), value, count), +kSuccess; });
   };
   api.cuMemsetD32Async = [](DevicePtr dst, unsigned int value, size_t count, StreamHandle stream) {
+    if (fails()) return +kErrorInvalidValue;
     return do_or_record(stream, [=] {
       for (size_t i = 0; i < count; ++i) reinterpret_cast<unsigned int*>(dst)[i] = value;
       return +kSuccess;
@@ -252,7 +255,9 @@ DriverApi make_driver() {
   };
   api.cuStreamSynchronize = [](StreamHandle) { return fails() ? +kErrorLaunchFailed : +kSuccess; };
   api.cuStreamQuery = [](StreamHandle) { return +kSuccess; };
-  api.cuStreamWaitEvent = [](StreamHandle, EventHandle, unsigned int) { return +kSuccess; };
+  api.cuStreamWaitEvent = [](StreamHandle, EventHandle, unsigned int) {
+    return fails() ? +kErrorInvalidValue : +kSuccess;
+  };
   api.cuStreamBeginCapture_v2 = [](StreamHandle stream, CaptureMode) -> CuResult {
     if (fails()) return kErrorInvalidValue;
     reinterpret_cast<FakeStream*>(stream)->capturing = true;
@@ -272,13 +277,16 @@ DriverApi make_driver() {
     return kSuccess;
   };
   api.cuEventDestroy_v2 = [](EventHandle) { return +kSuccess; };
-  api.cuEventRecord = [](EventHandle, StreamHandle) { return +kSuccess; };
+  api.cuEventRecord = [](EventHandle, StreamHandle) {
+    return fails() ? +kErrorInvalidValue : +kSuccess;
+  };
   api.cuEventRecordWithFlags = [](EventHandle, StreamHandle, unsigned int) {
     return fails() ? +kErrorInvalidValue : +kSuccess;
   };
-  api.cuEventSynchronize = [](EventHandle) { return +kSuccess; };
+  api.cuEventSynchronize = [](EventHandle) { return fails() ? +kErrorLaunchFailed : +kSuccess; };
   api.cuEventElapsedTime = [](float* ms, EventHandle, EventHandle) {
-    return *ms = settings().span_us / 1000, +kSuccess;
+    *ms = settings().span_us / 1000;
+    return fails() ? +kErrorInvalidValue : +kSuccess;
   };
   api.cuModuleLoadData = [](ModuleHandle* module, const void* image) -> CuResult {
     if (fails()) return kErrorOutOfMemory;
@@ -320,7 +328,9 @@ DriverApi make_driver() {
   api.cuFuncGetAttribute = [](int* value, FunctionAttribute, FunctionHandle) {
     return *value = 0, +kSuccess;
   };
-  api.cuFuncSetAttribute = [](FunctionHandle, FunctionAttribute, int) { return +kSuccess; };
+  api.cuFuncSetAttribute = [](FunctionHandle, FunctionAttribute, int) {
+    return fails() ? +kErrorInvalidValue : +kSuccess;
+  };
   api.cuOccupancyMaxActiveBlocksPerMultiprocessor = [](int* blocks, FunctionHandle, int, size_t) {
     return *blocks = 1, +kSuccess;
   };
@@ -369,7 +379,7 @@ DriverApi make_driver() {
   };
   api.cuGraphGetNodes = [](GraphHandle graph, GraphNodeHandle*, size_t* count) {
     *count = reinterpret_cast<std::vector<Launch>*>(graph)->size();
-    return +kSuccess;
+    return fails() ? +kErrorInvalidValue : +kSuccess;
   };
   api.cuGraphLaunch = [](GraphExecHandle exec, StreamHandle) -> CuResult {
     if (fails()) return kErrorLaunchFailed;
@@ -415,11 +425,12 @@ void set_thread_order(ThreadOrder order) {
 
 void set_span(float us) { settings().span_us = us; }
 
-int fail_call(int n) {
+int fail_call(int n, bool for_good) {
   Settings& state = settings();
   std::lock_guard lock(state.mutex);
   int calls = std::exchange(state.calls, 0);
   state.fail_at = n;
+  state.for_good = for_good;
   return calls;
 }
 

@@ -27,8 +27,8 @@ void set_thread_order(ThreadOrder order);
 // What lies between any two events; 1000 us at first.
 void set_span(float us);
 
-// Fails the n-th driver call from now on that could fail, once; 0: none. Returns how many such
-// calls there were since the last call of this function.
-int fail_call(int n);
+// Fails the n-th driver call from now on that could fail, once or with all that come after it; 0:
+// none. Returns how many such calls there were since the last call of this function.
+int fail_call(int n, bool for_good = false);
 
 }  // namespace redline::emulator
