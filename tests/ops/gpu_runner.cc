@@ -17,19 +17,22 @@ constexpr int kOftenBehindProducer = 4;
 constexpr int kManyReplays = 300;
 constexpr int kFewReplays = 30;
 
-Result<GpuRunner::Compile> with_nvrtc() {
+}  // namespace
+
+Status GpuRunner::use_nvrtc() {
   REDLINE_ASSIGN(const cuda::Nvrtc* nvrtc, cuda::Nvrtc::load());
   auto cache = std::make_shared<cuda::CubinCache>(cuda::CubinCache::default_folder());
-  return GpuRunner::Compile(
-      [nvrtc, cache](const cuda::KernelSource& source) { return cache->get(*nvrtc, source); });
+  compiler_ = nvrtc->version();
+  compile_ = [nvrtc, cache](const cuda::KernelSource& source) {
+    return cache->get(*nvrtc, source);
+  };
+  return {};
 }
-
-}  // namespace
 
 Result<std::unique_ptr<GpuRunner>> GpuRunner::create() {
   auto runner = std::make_unique<GpuRunner>();
   REDLINE_ASSIGN(runner->context_, cuda::Context::create(0));
-  REDLINE_ASSIGN(runner->compile_, with_nvrtc());
+  REDLINE_TRY(runner->use_nvrtc());
   runner->device_ = runner->context_->info();
   REDLINE_ASSIGN(runner->stream_, cuda::Stream::create(runner->context_));
   return runner;
@@ -48,7 +51,7 @@ Result<std::unique_ptr<GpuRunner>> GpuRunner::create_emulated() {
 Result<std::unique_ptr<GpuRunner>> GpuRunner::create_compile_only(const std::string& arch) {
   auto runner = std::make_unique<GpuRunner>();
   REDLINE_ASSIGN(runner->device_, cuda::DeviceInfo::of_arch(arch));
-  REDLINE_ASSIGN(runner->compile_, with_nvrtc());
+  REDLINE_TRY(runner->use_nvrtc());
   return runner;
 }
 
@@ -57,16 +60,21 @@ Status GpuRunner::run(const Tactic& tactic, const Problem& written, const Proble
                       std::span<const TensorView> outputs) {
   REDLINE_ASSIGN(std::vector<cuda::KernelSource> sources, tactic.kernels(written, config, device_));
   std::vector<std::shared_ptr<const cuda::Module>> modules;
+  if (!sources.empty()) compiled_.insert(tactic.name);
   for (const cuda::KernelSource& source : sources) {
-    REDLINE_ASSIGN(cuda::CompiledKernel kernel, compile_(source));
-    if (kernel.spill_bytes > 0) {
+    Result<cuda::CompiledKernel> compiled = compile_(source);
+    bool serialised = lists_serialised_ && !compiled.ok() &&
+                      compiled.status().message().find("serialised") != std::string_view::npos;
+    if (!serialised) REDLINE_TRY(compiled.status());
+    cuda::CompiledKernel kernel = serialised ? cuda::CompiledKernel() : *std::move(compiled);
+    if (serialised) kernel.spill_bytes = Spill::kSerialised;
+    if (kernel.spill_bytes != 0) {
       std::string knobs;
       for (const NamedAttr& knob : config) {
         knobs += str_cat(" ", knob.name, "=", attr_to_string(knob.value));
       }
-      spills_.push_back(str_cat(tactic.name, " ", source.entry, knobs, ": ", kernel.spill_bytes,
-                                " bytes beside ", kernel.registers, " registers, ",
-                                problem.to_string()));
+      spills_.push_back({str_cat(tactic.name, " ", source.entry, knobs, ": ", written.to_string()),
+                         kernel.spill_bytes, kernel.registers});
     }
     if (compile_only()) continue;
     REDLINE_ASSIGN(auto module, cuda::Module::create(context_, kernel.cubin));

@@ -5,11 +5,13 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
 #include "device/context.h"
 #include "slow_producer.h"
+#include "spills.h"
 #include "tactics/tactic.h"
 
 namespace redline {
@@ -46,10 +48,17 @@ class GpuRunner {
   // Of the last run, on average in the fastest of several series.
   double microseconds() const { return microseconds_; }
 
-  // Kernels with spills, by the tactic's name.
-  const std::vector<std::string>& spills() const { return spills_; }
+  // From now on kernels whose matrix instructions are serialised are spills and no errors.
+  void list_serialised() { lists_serialised_ = true; }
+  // NVRTC's version; empty on the emulator.
+  const std::string& compiler() const { return compiler_; }
+  // Kernels that keep registers in memory.
+  const std::vector<Spill>& spills() const { return spills_; }
+  // Tactics whose kernels were made.
+  const std::set<std::string>& tactics() const { return compiled_; }
 
  private:
+  Status use_nvrtc();
   Status launch(const Kernel& kernel, std::span<const TensorView> inputs,
                 std::span<const TensorView> outputs);
   Result<bool> find(const Kernel& kernel, const KernelArgs& args);
@@ -70,7 +79,10 @@ class GpuRunner {
   cuda::ContextPtr context_;
   cuda::Stream stream_;
   Compile compile_;
-  std::vector<std::string> spills_;
+  std::string compiler_;
+  bool lists_serialised_ = false;
+  std::vector<Spill> spills_;
+  std::set<std::string> compiled_;
   std::optional<SlowProducer> producer_;
   std::map<std::string, int> behind_producer_;  // runs of each tactic
   std::map<std::string, int> unsteady_;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// ops_test [-v] [--device cpu|cuda|emulated|ARCH] [--tactic NAME] [--time | --late] FILE.cases ...:
-// runs conformance cases, one a line:
+// ops_test [-v] [--device cpu|cuda|emulated|ARCH] [--tactic NAME] [--time | --late | --spills LIST]
+// FILE.cases ...: runs conformance cases, one a line:
 //
 //   op(inputs) {attributes} -> outputs          softmax(f32[2,3,0]) {axis=1} -> f32[2,3,0]
 //
@@ -14,13 +14,16 @@
 // every tactic of the device that takes the problem must agree with the reference. An ARCH
 // ("sm_80") compiles its GPU kernels, which needs no GPU, and runs none. --time says how long GPU
 // kernels take, and checks nothing. --late also runs GPU kernels behind a producer that lets them
-// start long before their inputs are there; see slow_producer.h.
+// start long before their inputs are there; see slow_producer.h. --spills compiles all configs of
+// the first file's cases and the likeliest of the others', each kind of kernel once (is_first), and
+// fails unless those that spill are those of the LIST (spills.h); --update rewrites the list.
 
 #include <cmath>
 #include <cstdio>
 #include <cstring>
 #include <fstream>
 #include <map>
+#include <set>
 
 #include "base/thread_pool.h"
 #include "gpu_runner.h"
@@ -37,6 +40,8 @@ namespace {
 // Expected values are written with about seven digits.
 constexpr double kWrittenDigits = 2e-6;
 constexpr size_t kUsualConfigs = 4;  // of a tactic
+constexpr std::string_view kConstantOperands = ", constant operands";
+constexpr int kNotRun = 77;  // what CTest takes for skipped
 
 struct CaseValue {
   bool present = true;
@@ -371,6 +376,7 @@ struct Poisoned {
 struct DriverOptions {
   bool verbose = false;
   bool timed = false;
+  bool once = false;               // each kind of kernel, without a look at what it computes
   size_t configs = kUsualConfigs;  // the most of a tactic
   std::string tactic;              // empty: all
   std::string knobs;               // only configs in whose text this is
@@ -411,12 +417,38 @@ class Driver {
       std::printf("  not run %dx: %s\n", count, reason.c_str());
     }
     if (gpu_ != nullptr) {
-      for (const std::string& spill : gpu_->spills()) std::printf("  spills: %s\n", spill.c_str());
+      for (; shown_spills_ < gpu_->spills().size(); ++shown_spills_) {
+        const Spill& spill = gpu_->spills()[shown_spills_];
+        std::printf("  spills: %d bytes beside %d registers: %s\n", spill.bytes, spill.registers,
+                    spill.kernel.c_str());
+      }
       for (const auto& [tactic, times] : gpu_->unsteady()) {
         std::printf("  other bits each time, so not run late: %s, %dx\n", tactic.c_str(), times);
       }
     }
     return totals.cases > 0 && totals.failures == 0;
+  }
+
+  void keep_to_likeliest_config() { options_.configs = 1; }
+
+  // After the last file: the kernels that spill are those of the list, and no tactic was left out.
+  bool check_spills(const std::string& path, bool update) {
+    Result<SpillList> list = SpillList::read(path);
+    const std::string arch = gpu_->device().arch();
+    std::string wrong = list.ok() ? "" : str_cat(list.status().message(), "\n");
+    for (const Tactic* tactic : tactics_->all()) {
+      if (tactic->device != "cuda" || gpu_->tactics().contains(tactic->name)) continue;
+      wrong += str_cat(tactic->name, " takes none of the cases\n");
+    }
+    if (wrong.empty() && update) {
+      Status written = list->replace(arch, gpu_->compiler(), gpu_->spills());
+      if (!written.ok()) wrong = written.message();
+    } else if (wrong.empty()) {
+      wrong = list->difference(arch, gpu_->spills());
+      if (!wrong.empty()) wrong += "Where that is meant, run the same with --update.\n";
+    }
+    std::printf("%s", wrong.c_str());
+    return wrong.empty();
   }
 
  private:
@@ -434,9 +466,14 @@ class Driver {
     if (num_outputs < c.op->min_outputs() || num_outputs > c.op->max_outputs()) {
       return invalid_argument(c.op->name, " does not have ", num_outputs, " outputs");
     }
-    if (options_.timed) {
-      REDLINE_ASSIGN(std::vector<HostValue> results, results_by_rule(c, num_outputs));
-      return run_tactics(c, results, totals);
+    if (options_.once && c.error) return {};
+    if (options_.timed || options_.once) {
+      Result<std::vector<HostValue>> results = results_by_rule(c, num_outputs);
+      if (!results.ok() && options_.once) {
+        results = run_reference(*c.op, c.attrs, inputs, num_outputs);
+      }
+      REDLINE_TRY(results.status());
+      return run_tactics(c, *results, totals);
     }
     Result<std::vector<HostValue>> results = run_reference(*c.op, c.attrs, inputs, num_outputs);
     if (c.error) {
@@ -558,7 +595,7 @@ class Driver {
         Problem problem = describe(c, results, constants, false);
         Status supports = tactic->takes(problem);
         Status dynamic = tactic->takes(describe(c, results, constants, true));
-        std::string where = str_cat(tactic->name, constants ? ", constant operands" : "");
+        std::string where = str_cat(tactic->name, constants ? kConstantOperands : "");
         if (!supports.ok()) {
           if (dynamic.ok()) {
             return internal_error(where, ": takes any sizes, but not these: ", supports.message());
@@ -579,8 +616,13 @@ class Driver {
             text += str_cat(" ", knob.name, "=", attr_to_string(knob.value));
           }
           if (text.find(options_.knobs) == std::string::npos) continue;
+          if (options_.once && !is_first(where + text, problem)) continue;
           Status status = gpu_ ? run_on_gpu(*tactic, problem, problem, config, c, results)
                                : run_tactic(*tactic, problem, config, c, results, constants);
+          if (options_.once && status.code() == StatusCode::kUnsupported) {
+            ++totals.skips[str_cat(where, ": ", status.message())];
+            continue;
+          }
           if (!status.ok()) return status.with_context(where + text);
           ++totals.tactic_runs;
           if (options_.verbose) std::printf("  ran %s%s\n", where.c_str(), text.c_str());
@@ -592,7 +634,9 @@ class Driver {
         for (const Problem& written :
              {describe(c, results, constants, true), with_unknown_batch(problem)}) {
           if (!tactic->takes(written).ok()) continue;
+          if (options_.once && !is_first(where, written)) continue;
           Status status = run_on_gpu(*tactic, written, problem, configs[0], c, results);
+          if (options_.once && status.code() == StatusCode::kUnsupported) continue;
           if (!status.ok()) return status.with_context(where + ", unknown sizes");
           if (options_.timed) print_time(where + ", unknown sizes", c, results);
           ++totals.tactic_runs;
@@ -600,6 +644,26 @@ class Driver {
       }
     }
     return {};
+  }
+
+  // Whether a kernel of this kind was not made yet: of this tactic, config, op, mode and
+  // types; with constant operands or unknown sizes, of this tactic, config and op.
+  bool is_first(const std::string& way, const Problem& problem) {
+    std::string kind = str_cat(way, " ", problem.op->name);
+    bool plain = way.find(kConstantOperands) == std::string::npos;
+    for (const auto* operands : {&problem.inputs, &problem.outputs}) {
+      for (const OperandDesc& operand : *operands) plain &= operand.is_static();
+    }
+    if (!plain) return seen_.insert(kind + ", not plain").second;
+    for (const NamedAttr& attr : problem.attrs.map()) {
+      if (std::holds_alternative<std::string>(attr.value)) kind += attr_to_string(attr.value);
+    }
+    for (const auto* operands : {&problem.inputs, &problem.outputs}) {
+      for (const OperandDesc& operand : *operands) {
+        kind += operand.present ? str_cat(" ", dtype_name(operand.dtype)) : " _";
+      }
+    }
+    return seen_.insert(kind).second;
   }
 
   static OperandDesc describe(const HostValue& value, bool present, bool constant, bool dynamic) {
@@ -725,43 +789,83 @@ class Driver {
   std::unique_ptr<OpRegistry> ops_;
   std::unique_ptr<TacticRegistry> tactics_;
   std::unique_ptr<ThreadPool> pool_;
+  std::set<std::string> seen_;  // kinds of kernels
+  size_t shown_spills_ = 0;
 };
 
 }  // namespace
 }  // namespace redline
 
-int main(int argc, char** argv) {
-  using redline::GpuRunner;
-  std::vector<std::string> files(argv + 1, argv + argc);
+namespace {
+
+struct Arguments {
+  redline::DriverOptions options;
+  std::string device, spills;
+  bool late = false, update = false;
+  std::vector<std::string> files;
+};
+
+// Empty without files, or where flags exclude each other.
+std::optional<Arguments> parse_arguments(std::vector<std::string> words) {
   auto take = [&](const char* flag) {
-    bool there = !files.empty() && files[0] == flag;
-    if (there) files.erase(files.begin());
+    bool there = !words.empty() && words[0] == flag;
+    if (there) words.erase(words.begin());
     return there;
   };
   auto take_value = [&](const char* flag, std::string fallback) {
-    if (files.size() < 2 || !take(flag)) return fallback;
-    std::string value = files[0];
-    files.erase(files.begin());
+    if (words.size() < 2 || !take(flag)) return fallback;
+    std::string value = words[0];
+    words.erase(words.begin());
     return value;
   };
-  redline::DriverOptions options;
+  Arguments result;
+  redline::DriverOptions& options = result.options;
   options.verbose = take("-v");
-  std::string device = take_value("--device", "cpu");
+  result.device = take_value("--device", "cpu");
   options.tactic = take_value("--tactic", "");
   std::string configs = take_value("--configs", "usual");
   if (configs == "all") options.configs = SIZE_MAX;
   if (configs == "first") options.configs = 1;
   options.knobs = take_value("--knobs", "");
   options.timed = take("--time");
-  bool late = take("--late");
-  bool runs_on_gpu = device == "cuda" || device == "emulated";
-  if (files.empty() || (options.timed && device == "cpu") ||
-      (late && (options.timed || !runs_on_gpu))) {
+  result.late = take("--late");
+  result.spills = take_value("--spills", "");
+  options.once = !result.spills.empty();
+  if (options.once) options.configs = SIZE_MAX;
+  result.update = take("--update");
+  bool runs_on_gpu = result.device == "cuda" || result.device == "emulated";
+  bool compiles_only = !runs_on_gpu && result.device != "cpu";
+  if (words.empty() || (options.timed && result.device == "cpu") ||
+      (result.late && (options.timed || !runs_on_gpu)) || (options.once && !compiles_only)) {
+    return std::nullopt;
+  }
+  result.files = std::move(words);
+  return result;
+}
+
+// Whether the list was made with this compiler; kernels of others spill elsewhere.
+bool suits(const std::string& list, const std::string& compiler) {
+  redline::Result<redline::SpillList> read = redline::SpillList::read(list);
+  if (!read.ok() || read->compiler().empty() || read->compiler() == compiler) return true;
+  std::printf("not run: the list of spills is NVRTC %s's, this one is %s\n",
+              read->compiler().c_str(), compiler.c_str());
+  return false;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  using redline::GpuRunner;
+  std::optional<Arguments> arguments = parse_arguments({argv + 1, argv + argc});
+  if (!arguments) {
     std::printf(
         "usage: ops_test [-v] [--device cpu|cuda|emulated|ARCH] [--tactic NAME] "
-        "[--configs first|usual|all] [--knobs TEXT] [--time | --late] FILE.cases ...\n");
+        "[--configs first|usual|all] [--knobs TEXT] [--time | --late | --spills LIST [--update]] "
+        "FILE.cases ...\n");
     return 2;
   }
+  const std::string& device = arguments->device;
+  const std::string& spills = arguments->spills;
   std::unique_ptr<GpuRunner> gpu;
   if (device != "cpu") {
     auto made = device == "cuda"       ? GpuRunner::create()
@@ -769,20 +873,28 @@ int main(int argc, char** argv) {
                                        : GpuRunner::create_compile_only(device);
     if (!made.ok()) {
       std::printf("%s\n", made.status().to_string().c_str());
-      return 1;
+      bool no_compiler = made.status().code() == redline::StatusCode::kNotFound;
+      return !spills.empty() && no_compiler ? redline::kNotRun : 1;
     }
     gpu = *std::move(made);
   }
-  if (options.timed) gpu->set_timed();
-  if (late) {
+  bool can_judge = spills.empty() || arguments->update || suits(spills, gpu->compiler());
+  if (!can_judge) return redline::kNotRun;
+  if (!spills.empty()) gpu->list_serialised();
+  if (arguments->options.timed) gpu->set_timed();
+  if (arguments->late) {
     redline::Status status = gpu->set_slow_producer();
     if (!status.ok()) {
       std::printf("%s\n", status.to_string().c_str());
       return 1;
     }
   }
-  redline::Driver driver(options, std::move(gpu));
+  redline::Driver driver(arguments->options, std::move(gpu));
   bool good = true;
-  for (const std::string& file : files) good = driver.run_file(file) && good;
+  for (const std::string& file : arguments->files) {
+    good = driver.run_file(file) && good;
+    if (!spills.empty()) driver.keep_to_likeliest_config();
+  }
+  if (!spills.empty()) good = driver.check_spills(spills, arguments->update) && good;
   return good ? 0 : 1;
 }
