@@ -8,7 +8,7 @@
 # when named: `late`, the cases of tests/ops behind a producer that lets them start early; `onnx_fp16` and `onnx_bf16`;
 # `memcheck`, `racecheck`, `synccheck` and `initcheck`, the tools of compute-sanitizer over all op cases; and the programs of
 # bench/gpu, some of which need torch: `ranges`, `sessions`, `load`, `host`, `faults`, `real_models`, `cross`, `memory`,
-# `steps`.
+# `steps`, `runtime`.
 # What each must show: bench/README.md.
 #
 # ./dev gpu-bench [--record] [NETWORK ...]: whole networks beside PyTorch; see bench/run_gpu.py. The times of kernels
@@ -32,12 +32,15 @@ make_bundle() {
   build/gpu/venv/bin/python -m pip install -q --disable-pip-version-check "${pins[@]}"
   cmake -S . -B build/gpu -G Ninja -DCMAKE_BUILD_TYPE=Release -DREDLINE_PYTHON=ON \
     -DPython_EXECUTABLE="$PWD/build/gpu/venv/bin/python" >build/gpu/configure.log || die "see build/gpu/configure.log"
-  ninja -C build/gpu -j "$jobs" --quiet bin/redline ops_test _redline
+  ninja -C build/gpu -j "$jobs" --quiet bin/redline ops_test _redline redline_shared_runtime
   rm -rf "$bundle"
   mkdir -p "$bundle/python"
   cp build/gpu/bin/redline build/gpu/tests/ops/ops_test "$bundle"
   cp -r build/gpu/python/redline "$bundle/python"
-  strip "$bundle"/{redline,ops_test} "$bundle"/python/redline/*.so
+  cp -L build/gpu/lib/libredline_runtime.so.?.? "$bundle"
+  g++ -std=c++20 -O2 -Iinclude examples/embed/run_engine.cc -o "$bundle/run_engine" -Lbuild/gpu/lib -lredline_runtime \
+    "-Wl,-rpath,\$ORIGIN"
+  strip "$bundle"/{redline,ops_test,run_engine} "$bundle"/*.so.* "$bundle"/python/redline/*.so
   bundle_models
   git rev-parse --short=7 HEAD >"$bundle/commit"
   du -sh "$bundle"

@@ -84,6 +84,16 @@ def test_the_run_side_has_nothing_of_the_build_side(installed, programs):
         assert found == []
 
 
+def test_the_run_side_links_and_names_no_toolkit(installed):
+    """The driver is opened by name when a GPU is wanted; NVRTC is the build side's alone."""
+    library = installed / "lib" / "libredline_runtime.so"
+    needed = re.findall(r"\(NEEDED\).*\[(\S+)\]", run("readelf", "-d", library))
+    assert {n for n in needed if not re.fullmatch(r"lib(stdc\+\+|m|gcc_s|c)\.so\.\d+|ld-linux-x86-64\.so\.2", n)} == set()
+    content = library.read_bytes()
+    assert b"libcuda.so.1" in content and b"libnvrtc" not in content and b"libcudart" not in content
+    assert b"libnvrtc" in (installed / "lib" / "libredline.so").read_bytes()  # it would be found
+
+
 def test_size(installed, tmp_path):
     run("strip", "-o", tmp_path / "stripped", installed / "lib" / "libredline_runtime.so")
     assert (tmp_path / "stripped").stat().st_size < 10e6
