@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
 #include <nanobind/stl/function.h>
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/pair.h>
@@ -53,6 +54,88 @@ constexpr const char* kNumpyNames[kNumDTypes] = {"float64",        "float32",
                                                  "uint16",         "uint8",
                                                  "uint4",          "uint2",
                                                  "bool",           "object"};
+
+// DLPack's codes; element types that it lacks have none.
+struct DlpackType {
+  DType dtype;
+  nb::dlpack::dtype_code code;
+  uint8_t bits;
+};
+constexpr DlpackType kDlpackTypes[] = {
+    {DType::kFloat64, nb::dlpack::dtype_code::Float, 64},
+    {DType::kFloat32, nb::dlpack::dtype_code::Float, 32},
+    {DType::kFloat16, nb::dlpack::dtype_code::Float, 16},
+    {DType::kBFloat16, nb::dlpack::dtype_code::Bfloat, 16},
+    {DType::kInt64, nb::dlpack::dtype_code::Int, 64},
+    {DType::kInt32, nb::dlpack::dtype_code::Int, 32},
+    {DType::kInt16, nb::dlpack::dtype_code::Int, 16},
+    {DType::kInt8, nb::dlpack::dtype_code::Int, 8},
+    {DType::kUInt64, nb::dlpack::dtype_code::UInt, 64},
+    {DType::kUInt32, nb::dlpack::dtype_code::UInt, 32},
+    {DType::kUInt16, nb::dlpack::dtype_code::UInt, 16},
+    {DType::kUInt8, nb::dlpack::dtype_code::UInt, 8},
+    {DType::kBool, nb::dlpack::dtype_code::Bool, 8},
+};
+
+// Whether it is another library's array in a GPU's memory; then on which GPU.
+std::optional<int> gpu_of(nb::handle object) {
+  if (!nb::hasattr(object, "__dlpack__") || !nb::hasattr(object, "__dlpack_device__")) return {};
+  constexpr int kDlpackCuda = 2;
+  auto [type, number] = nb::cast<std::pair<int, int>>(object.attr("__dlpack_device__")());
+  return type == kDlpackCuda ? std::optional(number) : std::nullopt;
+}
+
+// The array of an input, once `session` is made to wait for what makes it; `keep` holds it.
+DeviceTensor to_device(nb::handle object, const std::string& name, const Session& session,
+                       nb::list& keep) {
+  auto stream = reinterpret_cast<uintptr_t>(session.stream());
+  nb::object capsule = object.attr("__dlpack__")("stream"_a = stream);
+  auto array = nb::cast<nb::ndarray<nb::ro>>(capsule);
+  keep.append(nb::cast(array));
+  DeviceTensor tensor;
+  const DlpackType* found = nullptr;
+  for (const DlpackType& type : kDlpackTypes) {
+    nb::dlpack::dtype same = {static_cast<uint8_t>(type.code), type.bits, 1};
+    if (array.dtype() == same) found = &type;
+  }
+  if (found == nullptr) {
+    check(invalid_argument("input '", name, "' has an element type that is not known here: code ",
+                           int{array.dtype().code}, " of DLPack, ", int{array.dtype().bits},
+                           " bits"));
+  }
+  tensor.dtype = found->dtype;
+  if (array.ndim() > kMaxRank)
+    check(invalid_argument("input '", name, "' has rank ", array.ndim()));
+  for (size_t i = 0; i < array.ndim(); ++i) {
+    tensor.dims.push_back(static_cast<int64_t>(array.shape(i)));
+  }
+  Dims dense = tensor.dims.strides();
+  for (size_t i = 0; i < array.ndim() && tensor.dims.count() > 0; ++i) {
+    if (tensor.dims[i] == 1 || array.stride(i) == dense[i]) continue;
+    check(invalid_argument("input '", name, "' is not contiguous in the GPU's memory"));
+  }
+  tensor.data = const_cast<void*>(array.data());
+  return tensor;
+}
+
+// An array that others take by DLPack without a copy, and that keeps its memory.
+nb::object to_array(const DeviceTensor& tensor, int gpu) {
+  const DlpackType* found = nullptr;
+  for (const DlpackType& type : kDlpackTypes) {
+    if (type.dtype == tensor.dtype) found = &type;
+  }
+  if (found == nullptr) {
+    check(
+        unsupported("DLPack has no ", dtype_name(tensor.dtype), "; take this output on the host"));
+  }
+  std::vector<size_t> shape(tensor.dims.begin(), tensor.dims.end());
+  nb::capsule owner(new DeviceTensor(tensor),
+                    [](void* held) noexcept { delete static_cast<DeviceTensor*>(held); });
+  nb::dlpack::dtype dtype = {static_cast<uint8_t>(found->code), found->bits, 1};
+  nb::ndarray<> array(tensor.data, shape.size(), shape.data(), owner, nullptr, dtype,
+                      nb::device::cuda::value, gpu);
+  return nb::cast(array, nb::rv_policy::reference);
+}
 
 // numpy and its dtypes, looked up once a session. ml_dtypes is only needed for the types numpy
 // lacks.
@@ -287,16 +370,22 @@ class PySession {
   explicit PySession(Engine engine)
       : engine_(std::move(engine)), session_(take(engine_.create_session())) {}
 
-  nb::dict run(nb::dict inputs) {
+  nb::dict run(nb::dict inputs, const std::string& outputs) {
+    if (outputs != "host" && outputs != "device") {
+      throw nb::value_error(("outputs is '" + outputs + "', expected 'host' or 'device'").c_str());
+    }
     Turn turn(running_);
     nb::list keep;
-    bind(inputs, keep);
+    bind(inputs, keep, outputs == "device");
     check(without_gil([&] { return session_.run(); }));
-    nb::dict outputs;
+    nb::dict results;
     for (size_t i = 0; i < engine_.outputs().size(); ++i) {
-      outputs[engine_.outputs()[i].name.c_str()] = numpy_.to_python(*take(session_.output(i)));
+      const std::string& name = engine_.outputs()[i].name;
+      results[name.c_str()] = outputs == "device"
+                                  ? to_array(take(session_.device_output(name)), session_.gpu())
+                                  : numpy_.to_python(*take(session_.output(i)));
     }
-    return outputs;
+    return results;
   }
 
   nb::list profile(nb::dict inputs) {
@@ -353,12 +442,20 @@ class PySession {
   };
 
   // Every input, since what an earlier call bound may be gone.
-  void bind(nb::dict inputs, nb::list& keep) {
+  void bind(nb::dict inputs, nb::list& keep, bool outputs_on_device = false) {
+    for (const ValueInfo& info : engine_.outputs()) {
+      check(session_.keep_on_device(info.name, outputs_on_device));
+    }
     for (auto [name, value] : inputs) {
       std::string text = nb::cast<std::string>(name);
       const ValueInfo* info = nullptr;
       for (const ValueInfo& candidate : engine_.inputs()) {
         if (candidate.name == text) info = &candidate;
+      }
+      std::optional<int> gpu = info != nullptr ? gpu_of(value) : std::nullopt;
+      if (gpu) {
+        bind_device(text, value, *gpu, keep);
+        continue;
       }
       check(session_.bind(text, info ? numpy_.to_host(value, *info, keep) : HostValue()));
     }
@@ -369,6 +466,18 @@ class PySession {
       }
       check(session_.bind(info.name, HostValue::optional({})));
     }
+  }
+
+  void bind_device(const std::string& name, nb::handle value, int gpu, nb::list& keep) {
+    if (session_.gpu() < 0) {
+      check(invalid_argument("input '", name, "' is in the memory of GPU ", gpu,
+                             ", and the engine is for the CPU"));
+    }
+    if (session_.gpu() != gpu) {
+      check(invalid_argument("input '", name, "' is in the memory of GPU ", gpu,
+                             ", and the engine is on GPU ", session_.gpu()));
+    }
+    check(session_.bind_device(name, to_device(value, name, session_, keep)));
   }
 
   std::atomic<bool> running_ = false;
@@ -488,10 +597,13 @@ NB_MODULE(_redline, m) {
 
   nb::class_<PySession>(m, "Session", "Runs an engine. One thread at a time.")
       .def(
-          "run", &PySession::run, "inputs"_a,
-          nb::sig("def run(self, inputs: dict[str, typing.Any]) -> dict[str, typing.Any]"),
+          "run", &PySession::run, "inputs"_a, "outputs"_a = "host",
+          nb::sig("def run(self, inputs: dict[str, typing.Any], outputs: str = 'host') "
+                  "-> dict[str, typing.Any]"),
           "Runs once: {input name: array} to {output name: array}. Arrays are numpy's or anything\n"
-          "with DLPack; lists for sequences, None for an absent optional.")
+          "with DLPack, on the host or on the engine's GPU; lists for sequences, None for an\n"
+          "absent optional. outputs='device' leaves all outputs on the GPU, as arrays with DLPack\n"
+          "that no later run writes to.")
       .def("profile", &PySession::profile, "inputs"_a,
            nb::sig(
                "def profile(self, inputs: dict[str, typing.Any]) -> list[dict[str, typing.Any]]"),

@@ -97,6 +97,12 @@ class REDLINE_API Session {
  public:
   // The value must stay unchanged until the run ends. Unknown names are an error.
   Status bind(std::string_view input, HostValue value);
+  // The same for a tensor in the memory of the engine's GPU, from which runs copy it there; for an
+  // engine on a GPU only. Until the run ends it must stay unchanged, and its memory there. Runs
+  // wait for what is queued now on `stream`, the CUstream on which it is made; null: nothing to
+  // wait for. Refused with a reason are memory of the host or of another GPU, and, by the run, a
+  // wrong type or wrong sizes.
+  Status bind_device(std::string_view input, const DeviceTensor& tensor, void* stream = nullptr);
   // Every input must be bound. Sizes may change from run to run; the first run with new sizes
   // prepares kernels, later ones do not allocate (unless output sizes depend on values).
   Status run();
@@ -108,6 +114,16 @@ class REDLINE_API Session {
   // Valid until the next run.
   Result<const HostValue*> output(std::string_view name) const;
   Result<const HostValue*> output(size_t i) const;
+
+  // From the next run on the output, a tensor, is left on the engine's GPU (or not again): it is
+  // had by `device_output`, not by `output`.
+  Status keep_on_device(std::string_view output, bool keep = true);
+  // When the run has been waited for. Each run writes to other memory than what was returned
+  // before, which lasts as long as its `owner`; the GPU waits for all its work when that goes.
+  Result<DeviceTensor> device_output(std::string_view name);
+  // The CUstream that runs are queued on: for making it wait for others. Null on the CPU.
+  void* stream() const;
+  int gpu() const;  // its number; -1 on the CPU
 
   struct StepTime {
     std::string name;  // of the model's nodes

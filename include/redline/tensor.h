@@ -83,6 +83,15 @@ class REDLINE_API Tensor {
   std::shared_ptr<const void> owner_;
 };
 
+// A dense row-major tensor in the memory of a GPU, at a multiple of its elements' size. `owner`, if
+// any, keeps it alive.
+struct DeviceTensor {
+  DType dtype = DType::kFloat32;
+  Dims dims;
+  void* data = nullptr;
+  std::shared_ptr<const void> owner;
+};
+
 // Bitwise equality of dtype, dims and elements.
 REDLINE_API bool identical(const Tensor& a, const Tensor& b);
 

@@ -175,6 +175,7 @@ Result<Session> Engine::create_session() const {
                  Executor::create(impl_->plan, *impl_->tactics, *impl_->pool, std::move(image)));
   session->inputs.resize(impl_->plan.inputs.size());
   session->bound.resize(impl_->plan.inputs.size());
+  session->kept.resize(impl_->plan.outputs.size());
   return Session(std::move(session));
 }
 
@@ -183,9 +184,6 @@ Session::Session(Session&&) noexcept = default;
 Session& Session::operator=(Session&&) noexcept = default;
 Session::~Session() = default;
 
-namespace {
-
-// Which input or output (`what`) has the name, or an error that lists them.
 Result<size_t> find_named(const std::vector<ValueInfo>& infos, std::string_view name,
                           std::string_view what) {
   for (size_t i = 0; i < infos.size(); ++i) {
@@ -197,10 +195,9 @@ Result<size_t> find_named(const std::vector<ValueInfo>& infos, std::string_view 
                           "s are: ", names.empty() ? "none" : names);
 }
 
-}  // namespace
-
 Status Session::bind(std::string_view input, HostValue value) {
   REDLINE_ASSIGN(size_t i, find_named(impl_->engine->inputs, input, "input"));
+  REDLINE_TRY(impl_->executor->place_input(i, Space::kHost));
   impl_->inputs[i] = std::move(value);
   impl_->bound[i] = true;
   return {};
@@ -242,6 +239,10 @@ Result<const HostValue*> Session::output(size_t i) const {
                             i);
   }
   if (!impl_->has_run) return invalid_argument("no run has finished yet");
+  if (impl_->kept[i]) {
+    return invalid_argument("output '", impl_->engine->outputs[i].name,
+                            "' is kept on the GPU; device_output has it");
+  }
   return &impl_->executor->output(i);
 }
 

@@ -44,10 +44,14 @@ struct Session::Impl {
   std::unique_ptr<Executor> executor;
   std::vector<HostValue> inputs;
   std::vector<bool> bound;
+  std::vector<bool> kept;  // outputs, on the GPU
   bool queued = false;
   bool has_run = false;
 };
 
+// Which input or output (`what`) has the name, or an error that lists them.
+Result<size_t> find_named(const std::vector<ValueInfo>& infos, std::string_view name,
+                          std::string_view what);
 // An engine that lacks its plan and info, and its GPU.
 Result<std::shared_ptr<Engine::Impl>> make_engine_impl(const EngineOptions& options);
 // The GPU that the options name; null: the CPU. "auto" takes a GPU when one can be used.

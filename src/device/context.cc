@@ -62,6 +62,29 @@ Result<Context::Memory> Context::memory() const {
   return memory;
 }
 
+Status Context::check_is_here(DevicePtr ptr, size_t bytes) const {
+  if (bytes == 0) return {};
+  REDLINE_TRY(make_current());
+  // What is larger than it says ends in memory that is not there.
+  for (DevicePtr at : {ptr, ptr + (bytes - 1)}) {
+    auto text = [&] { return str_cat(reinterpret_cast<const void*>(at)); };
+    unsigned int type = 0;
+    CuResult found = api_.cuPointerGetAttribute(&type, kPointerMemoryType, at);
+    if (at < ptr || found == kErrorInvalidValue || (found == kSuccess && type == kMemoryHost)) {
+      return invalid_argument("address ", text(), " is not of memory on a GPU");
+    }
+    REDLINE_TRY(check(found, "cuPointerGetAttribute"));
+    int ordinal = -1;
+    REDLINE_TRY(check(api_.cuPointerGetAttribute(&ordinal, kPointerDeviceOrdinal, at),
+                      "cuPointerGetAttribute"));
+    if (ordinal != info_.ordinal) {
+      return invalid_argument("address ", text(), " is of memory on GPU ", ordinal, ", not on GPU ",
+                              info_.ordinal);
+    }
+  }
+  return {};
+}
+
 Result<DeviceBuffer> DeviceBuffer::create(ContextPtr context, size_t bytes) {
   REDLINE_TRY(context->make_current());
   DeviceBuffer buffer;
@@ -156,6 +179,12 @@ Status Event::record(const Stream& stream) const {
   const ContextPtr& context = event_.context();
   REDLINE_TRY(context->make_current());
   return context->check(context->api().cuEventRecord(get(), stream.get()), "cuEventRecord");
+}
+
+Status Event::record(StreamHandle stream) const {
+  const ContextPtr& context = event_.context();
+  REDLINE_TRY(context->make_current());
+  return context->check(context->api().cuEventRecord(get(), stream), "cuEventRecord");
 }
 
 Status Event::record_in_graph(const Stream& stream) const {

@@ -33,6 +33,8 @@ class Context {
     size_t total_bytes = 0;
   };
   Result<Memory> memory() const;
+  // Whether these bytes, which others allocated, are memory of this GPU.
+  Status check_is_here(DevicePtr ptr, size_t bytes) const;
 
  private:
   Context(const DriverApi& api, DeviceInfo info, ContextHandle handle)
@@ -131,6 +133,7 @@ class Event {
   static Result<Event> create(ContextPtr context, bool timed = true);
   EventHandle get() const { return event_.get(); }
   Status record(const Stream& stream) const;
+  Status record(StreamHandle stream) const;  // of somebody else
   // While the stream is captured: each launch of the graph records it anew.
   Status record_in_graph(const Stream& stream) const;
   Status synchronize() const;

@@ -75,6 +75,12 @@ enum FunctionAttribute : int {
   kFunctionNonPortableCluster = 14,
 };
 
+enum PointerAttribute : int {
+  kPointerMemoryType = 2,
+  kPointerDeviceOrdinal = 9,
+};
+enum MemoryType : unsigned int { kMemoryHost = 1, kMemoryDevice = 2 };
+
 enum LaunchAttributeId : int {
   kLaunchCooperative = 2,
   kLaunchClusterDimension = 4,
@@ -147,6 +153,7 @@ enum : unsigned int {
   X(cuMemFree_v2, (DevicePtr ptr))                                                                \
   X(cuMemHostAlloc, (void** ptr, size_t bytes, unsigned int flags))                               \
   X(cuMemFreeHost, (void* ptr))                                                                   \
+  X(cuPointerGetAttribute, (void* value, PointerAttribute attribute, DevicePtr ptr))              \
   X(cuMemcpyHtoDAsync_v2, (DevicePtr dst, const void* src, size_t bytes, StreamHandle stream))    \
   X(cuMemcpyDtoHAsync_v2, (void* dst, DevicePtr src, size_t bytes, StreamHandle stream))          \
   X(cuMemcpyDtoDAsync_v2, (DevicePtr dst, DevicePtr src, size_t bytes, StreamHandle stream))      \

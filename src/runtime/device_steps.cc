@@ -49,7 +49,10 @@ Status Executor::ensure_device_memory(size_t arena_bytes, size_t workspace_bytes
 Status Executor::make_staging(ShapeState& state) {
   for (size_t s = 0; s < plan_.steps.size(); ++s) {
     const PlanStep& step = plan_.steps[s];
-    if (step.tactic != kUploadTactic || state.steps[s].skip || state.steps[s].dynamic) continue;
+    if (step.tactic != kUploadTactic || state.steps[s].skip || state.steps[s].dynamic ||
+        state.direct[s]) {
+      continue;
+    }
     auto root = static_cast<size_t>(state.placement.root[static_cast<size_t>(step.inputs[0])]);
     size_t bytes = state.steps[s].outputs[0].bytes();
     cuda::PinnedBuffer& staging = state.steps[s].staging;
@@ -62,7 +65,7 @@ Status Executor::make_staging(ShapeState& state) {
 // Whether a copy has the same addresses in each run with these sizes, in page-locked memory.
 bool Executor::is_fixed_copy(const ShapeState& state, size_t index) const {
   const PlanStep& step = plan_.steps[index];
-  if (step.tactic == kDownloadTactic) return true;
+  if (step.tactic == kDownloadTactic || state.direct[index]) return true;
   if (step.tactic != kUploadTactic) return false;
   auto root = static_cast<size_t>(state.placement.root[static_cast<size_t>(step.inputs[0])]);
   return state.steps[index].staging.bytes() > 0 || plan_.values[root].storage == Storage::kArena;
@@ -106,10 +109,11 @@ Status Executor::queue_step(ShapeState& state, size_t& index, size_t end) {
   return run_device_step(state, index);
 }
 
+// Large ones too where both sides are on the GPU.
 bool Executor::is_small_copy(const ShapeState& state, size_t index) const {
   const ShapeState::Step& ready = state.steps[index];
   bool copy = ready.kernel == nullptr && !ready.skip && !plan_.steps[index].kernels.empty();
-  return copy && ready.outputs[0].bytes() <= SmallCopies::kMostBytes;
+  return copy && (state.direct[index] || ready.outputs[0].bytes() <= SmallCopies::kMostBytes);
 }
 
 // The copy at `index` and those behind it, of which it becomes the last.
@@ -122,8 +126,20 @@ Status Executor::queue_small_copies(ShapeState& state, size_t& index, size_t end
   for (size_t s = index; s < end && (state.steps[s].skip || is_small_copy(state, s)); ++s) {
     const ShapeState::Step& ready = state.steps[s];
     if (ready.skip) continue;
+    // What one copy brings another may take away.
+    if (plan_.steps[s].tactic != plan_.steps[index].tactic) break;
     const void* from = ready.staging.bytes() > 0 ? ready.staging.data() : ready.inputs[0].data;
-    if (!copies.add(from, ready.outputs[0].data, ready.outputs[0].bytes())) break;
+    void* to = ready.outputs[0].data;
+    size_t bytes = ready.outputs[0].bytes();
+    bool fits = false;
+    if (!state.direct[s]) {
+      fits = copies.add(from, to, bytes);
+    } else if (plan_.steps[s].tactic == kUploadTactic) {
+      fits = copies.add_from_named(gpu_->address_of(s), to, bytes);
+    } else {
+      fits = copies.add_to_named(from, gpu_->address_of(s), bytes);
+    }
+    if (!fits) break;
     last = s;
   }
   index = last;
@@ -194,6 +210,9 @@ Status Executor::upload(ShapeState& state, size_t index) {
   const void* source = ready.staging.bytes() > 0 ? ready.staging.data() : from.data;
   gpu_->busy = true;
   auto to = reinterpret_cast<cuda::DevicePtr>(ready.outputs[0].data);
+  if (state.direct[index]) {
+    return gpu_->stream.copy_on_device(to, *gpu_->address_of(index), from.bytes());
+  }
   return gpu_->stream.copy_to_device(to, source, from.bytes());
 }
 
@@ -201,6 +220,9 @@ Status Executor::download(ShapeState& state, size_t index) {
   const ShapeState::Step& ready = state.steps[index];
   auto from = reinterpret_cast<cuda::DevicePtr>(ready.inputs[0].data);
   gpu_->busy = true;
+  if (state.direct[index]) {
+    return gpu_->stream.copy_on_device(*gpu_->address_of(index), from, ready.inputs[0].bytes());
+  }
   return gpu_->stream.copy_to_host(ready.outputs[0].data, from, ready.outputs[0].bytes());
 }
 

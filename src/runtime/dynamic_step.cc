@@ -70,6 +70,7 @@ const Tensor* Executor::at_host(int value) const {
   if (const PlanConstant* constant = constant_of(plan_, value)) {
     return constant->recipe.empty() ? &constant->data : nullptr;
   }
+  if (far_[v]) return nullptr;
   if (plan_.values[v].space == Space::kHost) return &slots_[v].tensor;
   return uploaded_from_[v] < 0 ? nullptr : at_host(uploaded_from_[v]);
 }

@@ -108,6 +108,7 @@ Status Executor::initialize(DeviceImagePtr image) {
     bool same = step.tactic == kViewTactic && downloaded_[static_cast<size_t>(step.inputs[0])];
     downloaded_[made] = step.tactic == kDownloadTactic || same;
   }
+  find_ports();
   steps_.resize(plan_.steps.size());
   for (size_t i = 0; i < plan_.steps.size(); ++i) {
     for (const auto& subplan : plan_.steps[i].subplans) {
@@ -184,6 +185,7 @@ Status Executor::run(std::span<const HostValue> inputs) {
 Result<Executor::ShapeState*> Executor::begin_run(std::span<const HostValue> inputs) {
   REDLINE_TRY(wait());
   REDLINE_TRY(bind_inputs(inputs));
+  REDLINE_TRY(fetch_inputs());
   REDLINE_ASSIGN(ShapeState * state, find_shape_state());
   if (state != current_ || state->placed != bases()) {
     current_ = nullptr;
@@ -202,12 +204,14 @@ Result<Executor::ShapeState*> Executor::begin_run(std::span<const HostValue> inp
     state->steps[patch.step].inputs[patch.operand].data =
         slots_[static_cast<size_t>(patch.value)].tensor.view().data;
   }
+  REDLINE_TRY(name_addresses(*state));
   return state;
 }
 
 Status Executor::enqueue(std::span<const HostValue> inputs) {
   REDLINE_ASSIGN(ShapeState * state, begin_run(inputs));
   Status status = run_steps(*state);
+  if (status.ok()) status = send_outputs();
   // Nothing may write into memory that the caller has back.
   if (!status.ok()) static_cast<void>(wait());
   return status;
@@ -242,8 +246,10 @@ Status Executor::observe_outputs(size_t index) {
     }
     auto v = static_cast<size_t>(step.outputs[i]);
     outputs.push_back(&slots_[v]);
-    if (plan_.values[v].space == Space::kHost) continue;
-    REDLINE_ASSIGN(copies[i], on_host(slots_[v]));
+    bool stays = direct_[index] && step.tactic == kDownloadTactic;
+    if (plan_.values[v].space == Space::kHost && !stays) continue;
+    size_t from = stays ? static_cast<size_t>(step.inputs[i]) : v;
+    REDLINE_ASSIGN(copies[i], on_host(slots_[from]));
     outputs.back() = &copies[i];
   }
   observer_->after_step(index, step, outputs);

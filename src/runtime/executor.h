@@ -48,6 +48,17 @@ class Executor {
   Status wait();
   // Valid until the next run.
   const HostValue& output(size_t i) const;
+  // Where input i lies, and where output i is wanted, from the next run on: at first on the host.
+  // On the GPU's side the address of the input's tensor is one of that GPU's memory. Tensors only;
+  // fails in a plan without a GPU.
+  Status place_input(size_t i, Space space);
+  Status place_output(size_t i, Space space);
+  // An output that is wanted on the GPU, in memory that no later run writes to and that lasts as
+  // long as the tensor. Undefined before a run has ended well.
+  Tensor device_output(size_t i);
+  const cuda::Stream* stream() const;  // null without a GPU
+  // Runs from now on come after what is queued on that stream now. On a GPU.
+  Status run_after(cuda::StreamHandle producer);
   // Bytes of the arena for the sizes of the last run, and the least any plan could need.
   size_t arena_bytes() const;
   size_t arena_lower_bound() const;
@@ -71,6 +82,7 @@ class Executor {
   struct Bases;
   struct DimProgram;
   struct ValueInfo;
+  struct Port;
 
   Executor(const Plan& plan, const TacticRegistry& tactics, ThreadPool& pool);
   const PlanVariant* variant_for(size_t step, std::span<const TensorView> outputs) const;
@@ -149,10 +161,25 @@ class Executor {
   // Of the steps that ran since it was asked last.
   Status refusal();
 
+  // --- Inputs and outputs in the GPU's memory; see device_io.cc ---
+  void find_ports();
+  int upload_of(int input) const;
+  int download_of(int output) const;
+  Status place(Port& port, Space space);
+  void update_ports();
+  Status fetch_inputs();
+  Status make_output(Port& port, DType dtype, const Dims& dims);
+  Status name_addresses(const ShapeState& state);
+  Status send_outputs();
+
   const Plan& plan_;
   const TacticRegistry& tactics_;
   ThreadPool& pool_;
   std::vector<ValueInfo> values_;
+  std::vector<Port> inputs_;
+  std::vector<Port> outputs_;
+  std::vector<bool> direct_;      // one a step: a copy whose other side's address each run tells
+  std::vector<bool> far_;         // one a value: the host's, but its address is the GPU's
   std::vector<HostValue> slots_;  // one a value
   std::vector<std::string> symbols_;
   std::vector<int64_t> symbol_values_;

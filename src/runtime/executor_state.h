@@ -26,6 +26,15 @@ struct Executor::ValueInfo {
   bool is_output = false;
 };
 
+// An input or output of the plan.
+struct Executor::Port {
+  Space space = Space::kHost;  // where the caller has it, or wants it
+  int copy = -1;               // the one step between it and the GPU's memory; -1: there is none
+  Tensor tensor;               // of an output, on the GPU
+  std::shared_ptr<cuda::DeviceBuffer> memory;  // where it lies
+  bool taken = false;                          // somebody has seen it
+};
+
 struct Executor::StepState {
   std::vector<std::unique_ptr<Executor>> subplans;
   // Of the last run of a step whose sizes are not known beforehand.
@@ -50,7 +59,12 @@ struct Executor::Gpu {
   std::unique_ptr<DevicePool> pool;  // for what is not in the arena
   cuda::PinnedBuffer count;          // an i64 that a kernel found
   cuda::PinnedBuffer refused;        // KernelArgs::refused, one u32 a step
+  cuda::PinnedBuffer addresses;      // that copies read, one u64 a step; made when first needed
+  cuda::Event ready;                 // of what makes inputs
   uint32_t* refused_of(size_t step) const { return static_cast<uint32_t*>(refused.data()) + step; }
+  uint64_t* address_of(size_t step) const {
+    return static_cast<uint64_t*>(addresses.data()) + step;
+  }
   bool busy = false;  // something was queued since the host waited last
 };
 
@@ -79,7 +93,8 @@ struct Executor::ShapeState {
     int value;
   };
   std::vector<int64_t> symbols;
-  std::vector<Dims> dims;  // of each sized value
+  std::vector<bool> direct;  // Executor::direct_
+  std::vector<Dims> dims;    // of each sized value
   Placement placement;
   std::vector<Step> steps;
   std::vector<Patch> patches;

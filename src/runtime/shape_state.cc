@@ -53,7 +53,7 @@ void Executor::use_variants(std::vector<int> variants) {
 
 Result<Executor::ShapeState*> Executor::find_shape_state() {
   for (size_t i = 0; i < states_.size(); ++i) {
-    if (states_[i]->symbols != symbol_values_) continue;
+    if (states_[i]->symbols != symbol_values_ || states_[i]->direct != direct_) continue;
     if (i > 0)
       std::rotate(states_.begin(), states_.begin() + static_cast<ptrdiff_t>(i),
                   states_.begin() + static_cast<ptrdiff_t>(i) + 1);
@@ -61,6 +61,7 @@ Result<Executor::ShapeState*> Executor::find_shape_state() {
   }
   auto state = std::make_unique<ShapeState>();
   state->symbols = symbol_values_;
+  state->direct = direct_;
   REDLINE_TRY(build_shape_state(*state));
   if (states_.size() >= kMaxShapeStates) states_.pop_back();
   states_.insert(states_.begin(), std::move(state));
@@ -111,8 +112,14 @@ Status Executor::build_shape_state(ShapeState& state) {
 
   state.placement = place(state);
   state.output_buffers.resize(count);
+  std::vector<bool> stays(count);  // on the GPU
+  for (size_t s = 0; s < plan_.steps.size(); ++s) {
+    if (!direct_[s] || plan_.steps[s].tactic != kDownloadTactic) continue;
+    stays[static_cast<size_t>(plan_.steps[s].outputs[0])] = true;
+  }
   for (size_t v = 0; v < count; ++v) {
-    if (!values_[v].is_output || !values_[v].sized || plan_.values[v].storage != Storage::kArena)
+    if (!values_[v].is_output || !values_[v].sized || plan_.values[v].storage != Storage::kArena ||
+        stays[v])
       continue;
     size_t bytes =
         static_cast<size_t>(state.dims[v].count()) * dtype_bytes(plan_.values[v].type.dtype);

@@ -14,6 +14,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 
 #include "shim.h"
 
@@ -101,6 +102,37 @@ struct Settings {
 Settings& settings() {
   static Settings state;
   return state;
+}
+
+// What is allocated, by where it begins.
+struct Memory {
+  struct Block {
+    size_t bytes;
+    MemoryType type;
+  };
+  std::mutex mutex;
+  std::map<DevicePtr, Block> blocks;
+
+  void add(const void* data, size_t bytes, MemoryType type) {
+    std::lock_guard lock(mutex);
+    blocks[reinterpret_cast<DevicePtr>(data)] = {bytes, type};
+  }
+  void remove(const void* data) {
+    std::lock_guard lock(mutex);
+    blocks.erase(reinterpret_cast<DevicePtr>(data));
+  }
+  std::optional<MemoryType> type_at(DevicePtr at) {
+    std::lock_guard lock(mutex);
+    auto next = blocks.upper_bound(at);
+    if (next == blocks.begin()) return std::nullopt;
+    const auto& [begin, block] = *std::prev(next);
+    return at - begin < block.bytes ? std::optional(block.type) : std::nullopt;
+  }
+};
+// For ever: buffers may be freed at exit.
+Memory& memory() {
+  static auto* const all = new Memory;
+  return *all;
 }
 
 bool fails() {
@@ -207,18 +239,32 @@ DriverApi make_driver() {
     void* data = std::aligned_alloc(256, (bytes + 255) / 256 * 256);
     if (data == nullptr) return kErrorOutOfMemory;
     *ptr = reinterpret_cast<DevicePtr>(data);
+    memory().add(data, bytes, kMemoryDevice);
     return kSuccess;
   };
   api.cuMemFree_v2 = [](DevicePtr ptr) {
+    memory().remove(reinterpret_cast<void*>(ptr));
     std::free(reinterpret_cast<void*>(ptr));
     return +kSuccess;
   };
   api.cuMemHostAlloc = [](void** ptr, size_t bytes, unsigned int) -> CuResult {
     if (fails()) return kErrorOutOfMemory;
     *ptr = std::aligned_alloc(64, (bytes + 63) / 64 * 64);
+    if (*ptr != nullptr) memory().add(*ptr, bytes, kMemoryHost);
     return *ptr ? kSuccess : kErrorOutOfMemory;
   };
-  api.cuMemFreeHost = [](void* ptr) { return std::free(ptr), +kSuccess; };
+  api.cuMemFreeHost = [](void* ptr) {
+    memory().remove(ptr);
+    return std::free(ptr), +kSuccess;
+  };
+  api.cuPointerGetAttribute = [](void* value, PointerAttribute attribute,
+                                 DevicePtr at) -> CuResult {
+    std::optional<MemoryType> type = memory().type_at(at);
+    if (!type) return kErrorInvalidValue;
+    if (attribute == kPointerMemoryType) *static_cast<unsigned int*>(value) = *type;
+    if (attribute == kPointerDeviceOrdinal) *static_cast<int*>(value) = 0;
+    return kSuccess;
+  };
   api.cuMemcpyHtoDAsync_v2 = [](DevicePtr dst, const void* src, size_t bytes, StreamHandle stream) {
     if (fails()) return +kErrorInvalidValue;
     return copy_memory(stream, reinterpret_cast<void*>(dst), src, bytes);

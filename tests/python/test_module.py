@@ -75,7 +75,7 @@ def test_stub_and_module_agree():
             module |= {f"{name}.{member}" for member in vars(thing) if not member.startswith("_")}
     public = {n for n in stub if not n.split(".")[-1].startswith("_") or n == "__version__"}
     assert public == module
-    assert stub["Session.run"] == ["self", "inputs"]
+    assert stub["Session.run"] == ["self", "inputs", "outputs"]
     assert "typing.Any" in STUB.read_text() or "Any" in STUB.read_text()
 
 
@@ -235,6 +235,28 @@ def test_dlpack_in_and_out():
     x = np.array([[1, -2, 3], [-4, 5, -6]], np.float32)
     y = session.run({"x": Foreign(x)})["y"]
     np.testing.assert_array_equal(np.from_dlpack(Foreign(y)), np.maximum(x, 0))
+
+
+class OnGpu:
+    """An array that says it is in the memory of a GPU."""
+
+    def __dlpack__(self, **options):
+        raise AssertionError("asked for its memory")
+
+    def __dlpack_device__(self):
+        return 2, 1
+
+
+def test_a_cpu_engine_refuses_what_is_on_a_gpu():
+    session = redline.load(model("Relu", {"x": [2]}, [2]), device="cpu")
+    x = np.array([-1, 2], np.float32)
+    with pytest.raises(redline.Error, match="input 'x' is in the memory of GPU 1, and the engine is for the CPU"):
+        session.run({"x": OnGpu()})
+    with pytest.raises(redline.Error, match="output 'y' cannot be kept on a GPU: the engine is for the CPU"):
+        session.run({"x": x}, outputs="device")
+    with pytest.raises(ValueError, match="expected 'host' or 'device'"):
+        session.run({"x": x}, outputs="gpu")
+    np.testing.assert_array_equal(session.run({"x": x})["y"], [0, 2])
 
 
 def test_inputs_with_strides_and_without_writing():
