@@ -8,7 +8,7 @@
 # when named: `late`, the cases of tests/ops behind a producer that lets them start early; `onnx_fp16` and `onnx_bf16`;
 # `memcheck`, `racecheck`, `synccheck` and `initcheck`, the tools of compute-sanitizer over all op cases; and the programs of
 # bench/gpu, some of which need torch: `ranges`, `sessions`, `load`, `host`, `faults`, `real_models`, `cross`, `memory`,
-# `steps`, `runtime`.
+# `steps`, `runtime`, `device_io`.
 # What each must show: bench/README.md.
 #
 # ./dev gpu-bench [--record] [NETWORK ...]: whole networks beside PyTorch; see bench/run_gpu.py. The times of kernels

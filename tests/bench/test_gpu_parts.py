@@ -24,7 +24,7 @@ def run(name, tmp_path, *more):
     return (tmp_path / f"{name}.md").read_text()
 
 
-@pytest.mark.parametrize("name", ["ranges", "sessions", "load", "host", "faults", "real_models", "cross", "memory", "steps", "runtime"])
+@pytest.mark.parametrize("name", ["ranges", "sessions", "load", "host", "faults", "real_models", "cross", "memory", "steps", "runtime", "device_io"])
 def test_part_passes_on_the_cpu(name, tmp_path):
     assert run(name, tmp_path).startswith("| ")
 
