@@ -4,6 +4,8 @@
 
 #include <memory>
 #include <optional>
+#include <set>
+#include <string>
 #include <vector>
 
 #include "runtime/executor.h"
@@ -28,14 +30,37 @@ inline std::optional<Dims> small_sizes(const PlanValue& value) {
   return dims;
 }
 
+// Sizes that no input has are found on the way, and need not be as small as their symbols.
+inline bool has_other_symbols(const PlanValue& value, const std::set<std::string>& known) {
+  for (const Dim& dim : value.type.shape.dims()) {
+    for (const std::string& symbol : dim.symbols()) {
+      if (!known.contains(symbol)) return true;
+    }
+  }
+  return false;
+}
+
 // A plan may well ask for much work, and a loop for no end of it.
 inline bool is_small(const Plan& plan) {
   if (plan.steps.size() > kMaxSteps) return false;
   for (const PlanValue& value : plan.values) {
     if (!small_sizes(value)) return false;
   }
+  std::set<std::string> known;
+  for (const NamedValue& input : plan.inputs) {
+    for (const Dim& dim : plan.values[static_cast<size_t>(input.value)].type.shape.dims()) {
+      for (const std::string& symbol : dim.symbols()) known.insert(symbol);
+    }
+  }
+  // Paddings are numbers of the step, which may be large.
+  auto grows = [&](const PlanStep& step) {
+    bool pads = step.op->name.find("conv") != std::string::npos ||
+                step.op->name.find("pool") != std::string::npos || step.op->name == "col2im";
+    return pads && !step.outputs.empty() && step.outputs[0] >= 0 &&
+           has_other_symbols(plan.values[static_cast<size_t>(step.outputs[0])], known);
+  };
   for (const PlanStep& step : plan.steps) {
-    if (step.op->name == "loop") return false;
+    if (step.op->name == "loop" || grows(step)) return false;
     for (const auto& subplan : step.subplans) {
       if (!is_small(*subplan)) return false;
     }

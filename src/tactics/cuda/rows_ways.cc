@@ -150,12 +150,13 @@ std::vector<RowsWay> row_ways(const Sizes& s) {
   int64_t parts = std::min(divide_up(4 * kMultiprocessors, std::max<int64_t>(1, s.rows)),
                            s.length / (512 * s.lanes * 2));
   bool few = 2 * s.rows <= kMultiprocessors && parts > 1 && s.length >= 1 << 15;
-  if (relays && (few || s.length >= 1 << 14)) ways.push_back(row_relay(s, 256));
   if (few) ways.push_back(in_parts(s, 512, parts));
+  if (relays && few) ways.push_back(row_relay(s, 256));
   bool short_rows = s.length <= 1024 || s.rows >= 8 * kMultiprocessors;
   if (short_rows && s.large()) warp_rows(s, true, ways);
   if (short_rows) warp_rows(s, false, ways);
   if (relays) block_rows(s, 4, ways);
+  if (relays && ways.size() < 2) ways.push_back(streamed(s, 1024, 1024));
   block_rows(s, 1, ways);
   block_rows(s, 4, ways);
   if (relays) ways.push_back(row_relay(s, 256));
@@ -200,13 +201,17 @@ bool held_columns(const Sizes& s, int across, std::vector<RowsWay>& ways) {
 }
 
 // Columns that are read once though they are wanted twice, in the order of how much lies together.
-void columns_at_once(const Sizes& s, std::vector<RowsWay>& ways) {
+void columns_held(const Sizes& s, std::vector<RowsWay>& ways) {
   int64_t vectors = std::max<int64_t>(1, s.rows / s.lanes);
   int kept = 0;
   for (int across : {16, 8, 32, 4}) {
     if (across > vectors || kept == 2) continue;
     kept += held_columns(s, across, ways) ? 1 : 0;
   }
+}
+
+void columns_relayed(const Sizes& s, std::vector<RowsWay>& ways) {
+  int64_t vectors = std::max<int64_t>(1, s.rows / s.lanes);
   if (!s.applies || (s.large() && s.length < 256)) return;
   for (auto [threads, across] : {std::pair(512, 16), {256, 8}, {512, 32}}) {
     if (across <= vectors) ways.push_back(column_relay(s, threads, across));
@@ -231,7 +236,7 @@ void reduced_columns(const Sizes& s, int ahead, std::vector<RowsWay>& ways) {
 std::vector<RowsWay> column_ways(const Sizes& s, int ahead) {
   std::vector<RowsWay> ways;
   bool divisible = !s.twice && !s.applies;
-  if (s.large() && (s.applies || s.twice)) columns_at_once(s, ways);
+  if (s.large() && (s.applies || s.twice)) columns_held(s, ways);
   if (s.large() && divisible && ahead > 1) reduced_columns(s, ahead, ways);
   int64_t vectors = std::max<int64_t>(1, divide_up(s.rows, s.lanes));
   for (int threads : {256, 512, 128}) {
@@ -244,8 +249,10 @@ std::vector<RowsWay> column_ways(const Sizes& s, int ahead) {
       ways.push_back(columns_of(s, threads, across, 1, parts));
     }
     ways.push_back(columns_of(s, threads, across, 1, 1));
+    // An H100 was slower with it than with two or three reads, where it was tried first.
+    if (threads == 512) columns_relayed(s, ways);
   }
-  columns_at_once(s, ways);
+  columns_held(s, ways);
   if (divisible && ahead > 1) reduced_columns(s, ahead, ways);
   return ways;
 }
