@@ -15,8 +15,9 @@ __device__ inline void let_next_kernel_start() {
 #endif
 }
 
-template <class S>
-__device__ inline S shuffle_xor(const S& state, int by) {
+// A state of any size from another lane, word by word through a shuffle of words.
+template <class S, class Shuffle>
+__device__ inline S shuffled(const S& state, Shuffle shuffle) {
   constexpr int kWords = (sizeof(S) + 3) / 4;
   union Both {
     u32 words[kWords];
@@ -25,8 +26,12 @@ __device__ inline S shuffle_xor(const S& state, int by) {
   } both;
   both.state = state;
 #pragma unroll
-  for (int i = 0; i < kWords; ++i) both.words[i] = __shfl_xor_sync(0xffffffffu, both.words[i], by);
+  for (int i = 0; i < kWords; ++i) both.words[i] = shuffle(both.words[i]);
   return both.state;
+}
+template <class S>
+__device__ inline S shuffle_xor(const S& state, int by) {
+  return shuffled(state, [=](u32 word) { return __shfl_xor_sync(0xffffffffu, word, by); });
 }
 
 // Over groups of WIDTH neighbouring lanes; all lanes of the warp must come.

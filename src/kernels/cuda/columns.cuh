@@ -42,6 +42,36 @@ __device__ inline void merge_columns(S (&state)[L], Merge merge, S* shared) {
   }
 }
 
+// What is done for each lane, whose row is its own.
+template <class Op, int L>
+__device__ inline void clear_each(typename Op::First (&first)[L],
+                                  typename Op::Second (&second)[L]) {
+#pragma unroll
+  for (int l = 0; l < L; ++l) {
+    first[l] = Op::first();
+    second[l] = Op::second();
+  }
+}
+template <class Op, int L>
+__device__ inline void add_each(typename Op::First (&first)[L], const typename Op::Value (&x)[L],
+                                idx k) {
+#pragma unroll
+  for (int l = 0; l < L; ++l) Op::add(first[l], x[l], k);
+}
+template <class Op, int L>
+__device__ inline void settle_each(typename Op::First (&first)[L], idx size) {
+#pragma unroll
+  for (int l = 0; l < L; ++l) first[l] = Op::settle(first[l], size);
+}
+template <class Op, int L>
+__device__ inline void transform_each(typename Op::Value (&x)[L],
+                                      const typename Op::First (&first)[L]) {
+  if constexpr (Op::kInPlace) {
+#pragma unroll
+    for (int l = 0; l < L; ++l) x[l] = Op::transform(x[l], first[l]);
+  }
+}
+
 // Every Y-th element of a column in [from, end), U reads before the first is used.
 template <class Op, int X, int Y, int L, int U, class Raw, class Fetch, class Open>
 __device__ inline void columns_first(typename Op::First (&first)[L], idx column, idx from, idx end,
@@ -49,8 +79,7 @@ __device__ inline void columns_first(typename Op::First (&first)[L], idx column,
   auto add = [&](const Raw& raw, idx k) {
     typename Op::Value x[L];
     open(raw, x);
-#pragma unroll
-    for (int l = 0; l < L; ++l) Op::add(first[l], x[l], k);
+    add_each<Op, L>(first, x, k);
   };
 #pragma unroll
   for (int l = 0; l < L; ++l) first[l] = Op::first();
@@ -96,20 +125,13 @@ __device__ inline void columns_in_registers(idx rows, idx size, Load load, Done 
   }
   typename Op::First first[L];
   typename Op::Second second[L];
-#pragma unroll
-  for (int l = 0; l < L; ++l) {
-    first[l] = Op::first();
-    second[l] = Op::second();
-  }
+  clear_each<Op, L>(first, second);
 #pragma unroll
   for (int i = 0; i < N; ++i) {
-    if (i * Y + y >= end) continue;
-#pragma unroll
-    for (int l = 0; l < L; ++l) Op::add(first[l], x[i][l], i * Y + y);
+    if (i * Y + y < end) add_each<Op, L>(first, x[i], i * Y + y);
   }
   merge_columns<X, Y, L>(first, RowMerge<Op>(), shared_first);
-#pragma unroll
-  for (int l = 0; l < L; ++l) first[l] = Op::settle(first[l], size);
+  settle_each<Op, L>(first, size);
   if constexpr (Op::kTwice) {
 #pragma unroll
     for (int i = 0; i < N; ++i) {
@@ -141,12 +163,10 @@ __device__ inline void columns(idx rows, idx size, Fetch fetch, Open open, Done 
   typename Op::First first[L];
   columns_first<Op, X, Y, L, U, Raw>(first, column, 0, end, fetch, open);
   merge_columns<X, Y, L>(first, RowMerge<Op>(), shared_first);
+  settle_each<Op, L>(first, size);
   typename Op::Second second[L];
 #pragma unroll
-  for (int l = 0; l < L; ++l) {
-    first[l] = Op::settle(first[l], size);
-    second[l] = Op::second();
-  }
+  for (int l = 0; l < L; ++l) second[l] = Op::second();
   if constexpr (Op::kTwice) {
 #pragma unroll Op::kUnroll
     for (idx k = y; k < end; k += Y) {
@@ -169,10 +189,7 @@ __device__ inline void columns(idx rows, idx size, Fetch fetch, Open open, Done 
       typename Op::Value x[L];
       fetch(column, k, raw);
       open(raw, x);
-      if constexpr (Op::kInPlace) {
-#pragma unroll
-        for (int l = 0; l < L; ++l) x[l] = Op::transform(x[l], first[l]);
-      }
+      transform_each<Op, L>(x, first);
       store(column, k, x, stat);
     }
   }

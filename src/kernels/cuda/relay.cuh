@@ -278,26 +278,18 @@ __device__ inline void column_relay(idx rows, idx size, int parts, int lag, void
         const idx k = begin + i * Y + y;
         if (k >= end) continue;
         open(raw[i], x);
-        if constexpr (Op::kInPlace) {
-#pragma unroll
-          for (int l = 0; l < L; ++l) x[l] = Op::transform(x[l], first[l]);
-        }
+        transform_each<Op, L>(x, first);
         store(column, k, x, stat);
       }
       return;
     }
-#pragma unroll
-    for (int l = 0; l < L; ++l) {
-      first[l] = Op::first();
-      second[l] = Op::second();
-    }
+    clear_each<Op, L>(first, second);
 #pragma unroll
     for (int i = 0; i < N; ++i) {
       const idx k = begin + i * Y + y;
       if (k >= end) continue;
       open(raw[i], x);
-#pragma unroll
-      for (int l = 0; l < L; ++l) Op::add(first[l], x[l], k);
+      add_each<Op, L>(first, x, k);
     }
     merge_columns<X, Y, L>(first, RowMerge<Op>(), shared_first);
     if constexpr (Op::kTwice) {
@@ -321,11 +313,7 @@ __device__ inline void column_relay(idx rows, idx size, int parts, int lag, void
       }
     }
     if (!arrives_last(arrived, parts)) return;
-#pragma unroll
-    for (int l = 0; l < L; ++l) {
-      first[l] = Op::first();
-      second[l] = Op::second();
-    }
+    clear_each<Op, L>(first, second);
 #pragma unroll 2
     for (int p = y; p < parts; p += Y) {
       First one[L];
@@ -334,8 +322,7 @@ __device__ inline void column_relay(idx rows, idx size, int parts, int lag, void
       for (int l = 0; l < L; ++l) first[l] = Op::merge_first(first[l], one[l]);
     }
     merge_columns<X, Y, L>(first, RowMerge<Op>(), shared_first);
-#pragma unroll
-    for (int l = 0; l < L; ++l) first[l] = Op::settle(first[l], size);
+    settle_each<Op, L>(first, size);
     if constexpr (Op::kTwice) {
 #pragma unroll 2
       for (int p = y; p < parts; p += Y) {

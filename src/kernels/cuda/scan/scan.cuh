@@ -6,29 +6,25 @@ constexpr int kScanThreads = 256;
 
 // Integers wrap. Floats are summed in double: a group of elements may leave the range of smaller
 // ones though its sum with what is in front of it would not.
-template <class W>
-struct integer_sum {
-  typedef u64 State;
-  __device__ static State none() { return 0; }
-  __device__ static State of(W v) { return (u64)v; }
-  __device__ static State merge(State a, State b) { return a + b; }
+template <class W, class S>
+struct plain_state {
+  typedef S State;
+  __device__ static State of(W v) { return (State)v; }
   __device__ static W value(State s) { return (W)s; }
 };
-template <class W>
-struct integer_product {
-  typedef u64 State;
-  __device__ static State none() { return 1; }
-  __device__ static State of(W v) { return (u64)v; }
-  __device__ static State merge(State a, State b) { return a * b; }
-  __device__ static W value(State s) { return (W)s; }
+template <class W, class S>
+struct plain_sum : plain_state<W, S> {
+  __device__ static S none() { return 0; }
+  __device__ static S merge(S a, S b) { return a + b; }
 };
 template <class W>
-struct float_sum {
-  typedef double State;
-  __device__ static State none() { return 0; }
-  __device__ static State of(W v) { return (double)v; }
-  __device__ static State merge(State a, State b) { return a + b; }
-  __device__ static W value(State s) { return (W)s; }
+using integer_sum = plain_sum<W, u64>;
+template <class W>
+using float_sum = plain_sum<W, double>;
+template <class W>
+struct integer_product : plain_state<W, u64> {
+  __device__ static u64 none() { return 1; }
+  __device__ static u64 merge(u64 a, u64 b) { return a * b; }
 };
 
 // Products of a few elements may be too large or too small for any float although all of them
@@ -74,20 +70,7 @@ struct float_product {
   }
 };
 
-// The state of another lane: `by` before this one, or lane `from`.
-template <class S, class Shuffle>
-__device__ inline S shuffled(const S& state, Shuffle shuffle) {
-  constexpr int kWords = sizeof(S) / 4;
-  union Both {
-    u32 words[kWords];
-    S state;
-    __device__ inline Both() {}
-  } both;
-  both.state = state;
-#pragma unroll
-  for (int i = 0; i < kWords; ++i) both.words[i] = shuffle(both.words[i]);
-  return both.state;
-}
+// The state of another lane: `by` before this one, or the last.
 template <class S>
 __device__ inline S shuffle_up(const S& state, int by) {
   return shuffled(state, [=](u32 word) { return __shfl_up_sync(0xffffffffu, word, by); });
