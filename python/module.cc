@@ -91,7 +91,9 @@ DeviceTensor to_device(nb::handle object, const std::string& name, const Session
   auto stream = reinterpret_cast<uintptr_t>(session.stream());
   nb::object capsule = object.attr("__dlpack__")("stream"_a = stream);
   auto array = nb::cast<nb::ndarray<nb::ro>>(capsule);
-  keep.append(nb::cast(array));
+  keep.append(nb::capsule(new nb::ndarray<nb::ro>(array), [](void* held) noexcept {
+    delete static_cast<nb::ndarray<nb::ro>*>(held);
+  }));
   DeviceTensor tensor;
   const DlpackType* found = nullptr;
   for (const DlpackType& type : kDlpackTypes) {
@@ -132,8 +134,8 @@ nb::object to_array(const DeviceTensor& tensor, int gpu) {
   nb::capsule owner(new DeviceTensor(tensor),
                     [](void* held) noexcept { delete static_cast<DeviceTensor*>(held); });
   nb::dlpack::dtype dtype = {static_cast<uint8_t>(found->code), found->bits, 1};
-  nb::ndarray<> array(tensor.data, shape.size(), shape.data(), owner, nullptr, dtype,
-                      nb::device::cuda::value, gpu);
+  nb::ndarray<nb::array_api> array(tensor.data, shape.size(), shape.data(), owner, nullptr, dtype,
+                                   nb::device::cuda::value, gpu);
   return nb::cast(array, nb::rv_policy::reference);
 }
 

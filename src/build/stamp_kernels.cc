@@ -10,8 +10,10 @@ KernelStamper::KernelStamper(cuda::KernelCompiler& compiler)
       noting_([this](const cuda::KernelSource& source) -> Result<cuda::CompiledKernel> {
         REDLINE_ASSIGN(std::shared_ptr<const cuda::CompiledKernel> kernel, made_by_.get(source));
         cuda::CompiledKernel copy = *kernel;
-        // Moves keep the bytes where they are.
-        sources_.emplace(copy.cubin.data(), source);
+        // Moves keep the bytes where they are; those of a kernel that was dropped may be there
+        // again.
+        std::lock_guard lock(mutex_);
+        sources_.insert_or_assign(copy.cubin.data(), source);
         return copy;
       }) {}
 

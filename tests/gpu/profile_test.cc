@@ -10,6 +10,7 @@
 #include <cstring>
 
 #include "build/build.h"
+#include "build/stamp_kernels.h"
 #include "emulator.h"
 #include "ir/text.h"
 
@@ -198,6 +199,38 @@ TEST(TimestampsTest, StampsAreSummedOverRows) {
   EXPECT_EQ(stamps[cuda::kStampStart].most, 200u);
   EXPECT_EQ(stamps[cuda::kStampStart].mean, 120);
   EXPECT_EQ(stamps[cuda::kStampEnd].count, 0u);
+}
+
+TEST(KernelStamperTest, NotesWhatSeveralThreadsCompile) {
+  cuda::KernelCompiler compiler(
+      [](const cuda::KernelSource& source) -> Result<cuda::CompiledKernel> {
+        cuda::CompiledKernel kernel;
+        kernel.cubin.assign(64, std::byte{source.text.find("redline_scope") != std::string::npos});
+        return kernel;
+      });
+  KernelStamper stamper(compiler);
+  auto pool = ThreadPool::create(8).value();
+  std::vector<cuda::KernelSource> sources;
+  for (int i = 0; i < 2000; ++i) {
+    std::string entry = str_cat("k", i);
+    sources.push_back(
+        {entry, str_cat("extern \"C\" __global__ void ", entry, "() {\n}\n"), "sm_90a", {}});
+  }
+  ASSERT_TRUE(stamper.compiler().prefetch(sources, *pool, {}).ok());
+  Plan plan;
+  PlanStep& step = plan.steps.emplace_back();
+  for (const cuda::KernelSource& source : sources) {
+    auto compiled = stamper.compiler().get(source).value();
+    auto kernel = std::make_shared<PlanKernel>();
+    kernel->entry = source.entry;
+    kernel->cubin = Tensor::wrap(DType::kUInt8, Dims{64}, compiled->cubin.data(), compiled);
+    step.kernels.push_back(std::move(kernel));
+  }
+  Status stamped = stamper.stamp(plan, *pool, {}, {});
+  ASSERT_TRUE(stamped.ok()) << stamped.message();
+  for (const auto& kernel : step.kernels) {
+    EXPECT_EQ(kernel->cubin.data<uint8_t>()[0], 1) << kernel->entry;
+  }
 }
 
 TEST(TimestampsTest, FindsTheKernelAmongFunctions) {
