@@ -71,10 +71,8 @@ void fft(std::vector<Complex>& x, int sign) {
   for (size_t k = 0; k < n; ++k) x[k] = a[k] * chirp[k] / static_cast<double>(padded);
 }
 
-namespace {
-
-// In the order in which pocketfft takes them; empty when there are others.
-std::vector<size_t> small_factors(size_t n) {
+// In the order in which pocketfft takes them.
+std::vector<size_t> inverse_fft_f32_factors(size_t n) {
   std::vector<size_t> factors;
   if (n % 8 == 0) return factors;
   for (; n % 4 == 0; n /= 4) factors.push_back(4);
@@ -89,6 +87,16 @@ std::vector<size_t> small_factors(size_t n) {
   if (n != 1) factors.clear();
   return factors;
 }
+
+std::vector<Complex> fft_roots(size_t n) {
+  std::vector<Complex> roots(n);
+  for (size_t k = 0; k < n; ++k) {
+    roots[k] = std::polar(1.0, kTau * static_cast<double>(k) / static_cast<double>(n));
+  }
+  return roots;
+}
+
+namespace {
 
 Narrow rotated(Narrow a) { return {-a.imag(), a.real()}; }
 
@@ -153,12 +161,10 @@ void butterfly(size_t factor, const Narrow* a, Narrow* r) {
 
 bool inverse_fft_f32(std::vector<Narrow>& x) {
   size_t n = x.size();
-  std::vector<size_t> factors = small_factors(n);
+  std::vector<size_t> factors = inverse_fft_f32_factors(n);
   if (factors.empty()) return false;
-  std::vector<Narrow> roots(n);
-  for (size_t k = 0; k < n; ++k) {
-    roots[k] = Narrow(std::polar(1.0, kTau * static_cast<double>(k) / static_cast<double>(n)));
-  }
+  std::vector<Complex> exact = fft_roots(n);
+  std::vector<Narrow> roots(exact.begin(), exact.end());
   std::vector<Narrow> y(n);
   size_t done = 1;
   for (size_t factor : factors) {

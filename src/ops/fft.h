@@ -16,4 +16,9 @@ void fft(std::vector<std::complex<double>>& x, int sign);
 // without a factor 8.
 bool inverse_fft_f32(std::vector<std::complex<float>>& x);
 
+// What it is made of, for those who do the same elsewhere: the factors in their order, none for
+// lengths that it does not take, and exp(2 pi i k / n) for all k < n.
+std::vector<size_t> inverse_fft_f32_factors(size_t n);
+std::vector<std::complex<double>> fft_roots(size_t n);
+
 }  // namespace redline

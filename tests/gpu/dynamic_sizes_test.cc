@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cstring>
 
 #include "build/build.h"
 #include "emulator.h"
@@ -178,6 +179,25 @@ TEST_F(DynamicSizesTest, AnIndexThatIsNotThereIsAnError) {
     EXPECT_FALSE(run(0, 2).ok());
     EXPECT_FALSE(run(INT64_MIN, -3).ok());
     expect_same({floats({4, 3}, 1), ints({2}, {-4, 3}), Tensor::scalar_int64(-1)});
+  }
+}
+
+TEST_F(DynamicSizesTest, TransformAlongAnAxisOfTheRun) {
+  load(R"(graph g(%x: f32[3,10,12,2], %axis: i64[]) {
+    %y = dft(%x, _, %axis) {inverse=1}
+    return %y
+  }
+  )");
+  ASSERT_TRUE(is_on_gpu("dft"));
+  for (int64_t axis : {1, -2, 0}) {
+    expect_same({floats({3, 10, 12, 2}, 1), Tensor::scalar_int64(axis)});
+    const Tensor& want = cpu_->output(0).tensor;
+    EXPECT_EQ(std::memcmp(want.raw(), gpu_->output(0).tensor.raw(), want.bytes()), 0) << axis;
+  }
+  for (int64_t axis : {-5, 4}) {
+    std::vector<HostValue> values = {HostValue::of(floats({3, 10, 12, 2}, 1)),
+                                     HostValue::of(Tensor::scalar_int64(axis))};
+    EXPECT_FALSE(gpu_->run(values).ok()) << axis;
   }
 }
 

@@ -61,7 +61,8 @@ Status StagedKernel::add(std::vector<Step>& steps, const PrepareArgs& args, size
                          const std::string& entry, Step step) {
   if (module >= args.modules.size()) return incompatible("a step without its kernels");
   if (step.blocks > INT32_MAX) return unsupported("more than ", INT32_MAX, " blocks of a kernel");
-  REDLINE_ASSIGN(step.function, cuda::Function::create(args.modules[module], entry));
+  REDLINE_ASSIGN(step.function,
+                 cuda::Function::create(args.modules[module], entry, step.shared_bytes));
   step.programmatic = args.context->info().compute_major >= 9;
   steps.push_back(std::move(step));
   return {};
@@ -73,9 +74,13 @@ Status StagedKernel::add_find(const PrepareArgs& args, size_t module, const std:
 }
 
 Status StagedKernel::add_run(const PrepareArgs& args, size_t module, const std::string& entry,
-                             int64_t blocks, int output, std::vector<int64_t> numbers) {
+                             int64_t blocks, int output, std::vector<int64_t> numbers,
+                             int shared_bytes) {
   return add(run_, args, module, entry,
-             {.blocks = blocks, .output = output, .numbers = std::move(numbers)});
+             {.blocks = blocks,
+              .output = output,
+              .numbers = std::move(numbers),
+              .shared_bytes = shared_bytes});
 }
 
 Status StagedKernel::launch(const std::vector<Step>& steps, const KernelArgs& args) const {
@@ -101,6 +106,7 @@ Status StagedKernel::launch(const std::vector<Step>& steps, const KernelArgs& ar
     if (blocks == 0) continue;
     shape.grid.x = static_cast<unsigned int>(blocks);
     shape.block.x = kThreads;
+    shape.shared_bytes = static_cast<unsigned int>(step.shared_bytes);
     shape.programmatic = step.programmatic;
     size_t count = operands;
     for (const int64_t& number : step.numbers) {

@@ -32,6 +32,7 @@ class StagedKernel final : public Kernel {
     // Instead, of the second part: a thread for each element of this output.
     int output = -1;
     std::vector<int64_t> numbers;
+    int shared_bytes = 0;
     bool programmatic = false;
   };
   using Sizes = std::function<std::vector<Dims>(int64_t count)>;
@@ -44,7 +45,7 @@ class StagedKernel final : public Kernel {
   Status add_find(const PrepareArgs& args, size_t module, const std::string& entry, int64_t blocks,
                   std::vector<int64_t> numbers);
   Status add_run(const PrepareArgs& args, size_t module, const std::string& entry, int64_t blocks,
-                 int output, std::vector<int64_t> numbers);
+                 int output, std::vector<int64_t> numbers, int shared_bytes = 0);
 
   size_t workspace_bytes() const override { return workspace_bytes_; }
   bool finds_sizes() const override { return sizes_ != nullptr; }
