@@ -8,6 +8,20 @@ union LanesAsWords {
   u32 words[(N * sizeof(T) + 3) / 4];
 };
 
+// READS accesses a thread, 8 of them on their way before the first is put where it belongs.
+template <class Lanes, int READS, int THREADS, class Load, class Put>
+__device__ inline void bring(Load load, Put put) {
+  constexpr int kAtOnce = READS < 8 ? READS : 8;
+#pragma unroll 1
+  for (int first = 0; first < READS; first += kAtOnce) {
+    Lanes read[kAtOnce];
+#pragma unroll
+    for (int i = 0; i < kAtOnce; ++i) load((first + i) * THREADS + (int)threadIdx.x, read[i]);
+#pragma unroll
+    for (int i = 0; i < kAtOnce; ++i) put((first + i) * THREADS + (int)threadIdx.x, read[i]);
+  }
+}
+
 // The tile of A by B elements from (a0, b0) on, which may stick out. LA and LB elements are read
 // and written at once; LA divides size_a, LB size_b, and what the other axes add to addresses.
 template <class T, int A, int B, int LA, int LB, int THREADS>
@@ -17,34 +31,25 @@ __device__ inline void transpose_tile(const T* in, T* out, idx size_a, idx size_
   constexpr int kPad = sizeof(T) < 4 ? 4 / sizeof(T) : 1;
   __shared__ __align__(16) T tile[B][A + kPad];
   constexpr int kAcross = A / LA;
-  constexpr int kReads = B * kAcross / THREADS;
-  constexpr int kAtOnce = kReads < 8 ? kReads : 8;
-#pragma unroll 1
-  for (int first = 0; first < kReads; first += kAtOnce) {
-    lanes_of<T, LA> read[kAtOnce];
-#pragma unroll
-    for (int i = 0; i < kAtOnce; ++i) {
-      const int g = (first + i) * THREADS + (int)threadIdx.x;
-      const int b = g / kAcross, a = g % kAcross * LA;
-      if (a0 + a < size_a && b0 + b < size_b) {
-        read[i] = load_lanes<LA>(in + (b0 + b) * stride_of_b + a0 + a);
-      }
+  auto load = [&](int g, lanes_of<T, LA>& read) {
+    const int b = g / kAcross, a = g % kAcross * LA;
+    if (a0 + a < size_a && b0 + b < size_b) {
+      read = load_lanes<LA>(in + (b0 + b) * stride_of_b + a0 + a);
     }
+  };
+  auto put = [&](int g, const lanes_of<T, LA>& read) {
+    const int b = g / kAcross, a = g % kAcross * LA;
+    if constexpr (sizeof(T) < 4 && LA * sizeof(T) % 4 == 0) {
+      LanesAsWords<T, LA> both;
+      both.lanes = read;
 #pragma unroll
-    for (int i = 0; i < kAtOnce; ++i) {
-      const int g = (first + i) * THREADS + (int)threadIdx.x;
-      const int b = g / kAcross, a = g % kAcross * LA;
-      if constexpr (sizeof(T) < 4 && LA * sizeof(T) % 4 == 0) {
-        LanesAsWords<T, LA> both;
-        both.lanes = read[i];
+      for (int w = 0; w < (int)(LA * sizeof(T) / 4); ++w) ((u32*)&tile[b][a])[w] = both.words[w];
+    } else {
 #pragma unroll
-        for (int w = 0; w < (int)(LA * sizeof(T) / 4); ++w) ((u32*)&tile[b][a])[w] = both.words[w];
-      } else {
-#pragma unroll
-        for (int l = 0; l < LA; ++l) tile[b][a + l] = read[i].element[l];
-      }
+      for (int l = 0; l < LA; ++l) tile[b][a + l] = read.element[l];
     }
-  }
+  };
+  bring<lanes_of<T, LA>, B * kAcross / THREADS, THREADS>(load, put);
   __syncthreads();
   constexpr int kDown = B / LB;
 #pragma unroll 4
@@ -94,41 +99,46 @@ __device__ inline void turn_words(const u32 (&in)[LB], u32 (&out)[4 / BYTES][LB 
 }
 
 // The same tile in words: a thread takes LB of them from as many rows and turns them in registers.
-// Groups of four words change places by row, so that the 4 x 8 words of a warp are in different
-// banks. Accesses are of words at least.
-template <class T, int A, int B, int LA, int LB, int THREADS>
+// Accesses are of words at least. Groups of four words change places by row, so that the 4 x 8
+// words of a warp are in different banks. With LONG single words do, as then a warp has one word of
+// 32 groups of LB rows, and reads rows of four of those: it writes 32 * LB elements of one row of
+// the result, which fill the memory's sectors but for their ends where rows begin anywhere.
+template <bool LONG, class T, int A, int B, int LA, int LB, int THREADS>
 __device__ inline void transpose_words(const T* in, T* out, idx size_a, idx size_b, idx stride_of_b,
                                        idx stride_of_a, idx a0, idx b0) {
   constexpr int kBytes = (int)sizeof(T), kPer = 4 / kBytes;
-  constexpr int kWords = A / kPer, kAccess = LA / kPer, kDown = B / LB;
+  constexpr int kWords = A / kPer, kAccess = LA / kPer, kDown = B / LB, kAcross = A / LA;
+  static_assert(!LONG || (kDown % 32 == 0 && LB * kWords % 32 == 0), "a warp has one word");
   __shared__ __align__(16) u32 tile[B * kWords];
   auto place = [](int b, int word) {
+    if constexpr (LONG) return (b * kWords + word) ^ (b / LB & 31);
     return b * kWords + (word ^ (b / LB * 4 & 28 & (kWords - 1)));
   };
-  constexpr int kAcross = A / LA;
-  constexpr int kReads = B * kAcross / THREADS;
-  constexpr int kAtOnce = kReads < 8 ? kReads : 8;
-#pragma unroll 1
-  for (int first = 0; first < kReads; first += kAtOnce) {
-    lanes_of<u32, kAccess> read[kAtOnce];
-#pragma unroll
-    for (int i = 0; i < kAtOnce; ++i) {
-      const int g = (first + i) * THREADS + (int)threadIdx.x;
-      const int b = g / kAcross, a = g % kAcross * LA;
-      if (a0 + a < size_a && b0 + b < size_b) {
-        read[i] = load_lanes<kAccess>((const u32*)(in + (b0 + b) * stride_of_b + a0 + a));
-      }
+  auto row_of = [](int g) {
+    const int q = g / kAcross;
+    return LONG ? (q % 4 + q / (4 * LB) * 4) * LB + q / 4 % LB : q;
+  };
+  auto load = [&](int g, lanes_of<u32, kAccess>& read) {
+    const int b = row_of(g), a = g % kAcross * LA;
+    if (a0 + a < size_a && b0 + b < size_b) {
+      read = load_lanes<kAccess>((const u32*)(in + (b0 + b) * stride_of_b + a0 + a));
     }
+  };
+  auto put = [&](int g, const lanes_of<u32, kAccess>& read) {
+    const int b = row_of(g), word = g % kAcross * kAccess;
+    if constexpr (LONG) {
 #pragma unroll
-    for (int i = 0; i < kAtOnce; ++i) {
-      const int g = (first + i) * THREADS + (int)threadIdx.x;
-      store_lanes(&tile[place(g / kAcross, g % kAcross * kAccess)], read[i]);
+      for (int w = 0; w < kAccess; ++w) tile[place(b, word + w)] = read.element[w];
+    } else {
+      store_lanes(&tile[place(b, word)], read);
     }
-  }
+  };
+  bring<lanes_of<u32, kAccess>, B * kAcross / THREADS, THREADS>(load, put);
   __syncthreads();
 #pragma unroll 2
   for (int g = (int)threadIdx.x; g < kWords * kDown; g += THREADS) {
-    const int down = g / 4 % kDown, word = g / (4 * kDown) * 4 + g % 4;
+    const int down = LONG ? g % kDown : g / 4 % kDown;
+    const int word = LONG ? g / kDown : g / (4 * kDown) * 4 + g % 4;
     const int a = word * kPer, b = down * LB;
     if (a0 + a >= size_a || b0 + b >= size_b) continue;
     u32 taken[LB], turned[kPer][LB / kPer];
