@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "emulator.h"
+#include "tactics/cuda/rows_text.h"
 #include "tactics/tactic.h"
 
 namespace redline {
@@ -132,7 +133,9 @@ TEST_F(KnobsTest, RowsByKernelsThatAreNoneOfOurs) {
   for (const Codes& codes :
        {Codes{}, Codes{0, 64, 4}, Codes{99, 64, 4, 1, 1}, Codes{0, 63, 4, 1, 1},
         Codes{0, 64, 4, 16, 1}, Codes{0, 64, 4, 1, 1, 1, 64, 4, 1, 1}, Codes{5, 64, 4, 1, 1},
-        Codes{2, 64, 64, 1, 1}}) {
+        Codes{2, 64, 64, 1, 1},
+        // Which stores nothing for each element.
+        Codes{static_cast<int64_t>(RowsKernel::kShortRows), 256, 1, 1, 1}}) {
     Status status = prepare("cuda.rows", {{"kernels", codes}, {"parts", int64_t{1}}}, 1);
     EXPECT_EQ(status.code(), StatusCode::kIncompatible) << status.to_string();
   }
@@ -149,6 +152,10 @@ TEST_F(KnobsTest, TransposeInTilesThatAreNoneOfOurs) {
   for (const Codes& tile : {Codes{}, Codes{64, 64, 3, 1}, Codes{64, 64, 8, 1}, Codes{4, 4, 1, 1},
                             Codes{4096, 4096, 1, 1}, Codes{-64, -64, 1, 1}}) {
     EXPECT_EQ(prepare("cuda.transpose", {{"tile", tile}}, 1).code(), StatusCode::kIncompatible);
+    for (int64_t move : {-1, 1, 2, 3, 4}) {
+      Config config = {{"tile", tile}, {"move", move}};
+      EXPECT_EQ(prepare("cuda.transpose", config, 1).code(), StatusCode::kIncompatible);
+    }
   }
 }
 

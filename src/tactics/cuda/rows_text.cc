@@ -27,8 +27,10 @@ class RowsWriter {
     REDLINE_ASSIGN(std::string done, done_lambda());
     REDLINE_ASSIGN(std::string store, store_lambda());
     text += load + done + store + call();
-    return writer_.whole(kRowsEntry, shape_.threads,
-                         {"lanes.cuh", "block.cuh", "rows.cuh", "columns.cuh", "relay.cuh"}, text,
+    std::vector<std::string> files = {"lanes.cuh", "block.cuh", "rows.cuh", "columns.cuh",
+                                      "relay.cuh"};
+    if (shape_.kernel == RowsKernel::kShortRows) files.emplace_back("short_rows.cuh");
+    return writer_.whole(kRowsEntry, shape_.threads, files, text,
                          {"void* parts_memory", "const i64 parts"}, together());
   }
 
@@ -324,6 +326,14 @@ class RowsWriter {
         return call("row_relay", row_part, relay);
       case RowsKernel::kColumnRelay:
         return call("column_relay", whole, relay);
+      case RowsKernel::kShortRows: {
+        // The ways say that the size is known and the source an input.
+        std::string size = std::to_string(rows_.known_size(true).value_or(0));
+        return call("short_rows",
+                    str_cat("Op, ", threads, ", ", shape_.across, ", ", shape_.rows, ", ", size,
+                            ", Raw>(in", rows_.source),
+                    ", rows, open, done);\n");
+      }
     }
     return {};
   }

@@ -8,7 +8,8 @@
 
 namespace redline {
 
-// The drivers of kernels/cuda/rows.cuh, columns.cuh and relay.cuh. Configs name them by number.
+// The drivers of kernels/cuda/rows.cuh, columns.cuh, relay.cuh and short_rows.cuh. Configs name
+// them by number.
 enum class RowsKernel {
   kRegisters,
   kStreamed,
@@ -21,7 +22,8 @@ enum class RowsKernel {
   kColumnsInRegisters,
   kRelayReset,
   kRowRelay,
-  kColumnRelay
+  kColumnRelay,
+  kShortRows
 };
 
 struct RowsShape {
@@ -32,7 +34,7 @@ struct RowsShape {
   // Of lanes: what a thread keeps in registers; in columns of any length, what it reads at once (1:
   // as the op likes it).
   int groups = 1;
-  int rows = 1;  // of a thread of kRegisters, at once
+  int rows = 1;  // of a thread of kRegisters, at once; of one of kShortRows, in turn
   int lag = 0;   // groups between the two passes of a relay
   bool operator==(const RowsShape&) const = default;
 };

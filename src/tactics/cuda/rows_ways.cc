@@ -18,6 +18,8 @@ constexpr int kBytesAhead = 64;
 constexpr int64_t kRelayBytes = 8 << 20;
 // Of a multiprocessor that runs a relay.
 constexpr int kRelayThreads = 1024;
+// Of short rows in the shared memory of a block.
+constexpr int64_t kShortBytes = 32 << 10;
 // From this many elements on what counts is that enough bytes are on their way.
 constexpr int64_t kLarge = 4 << 20;
 
@@ -52,6 +54,11 @@ struct Sizes {
   int bytes = 4;       // of an element of the source
   bool twice = false;  // two statistics
   bool applies = true;
+  bool in_place = false;  // can_be_short()
+  // Rows of which few allow the widest accesses.
+  bool begin_anywhere() const {
+    return in_place && length <= kShortBytes && length * bytes % 16 != 0;
+  }
   bool large() const { return rows * length >= kLarge; }
 };
 
@@ -141,8 +148,36 @@ void reduced_rows(const Sizes& s, std::vector<RowsWay>& ways) {
   ways.push_back(streamed(s, 512, 512));
 }
 
+// Whether the rows lie together in an input and nothing but their statistics is wanted.
+bool can_be_short(const Problem& problem, const RowsProblem& rows) {
+  return !rows.applies() && rows.source < static_cast<int>(problem.inputs.size()) &&
+         rows.axes.size() == 2 && rows.last_is_reduced() && !rows.axes[0].reduced &&
+         rows.axes[1].known;
+}
+
+// Those of a block, in bytes, fill accesses.
+bool is_short(const RowsShape& shape, int64_t length, int bytes) {
+  int64_t count = int64_t{shape.threads / shape.across} * shape.rows;
+  return shape.across <= 32 && shape.lanes == 1 && shape.groups == 1 && length >= 1 &&
+         length * bytes <= kShortBytes && count * length * bytes <= kShortBytes &&
+         count * length * bytes % 16 == 0;
+}
+
+// With as few threads a row, or as many rows a thread, as make `most` bytes of a block.
+void staged_rows(const Sizes& s, int threads, int64_t most, std::vector<RowsWay>& ways) {
+  RowsShape shape = {RowsKernel::kShortRows, threads, 1, 1, 1};
+  int64_t bytes = threads * s.length * s.bytes;
+  for (; bytes > most && shape.across < 32; bytes /= 2) shape.across *= 2;
+  for (; 2 * bytes <= most && shape.rows < 16 && shape.across == 1; bytes *= 2) shape.rows *= 2;
+  if (is_short(shape, s.length, s.bytes)) ways.push_back({{shape}});
+}
+
 std::vector<RowsWay> row_ways(const Sizes& s) {
   std::vector<RowsWay> ways;
+  if (s.large() && s.begin_anywhere()) {
+    staged_rows(s, 256, kShortBytes / 2, ways);
+    staged_rows(s, 128, kShortBytes / 2, ways);
+  }
   bool long_rows = s.length >= 1 << 13;
   if (s.large() && long_rows && !s.applies && !s.twice) reduced_rows(s, ways);
   bool relays = s.large() && long_rows && s.applies;
@@ -169,6 +204,7 @@ std::vector<RowsWay> row_ways(const Sizes& s) {
   }
   warp_rows(s, true, ways);
   if (s.applies) ways.push_back(row_relay(s, 256));
+  if (s.begin_anywhere()) staged_rows(s, 256, kShortBytes, ways);
   return ways;
 }
 
@@ -226,6 +262,12 @@ void reduced_columns(const Sizes& s, int ahead, std::vector<RowsWay>& ways) {
   int along = threads / across;
   int64_t blocks = divide_up(vectors, across);
   int64_t most = s.length / (along * ahead);
+  // A block a multiprocessor has too few bytes on their way.
+  if (2 * blocks > kMultiprocessors && blocks <= 2 * kMultiprocessors) {
+    for (auto [more, wide] : {std::pair(512, across), {512, across / 2}, {256, across / 2}}) {
+      if (wide >= 4) ways.push_back(columns_of(s, more, wide, ahead, 1));
+    }
+  }
   for (int64_t waves : {8, 4, 1}) {
     int64_t parts =
         std::clamp<int64_t>(waves * kMultiprocessors / blocks, 1, std::max<int64_t>(1, most));
@@ -294,6 +336,7 @@ std::vector<RowsWay> all_ways(const Problem& problem, const RowsProblem& rows) {
   s.bytes = static_cast<int>(dtype_bytes(source));
   s.twice = is_twice(problem, rows);
   s.applies = rows.applies();
+  s.in_place = can_be_short(problem, rows);
   if (has_any_length(rows)) return ways_for_any(rows, s);
   if (rows.last_is_reduced()) return row_ways(s);
   // States that are wide leave no registers to read ahead, nor do values that are computed.
@@ -334,7 +377,7 @@ bool is_sequence(const std::vector<RowsShape>& launches, bool in_rows, bool twic
     Kernels parts = twice ? Kernels{K::kPartsFirst, K::kPartsSecond, K::kPartsLast}
                           : Kernels{K::kPartsFirst, K::kPartsLast};
     return kernels == Kernels{K::kRegisters} || kernels == Kernels{K::kStreamed} ||
-           kernels == parts;
+           kernels == parts || (!applies && kernels == Kernels{K::kShortRows});
   }
   bool divisible = !twice && !applies;
   return kernels == Kernels{K::kColumns} || kernels == Kernels{K::kColumnsInRegisters} ||
@@ -344,7 +387,8 @@ bool is_sequence(const std::vector<RowsShape>& launches, bool in_rows, bool twic
 bool is_shape(const RowsShape& shape, bool in_rows) {
   bool whole_rows = shape.across <= 32 || shape.across == shape.threads ||
                     shape.kernel == RowsKernel::kRelayReset;
-  bool several = shape.kernel == RowsKernel::kRegisters && shape.across <= 32;
+  bool several = shape.across <= 32 &&
+                 (shape.kernel == RowsKernel::kRegisters || shape.kernel == RowsKernel::kShortRows);
   return is_power_of_two(shape.threads, 1024) && shape.threads >= 32 &&
          is_power_of_two(shape.across, 1024) &&
          (shape.across <= shape.threads || shape.kernel == RowsKernel::kRelayReset) &&
@@ -354,7 +398,8 @@ bool is_shape(const RowsShape& shape, bool in_rows) {
 }
 
 // A config may come from a file: whatever it says must make a kernel that works or none.
-Result<RowsWay> decode(const Config& config, const RowsProblem& rows, bool twice) {
+Result<RowsWay> decode(const Config& config, const Problem& problem, const RowsProblem& rows) {
+  bool twice = is_twice(problem, rows);
   Status bad = incompatible("a step over rows whose kernels are none that we have");
   const auto* given = find_knob<std::vector<int64_t>>(config, "kernels");
   const auto* parts = find_knob<int64_t>(config, "parts");
@@ -370,7 +415,7 @@ Result<RowsWay> decode(const Config& config, const RowsProblem& rows, bool twice
   }
   if (given->size() % 5 != 0 || !std::all_of(given->begin(), given->end(), small)) return bad;
   for (auto code = given->begin(); code != given->end(); code += 5) {
-    if (code[0] > static_cast<int64_t>(RowsKernel::kColumnRelay)) return bad;
+    if (code[0] > static_cast<int64_t>(RowsKernel::kShortRows)) return bad;
     RowsShape shape = {static_cast<RowsKernel>(code[0]), static_cast<int>(code[1]),
                        static_cast<int>(code[2]), static_cast<int>(code[3]),
                        static_cast<int>(code[4])};
@@ -379,6 +424,11 @@ Result<RowsWay> decode(const Config& config, const RowsProblem& rows, bool twice
     if (lag != nullptr && relay) shape.lag = static_cast<int>(*lag);
     if (!is_shape(shape, in_rows) || rows.axes.back().known.value_or(0) % shape.lanes != 0) {
       return bad;
+    }
+    if (shape.kernel == RowsKernel::kShortRows) {
+      DType source = ElementWriter(problem).value(rows.source).dtype;
+      if (!can_be_short(problem, rows)) return bad;
+      if (!is_short(shape, *rows.axes[1].known, static_cast<int>(dtype_bytes(source)))) return bad;
     }
     way.launches.push_back(shape);
   }
@@ -436,7 +486,7 @@ Result<std::vector<RowsWay>> rows_ways(const Problem& problem, const RowsProblem
   if (has_any_length(rows)) {
     ways = all_ways(problem, rows);
   } else {
-    Result<RowsWay> way = decode(config, rows, is_twice(problem, rows));
+    Result<RowsWay> way = decode(config, problem, rows);
     if (known && !way.ok()) return way.status();
     // Where sizes were known more axes may have become one, and accesses wider than these allow.
     ways.push_back(way.ok() ? *way : all_ways(problem, rows).front());
@@ -473,6 +523,7 @@ int64_t rows_blocks(const RowsShape& shape, int64_t rows, int64_t parts, bool ap
   switch (shape.kernel) {
     case RowsKernel::kRegisters:
     case RowsKernel::kStreamed:
+    case RowsKernel::kShortRows:
       return divide_up(rows, int64_t{shape.threads / shape.across} * shape.rows);
     case RowsKernel::kPartsFirst:
     case RowsKernel::kPartsSecond:
