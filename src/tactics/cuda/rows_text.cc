@@ -136,6 +136,7 @@ class RowsWriter {
   int together() const {
     switch (shape_.kernel) {
       case RowsKernel::kColumnsInRegisters:
+        return shape_.lanes * shape_.groups > 32 ? 512 : 1024;
       case RowsKernel::kColumnRelay:
         return 1024;
       case RowsKernel::kColumns:

@@ -236,14 +236,29 @@ bool held_columns(const Sizes& s, int across, std::vector<RowsWay>& ways) {
   return true;
 }
 
+// Short columns in four threads each, which have so much of one that merging is little beside it.
+void short_columns(const Sizes& s, std::vector<RowsWay>& ways) {
+  int64_t groups = divide_up(s.length, 4);
+  int64_t held = groups * s.lanes;
+  if (2 * held <= s.held || 2 * held > 3 * s.held) return;
+  for (int across : {8, 32}) {
+    if (across > s.rows / s.lanes) continue;
+    ways.push_back({{{RowsKernel::kColumnsInRegisters, 4 * across, across, s.lanes,
+                      static_cast<int>(groups)}}});
+  }
+}
+
 // Columns that are read once though they are wanted twice, in the order of how much lies together.
 void columns_held(const Sizes& s, std::vector<RowsWay>& ways) {
   int64_t vectors = std::max<int64_t>(1, s.rows / s.lanes);
+  if (s.large()) short_columns(s, ways);
   int kept = 0;
   for (int across : {16, 8, 32, 4}) {
     if (across > vectors || kept == 2) continue;
     kept += held_columns(s, across, ways) ? 1 : 0;
   }
+  if (vectors >= 32) held_columns(s, 32, ways);
+  if (!s.large()) short_columns(s, ways);
 }
 
 void columns_relayed(const Sizes& s, std::vector<RowsWay>& ways) {
@@ -263,7 +278,8 @@ void reduced_columns(const Sizes& s, int ahead, std::vector<RowsWay>& ways) {
   int64_t blocks = divide_up(vectors, across);
   int64_t most = s.length / (along * ahead);
   // A block a multiprocessor has too few bytes on their way.
-  if (2 * blocks > kMultiprocessors && blocks <= 2 * kMultiprocessors) {
+  bool enough = 2 * blocks > kMultiprocessors;
+  if (enough && blocks <= 2 * kMultiprocessors) {
     for (auto [more, wide] : {std::pair(512, across), {512, across / 2}, {256, across / 2}}) {
       if (wide >= 4) ways.push_back(columns_of(s, more, wide, ahead, 1));
     }
@@ -272,6 +288,9 @@ void reduced_columns(const Sizes& s, int ahead, std::vector<RowsWay>& ways) {
     int64_t parts =
         std::clamp<int64_t>(waves * kMultiprocessors / blocks, 1, std::max<int64_t>(1, most));
     ways.push_back(columns_of(s, threads, across, ahead, parts));
+  }
+  if (enough && blocks <= 4 * kMultiprocessors) {
+    ways.push_back(columns_of(s, 512, across, ahead, 1));
   }
 }
 
