@@ -44,6 +44,13 @@ Result<Function> Function::create(std::shared_ptr<const Module> module, const st
   return function;
 }
 
+Status Function::allow_large_clusters() const {
+  REDLINE_TRY(context()->make_current());
+  return context()->check(
+      context()->api().cuFuncSetAttribute(handle_, kFunctionNonPortableCluster, 1),
+      "cuFuncSetAttribute(clusters of more than 8 blocks)");
+}
+
 Result<Function::Resources> Function::resources() const {
   const DriverApi& api = context()->api();
   REDLINE_TRY(context()->make_current());

@@ -38,6 +38,9 @@ class Function {
   FunctionHandle get() const { return handle_; }
   const ContextPtr& context() const { return module_->context(); }
 
+  // For clusters of more than 8 blocks, which some GPUs have.
+  Status allow_large_clusters() const;
+
   struct Resources {
     int registers = 0;
     int static_shared_bytes = 0;

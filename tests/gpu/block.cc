@@ -468,8 +468,8 @@ std::string run_grid(const KernelTable& kernel, void** parameters, Extent3 grid,
     return "not 1 to 1024 threads a block";
   }
   if (grid.x % extent.x != 0 || grid.y % extent.y != 0 || grid.z % extent.z != 0 ||
-      uint64_t{extent.x} * extent.y * extent.z > 8) {
-    return "a grid that is not made of clusters of at most 8 blocks";
+      uint64_t{extent.x} * extent.y * extent.z > 16) {
+    return "a grid that is not made of clusters of at most 16 blocks";
   }
   std::lock_guard lock(one_grid());
   auto make = [&] {

@@ -142,11 +142,14 @@ std::string reduction(std::string_view op, DType source, const std::string& type
          stat(wide + " result;", body);
 }
 
-std::string softmax(std::string_view op, const std::string& type) {
+std::string softmax(std::string_view op, DType source, const std::string& type) {
   bool log = op == "log_softmax";
+  // What 16-bit floats are exact to needs no more.
+  bool narrow = source == DType::kFloat16 || source == DType::kBFloat16;
+  std::string power = narrow ? "exp2f((x - first.v) * 1.44269504f)" : "exp(x - first.v)";
   return state("First", type, extreme_of(type + "(-INFINITY)", true), false) + keep_first() +
          function("Work transform(Value x, const First& first)",
-                  log ? "return x - first.v;" : "return exp(x - first.v);") +
+                  log ? "return x - first.v;" : str_cat("return ", power, ";")) +
          state("Second", type, sum_of(type, log ? "exp(v)" : "v"), true) +
          // The sum of a part of none but -inf is a NaN, which is so only when all are.
          moved(str_cat("from.v == to.v ? s.v : from.v == ", type, "(-INFINITY) ? ", type,
@@ -201,7 +204,7 @@ std::string op_text(const BodyNode& anchor, DType source, const std::string& typ
   std::string_view op = anchor.op->name;
   if (op == "hardmax" || op.starts_with("arg_")) return place(anchor, type);
   if (op.starts_with("reduce_")) return reduction(op, source, type);
-  if (op == "softmax" || op == "log_softmax") return softmax(op, type);
+  if (op == "softmax" || op == "log_softmax") return softmax(op, source, type);
   if (op == "lp_norm") {
     bool one = anchor.attrs.as<LpNormAttrs>().p == 1;
     return uncentred(type, one ? "fabs(v)" : "v * v", one ? "s" : "sqrt(s)");
@@ -245,8 +248,9 @@ RowOp write_row_op(const BodyNode& anchor, DType source, bool applies, bool raw)
   result.text =
       str_cat("struct Op {\n  typedef ", compute_type(source), " Value;\n  typedef ", type,
               " Work;\n", flag("kTwice", result.twice), flag("kInPlace", result.in_place),
-              flag("kApplies", applies), "  static constexpr int kUnroll = ", unroll(op, type),
-              ";\n", op_text(anchor, source, type), "};");
+              flag("kCostly", op == "softmax"), flag("kApplies", applies),
+              "  static constexpr int kUnroll = ", unroll(op, type), ";\n",
+              op_text(anchor, source, type), "};");
   return result;
 }
 

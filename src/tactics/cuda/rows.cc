@@ -71,6 +71,9 @@ Result<std::unique_ptr<Kernel>> prepare(const Problem& problem, const Config& co
       int64_t blocks = rows_blocks(shape, *count, way.parts, written.applies());
       REDLINE_ASSIGN(KernelLaunch::Step step,
                      KernelLaunch::step(args, module++, kRowsEntry, blocks, shape.threads));
+      step.shape.cluster.x = static_cast<unsigned int>(shape.cluster);
+      step.shape.shared_bytes = rows_shared_bytes(shape);
+      if (shape.cluster > kPortableCluster) REDLINE_TRY(step.function.allow_large_clusters());
       steps.push_back(std::move(step));
     }
     return KernelLaunch::create(problem, "cuda.rows", std::move(steps), std::move(sizes), way.parts,
@@ -108,6 +111,7 @@ void register_tactic_rows(TacticRegistry& registry) {
                         "instance_norm"},
                 .supports = supports,
                 .configs = configs,
+                .fits = rows_config_fits,
                 .kernels = kernels,
                 .prepare = prepare,
                 .preference = 20});

@@ -29,6 +29,9 @@ class RowsWriter {
     text += load + done + store + call();
     std::vector<std::string> files = {"lanes.cuh", "block.cuh", "rows.cuh", "columns.cuh",
                                       "relay.cuh"};
+    if (shape_.cluster > 1) {
+      files.insert(files.end(), {"arch/cluster.cuh", "cluster_rows.cuh"});
+    }
     if (shape_.kernel == RowsKernel::kShortRows) files.emplace_back("short_rows.cuh");
     return writer_.whole(kRowsEntry, shape_.threads, files, text,
                          {"void* parts_memory", "const i64 parts"}, together());
@@ -139,6 +142,9 @@ class RowsWriter {
         return shape_.lanes * shape_.groups > 32 ? 512 : 1024;
       case RowsKernel::kColumnRelay:
         return 1024;
+      case RowsKernel::kRowCluster:
+      case RowsKernel::kColumnCluster:
+        return shape_.lanes * shape_.groups > 16 ? 1024 : 1536;
       case RowsKernel::kColumns:
       case RowsKernel::kColumnPartsFirst:
         return shape_.groups > 1 ? 768 : 512;
@@ -298,6 +304,7 @@ class RowsWriter {
     };
     std::string relay = str_cat(", ", kept, ", Raw>(rows, size, (int)parts, ", shape_.lag,
                                 ", parts_memory, fetch, open, done, store);\n");
+    std::string cluster = str_cat(", ", kept, ", ", shape_.cluster, ", Raw>(");
     std::string row_part = str_cat("Op, ", threads, ", ", lanes);
     switch (shape_.kernel) {
       case RowsKernel::kRegisters:
@@ -335,6 +342,10 @@ class RowsWriter {
                             ", Raw>(in", rows_.source),
                     ", rows, open, done);\n");
       }
+      case RowsKernel::kRowCluster:
+        return call("row_cluster", row_part, cluster + "size, fetch, open, done, store);\n");
+      case RowsKernel::kColumnCluster:
+        return call("column_cluster", whole, cluster + "rows, size, fetch, open, done, store);\n");
     }
     return {};
   }

@@ -8,8 +8,8 @@
 
 namespace redline {
 
-// The drivers of kernels/cuda/rows.cuh, columns.cuh, relay.cuh and short_rows.cuh. Configs name
-// them by number.
+// The drivers of kernels/cuda/rows.cuh, columns.cuh, relay.cuh, short_rows.cuh and
+// cluster_rows.cuh. Configs name them by number.
 enum class RowsKernel {
   kRegisters,
   kStreamed,
@@ -23,7 +23,9 @@ enum class RowsKernel {
   kRelayReset,
   kRowRelay,
   kColumnRelay,
-  kShortRows
+  kShortRows,
+  kRowCluster,
+  kColumnCluster
 };
 
 struct RowsShape {
@@ -34,8 +36,9 @@ struct RowsShape {
   // Of lanes: what a thread keeps in registers; in columns of any length, what it reads at once (1:
   // as the op likes it).
   int groups = 1;
-  int rows = 1;  // of a thread of kRegisters, at once; of one of kShortRows, in turn
-  int lag = 0;   // groups between the two passes of a relay
+  int rows = 1;     // of a thread of kRegisters, at once; of one of kShortRows, in turn
+  int lag = 0;      // groups between the two passes of a relay
+  int cluster = 1;  // blocks of a row
   bool operator==(const RowsShape&) const = default;
 };
 

@@ -2,11 +2,13 @@
 #include "tactics/cuda/rows_ways.h"
 
 #include <algorithm>
+#include <tuple>
 
 namespace redline {
 namespace {
 
 constexpr int kMaxLanes = 8;
+constexpr int kMostCluster = 16;
 constexpr int64_t kMultiprocessors = 132;
 constexpr int64_t kStateBytes = 16;  // the largest
 // For sizes that are not known: rows enough to fill the GPU.
@@ -52,6 +54,7 @@ struct Sizes {
   int lanes;
   int held;            // elements that a thread's registers hold
   int bytes = 4;       // of an element of the source
+  int raw_bytes = 4;   // of one as a kernel holds it until it is used
   bool twice = false;  // two statistics
   bool applies = true;
   bool in_place = false;  // can_be_short()
@@ -138,6 +141,46 @@ RowsWay column_relay(const Sizes& s, int threads, int across) {
                int64_t{across} * s.lanes);
 }
 
+// A row of `vectors` accesses of `along` threads a block in the registers of a cluster, of as few
+// blocks as can be: a thread has `most_held` of them for it.
+void clustered(RowsShape shape, int64_t vectors, int64_t along, int most_held, const Sizes& s,
+               std::vector<RowsWay>& ways) {
+  int64_t access = std::max<int64_t>(1, divide_up(int64_t{s.lanes} * s.raw_bytes, 4));
+  int64_t blocks = divide_up(vectors, along * std::max<int64_t>(1, most_held / access));
+  if (blocks < 2 || blocks > kMostCluster) return;
+  shape.lanes = s.lanes;
+  shape.cluster = power_of_two(blocks, kMostCluster);
+  shape.groups = static_cast<int>(divide_up(vectors, along * shape.cluster));
+  ways.push_back({{shape}, shape.cluster});
+}
+
+void row_clusters(const Sizes& s, size_t most, std::vector<RowsWay>& ways) {
+  size_t before = ways.size();
+  int64_t vectors = divide_up(s.length, s.lanes);
+  for (auto [threads, held] : {std::pair(256, 32), {256, 16}, {512, 32}, {1024, 32}}) {
+    if (ways.size() - before == most) return;
+    clustered({RowsKernel::kRowCluster, threads, threads}, vectors, threads, held, s, ways);
+  }
+}
+
+// In the order of how much lies together and how many blocks run beside each other.
+void column_clusters(const Sizes& s, size_t most, std::vector<RowsWay>& ways) {
+  size_t before = ways.size();
+  int64_t vectors = std::max<int64_t>(1, s.rows / s.lanes);
+  for (auto [threads, across, held] : {std::tuple(512, 8, 32),
+                                       {512, 8, 16},
+                                       {512, 4, 32},
+                                       {1024, 4, 16},
+                                       {256, 8, 32},
+                                       {256, 4, 32},
+                                       {1024, 4, 32}}) {
+    if (ways.size() - before == most) return;
+    if (across > vectors) continue;
+    clustered({RowsKernel::kColumnCluster, threads, across}, s.length, threads / across, held, s,
+              ways);
+  }
+}
+
 // Only statistics of long rows: one wave of blocks that have the same to do, or many small ones.
 void reduced_rows(const Sizes& s, std::vector<RowsWay>& ways) {
   for (int64_t blocks : {2 * kMultiprocessors, 16 * kMultiprocessors}) {
@@ -181,12 +224,13 @@ std::vector<RowsWay> row_ways(const Sizes& s) {
   bool long_rows = s.length >= 1 << 13;
   if (s.large() && long_rows && !s.applies && !s.twice) reduced_rows(s, ways);
   bool relays = s.large() && long_rows && s.applies;
+  if (relays) row_clusters(s, 2, ways);
   // Long rows too few for all multiprocessors are divided.
   int64_t parts = std::min(divide_up(4 * kMultiprocessors, std::max<int64_t>(1, s.rows)),
                            s.length / (512 * s.lanes * 2));
   bool few = 2 * s.rows <= kMultiprocessors && parts > 1 && s.length >= 1 << 15;
+  if (relays && few) ways.push_back(row_relay(s, 512));
   if (few) ways.push_back(in_parts(s, 512, parts));
-  if (relays && few) ways.push_back(row_relay(s, 256));
   bool short_rows = s.length <= 1024 || s.rows >= 8 * kMultiprocessors;
   if (short_rows && s.large()) warp_rows(s, true, ways);
   if (short_rows) warp_rows(s, false, ways);
@@ -205,6 +249,7 @@ std::vector<RowsWay> row_ways(const Sizes& s) {
   warp_rows(s, true, ways);
   if (s.applies) ways.push_back(row_relay(s, 256));
   if (s.begin_anywhere()) staged_rows(s, 256, kShortBytes, ways);
+  if (s.applies || s.twice) row_clusters(s, 4, ways);
   return ways;
 }
 
@@ -297,6 +342,7 @@ void reduced_columns(const Sizes& s, int ahead, std::vector<RowsWay>& ways) {
 std::vector<RowsWay> column_ways(const Sizes& s, int ahead) {
   std::vector<RowsWay> ways;
   bool divisible = !s.twice && !s.applies;
+  if (s.large() && s.applies) column_clusters(s, 2, ways);
   if (s.large() && (s.applies || s.twice)) columns_held(s, ways);
   if (s.large() && divisible && ahead > 1) reduced_columns(s, ahead, ways);
   int64_t vectors = std::max<int64_t>(1, divide_up(s.rows, s.lanes));
@@ -314,6 +360,7 @@ std::vector<RowsWay> column_ways(const Sizes& s, int ahead) {
     if (threads == 512) columns_relayed(s, ways);
   }
   columns_held(s, ways);
+  if (!divisible) column_clusters(s, 7, ways);
   if (divisible && ahead > 1) reduced_columns(s, ahead, ways);
   return ways;
 }
@@ -353,6 +400,8 @@ std::vector<RowsWay> all_ways(const Problem& problem, const RowsProblem& rows) {
   Sizes s = {rows.known_size(false).value_or(kManyRows), rows.known_size(true).value_or(1024),
              widest_lanes(problem, rows), wide ? 16 : 32};
   s.bytes = static_cast<int>(dtype_bytes(source));
+  // What is computed is held as it is.
+  s.raw_bytes = rows.source < body_of(problem).num_inputs ? s.bytes : std::max(4, s.bytes);
   s.twice = is_twice(problem, rows);
   s.applies = rows.applies();
   s.in_place = can_be_short(problem, rows);
@@ -396,14 +445,25 @@ bool is_sequence(const std::vector<RowsShape>& launches, bool in_rows, bool twic
     Kernels parts = twice ? Kernels{K::kPartsFirst, K::kPartsSecond, K::kPartsLast}
                           : Kernels{K::kPartsFirst, K::kPartsLast};
     return kernels == Kernels{K::kRegisters} || kernels == Kernels{K::kStreamed} ||
-           kernels == parts || (!applies && kernels == Kernels{K::kShortRows});
+           kernels == parts || kernels == Kernels{K::kRowCluster} ||
+           (!applies && kernels == Kernels{K::kShortRows});
   }
   bool divisible = !twice && !applies;
   return kernels == Kernels{K::kColumns} || kernels == Kernels{K::kColumnsInRegisters} ||
+         kernels == Kernels{K::kColumnCluster} ||
          (divisible && kernels == Kernels{K::kColumnPartsFirst, K::kColumnPartsLast});
 }
 
+bool is_cluster(RowsKernel kernel) {
+  return kernel == RowsKernel::kRowCluster || kernel == RowsKernel::kColumnCluster;
+}
+
 bool is_shape(const RowsShape& shape, bool in_rows) {
+  if (is_cluster(shape.kernel)) {
+    // Several warps a block, each of which has whole columns' neighbours.
+    bool blocks = shape.cluster > 1 && is_power_of_two(shape.cluster, kMostCluster);
+    if (!blocks || shape.threads < 64 || (!in_rows && shape.across > 32)) return false;
+  }
   bool whole_rows = shape.across <= 32 || shape.across == shape.threads ||
                     shape.kernel == RowsKernel::kRelayReset;
   bool several = shape.across <= 32 &&
@@ -434,13 +494,14 @@ Result<RowsWay> decode(const Config& config, const Problem& problem, const RowsP
   }
   if (given->size() % 5 != 0 || !std::all_of(given->begin(), given->end(), small)) return bad;
   for (auto code = given->begin(); code != given->end(); code += 5) {
-    if (code[0] > static_cast<int64_t>(RowsKernel::kShortRows)) return bad;
+    if (code[0] > static_cast<int64_t>(RowsKernel::kColumnCluster)) return bad;
     RowsShape shape = {static_cast<RowsKernel>(code[0]), static_cast<int>(code[1]),
                        static_cast<int>(code[2]), static_cast<int>(code[3]),
                        static_cast<int>(code[4])};
     bool relay = shape.kernel == RowsKernel::kRowRelay || shape.kernel == RowsKernel::kColumnRelay;
     if (more_rows != nullptr) shape.rows = static_cast<int>(*more_rows);
     if (lag != nullptr && relay) shape.lag = static_cast<int>(*lag);
+    if (is_cluster(shape.kernel)) shape.cluster = way.parts;
     if (!is_shape(shape, in_rows) || rows.axes.back().known.value_or(0) % shape.lanes != 0) {
       return bad;
     }
@@ -464,8 +525,10 @@ int64_t longest(const RowsShape& shape, int64_t parts) {
     case RowsKernel::kColumnsInRegisters:
       return along;
     case RowsKernel::kRowRelay:
+    case RowsKernel::kRowCluster:
       return parts * shape.threads * shape.lanes * shape.groups;
     case RowsKernel::kColumnRelay:
+    case RowsKernel::kColumnCluster:
       return parts * along;
     default:
       return INT64_MAX;
@@ -484,6 +547,13 @@ int64_t relay_blocks(const RowsShape& shape, int64_t groups, int64_t parts) {
   return turns > INT32_MAX ? turns : std::min(turns, most);
 }
 
+// For any GPU.
+RowsWay any_way(const Problem& problem, const RowsProblem& rows) {
+  std::vector<RowsWay> all = all_ways(problem, rows);
+  return *std::find_if(all.begin(), all.end(),
+                       [](const RowsWay& way) { return way.launches[0].cluster == 1; });
+}
+
 }  // namespace
 
 std::vector<Config> rows_configs(const Problem& problem, const RowsProblem& rows) {
@@ -498,6 +568,15 @@ std::vector<Config> rows_configs(const Problem& problem, const RowsProblem& rows
   return result;
 }
 
+bool rows_config_fits(const Config& config, const cuda::DeviceInfo& device) {
+  const auto* kernels = find_knob<std::vector<int64_t>>(config, "kernels");
+  const auto* parts = find_knob<int64_t>(config, "parts");
+  if (kernels == nullptr || kernels->empty() || parts == nullptr) return true;
+  if (!is_cluster(static_cast<RowsKernel>(kernels->front()))) return true;
+  bool large = device.compute_major == 9 || device.compute_major == 10;
+  return device.compute_major >= 9 && (*parts <= kPortableCluster || large);
+}
+
 Result<std::vector<RowsWay>> rows_ways(const Problem& problem, const RowsProblem& rows,
                                        const Config& config) {
   bool known = element_parameters(problem).empty();
@@ -508,7 +587,7 @@ Result<std::vector<RowsWay>> rows_ways(const Problem& problem, const RowsProblem
     Result<RowsWay> way = decode(config, problem, rows);
     if (known && !way.ok()) return way.status();
     // Where sizes were known more axes may have become one, and accesses wider than these allow.
-    ways.push_back(way.ok() ? *way : all_ways(problem, rows).front());
+    ways.push_back(way.ok() ? *way : any_way(problem, rows));
   }
   if (known) return ways;
   // Sizes may grow beyond what short indices reach.
@@ -546,6 +625,7 @@ int64_t rows_blocks(const RowsShape& shape, int64_t rows, int64_t parts, bool ap
       return divide_up(rows, int64_t{shape.threads / shape.across} * shape.rows);
     case RowsKernel::kPartsFirst:
     case RowsKernel::kPartsSecond:
+    case RowsKernel::kRowCluster:
       return rows * parts;
     case RowsKernel::kPartsLast:
       return applies ? rows * parts : rows;
@@ -554,6 +634,7 @@ int64_t rows_blocks(const RowsShape& shape, int64_t rows, int64_t parts, bool ap
     case RowsKernel::kColumnPartsLast:
       return side_by_side(shape, rows);
     case RowsKernel::kColumnPartsFirst:
+    case RowsKernel::kColumnCluster:
       return side_by_side(shape, rows) * parts;
     case RowsKernel::kRelayReset:
       return divide_up(rows + 1, shape.threads);
@@ -563,6 +644,12 @@ int64_t rows_blocks(const RowsShape& shape, int64_t rows, int64_t parts, bool ap
       return relay_blocks(shape, side_by_side(shape, rows), parts);
   }
   return 0;
+}
+
+unsigned int rows_shared_bytes(const RowsShape& shape) {
+  if (!is_cluster(shape.kernel)) return 0;
+  int rows = shape.kernel == RowsKernel::kRowCluster ? 1 : shape.across * shape.lanes;
+  return static_cast<unsigned int>(2 * rows * kStateBytes);
 }
 
 size_t rows_workspace(const RowsWay& way, int64_t rows) {

@@ -19,6 +19,10 @@ struct RowsWay {
 // Those worth trying for known sizes, best guess first.
 std::vector<Config> rows_configs(const Problem& problem, const RowsProblem& rows);
 
+// Clusters are there since sm_90; only data-centre GPUs have those of more than 8 blocks.
+inline constexpr int kPortableCluster = 8;
+bool rows_config_fits(const Config& config, const cuda::DeviceInfo& device);
+
 // What a config stands for, then what is taken when sizes turn out to be others than it is for.
 Result<std::vector<RowsWay>> rows_ways(const Problem& problem, const RowsProblem& rows,
                                        const Config& config);
@@ -28,6 +32,8 @@ bool rows_way_takes(const RowsWay& way, const RowsProblem& written, const RowsPr
                     int64_t length);
 
 int64_t rows_blocks(const RowsShape& shape, int64_t rows, int64_t parts, bool applies);
+// Dynamic shared memory of a block.
+unsigned int rows_shared_bytes(const RowsShape& shape);
 // Bytes for the states that kernels of a way leave to the next.
 size_t rows_workspace(const RowsWay& way, int64_t rows);
 

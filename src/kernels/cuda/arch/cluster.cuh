@@ -1,14 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 // Blocks of one cluster (sm_90 and later) and each other's shared memory.
 
-// All threads of all blocks of the cluster; what they wrote to shared memory before can be read
-// behind it.
-__device__ inline void cluster_sync() {
+// All threads of all blocks of the cluster; what they wrote to shared memory before they arrived
+// can be read behind the wait. Nothing of others may be read in between.
+__device__ inline void cluster_arrive() {
+#ifndef REDLINE_EMULATED
+  asm volatile("barrier.cluster.arrive.aligned;" ::: "memory");
+#endif
+}
+__device__ inline void cluster_wait() {
 #ifdef REDLINE_EMULATED
   emulated_cluster_barrier();
 #else
-  asm volatile("barrier.cluster.arrive.aligned;\nbarrier.cluster.wait.aligned;" ::: "memory");
+  asm volatile("barrier.cluster.wait.aligned;" ::: "memory");
 #endif
+}
+__device__ inline void cluster_sync() {
+  cluster_arrive();
+  cluster_wait();
 }
 
 // The same place in the shared memory of another block of the cluster.
