@@ -8,11 +8,6 @@
 // its rows.
 constexpr int kClusterStateBytes = 16;
 
-// Whether registers hold what the statistics were made of, instead of making it again.
-template <class Op, int L, int N>
-constexpr bool kHoldsValues = Op::kInPlace&& Op::kCostly &&
-                              sizeof(typename Op::Value) * L* N <= 128;
-
 template <class S>
 __device__ inline S* cluster_states(int at) {
   extern __shared__ __align__(16) char cluster_memory[];
@@ -46,15 +41,14 @@ __device__ inline void row_cluster(idx size, Fetch fetch, Open open, Done done, 
     const idx k = start + i * (C * T * L);
     if (k < size) fetch(row, k, raw[i]);
   }
-  constexpr bool kHold = kHoldsValues<Op, L, N>;
-  typename Op::Value x[kHold ? N : 1][L];
+  typename Op::Value x[L];
   typename Op::First first = Op::first();
 #pragma unroll
   for (int i = 0; i < N; ++i) {
     const idx k = start + i * (C * T * L);
     if (k >= size) continue;
-    open(raw[i], x[kHold ? i : 0]);
-    add_lanes<Op, L>(first, x[kHold ? i : 0], k);
+    open(raw[i], x);
+    add_lanes<Op, L>(first, x, k);
   }
   first = cluster_merge<T, C>(first, RowMerge<Op>(), shared_first,
                               cluster_states<typename Op::First>(0));
@@ -64,8 +58,8 @@ __device__ inline void row_cluster(idx size, Fetch fetch, Open open, Done done, 
 #pragma unroll
     for (int i = 0; i < N; ++i) {
       if (start + i * (C * T * L) >= size) continue;
-      if constexpr (!kHold) open(raw[i], x[0]);
-      add_second_lanes<Op, L>(second, x[kHold ? i : 0], first);
+      open(raw[i], x);
+      add_second_lanes<Op, L>(second, x, first);
     }
     second = cluster_merge<T, C>(second, RowMerge<Op>(), shared_second,
                                  cluster_states<typename Op::Second>(1));
@@ -78,11 +72,9 @@ __device__ inline void row_cluster(idx size, Fetch fetch, Open open, Done done, 
     for (int i = 0; i < N; ++i) {
       const idx k = start + i * (C * T * L);
       if (k >= size) continue;
-      if constexpr (!kHold) {
-        open(raw[i], x[0]);
-        transform_lanes<Op, L>(x[0], first);
-      }
-      store(row, k, x[kHold ? i : 0], stat);
+      open(raw[i], x);
+      transform_lanes<Op, L>(x, first);
+      store(row, k, x, stat);
     }
   }
   __syncwarp();
@@ -129,8 +121,7 @@ __device__ inline void column_cluster(idx rows, idx size, Fetch fetch, Open open
     const idx k = start + i * (C * Y);
     if (k < end) fetch(column, k, raw[i]);
   }
-  constexpr bool kHold = kHoldsValues<Op, L, N>;
-  typename Op::Value x[kHold ? N : 1][L];
+  typename Op::Value x[L];
   typename Op::First first[L];
   typename Op::Second second[L];
   clear_each<Op, L>(first, second);
@@ -138,8 +129,8 @@ __device__ inline void column_cluster(idx rows, idx size, Fetch fetch, Open open
   for (int i = 0; i < N; ++i) {
     const idx k = start + i * (C * Y);
     if (k >= end) continue;
-    open(raw[i], x[kHold ? i : 0]);
-    add_each<Op, L>(first, x[kHold ? i : 0], k);
+    open(raw[i], x);
+    add_each<Op, L>(first, x, k);
   }
   merge_columns_of_cluster<X, Y, L, C>(first, RowMerge<Op>(), shared_first,
                                        cluster_states<typename Op::First>(0));
@@ -148,8 +139,8 @@ __device__ inline void column_cluster(idx rows, idx size, Fetch fetch, Open open
 #pragma unroll
     for (int i = 0; i < N; ++i) {
       if (start + i * (C * Y) >= end) continue;
-      if constexpr (!kHold) open(raw[i], x[0]);
-      add_second_to_each<Op, L>(second, x[kHold ? i : 0], first);
+      open(raw[i], x);
+      add_second_to_each<Op, L>(second, x, first);
     }
     merge_columns_of_cluster<X, Y, L, C>(second, RowMerge<Op>(), shared_second,
                                          cluster_states<typename Op::Second>(X * L));
@@ -164,11 +155,9 @@ __device__ inline void column_cluster(idx rows, idx size, Fetch fetch, Open open
       for (int i = 0; i < N; ++i) {
         const idx k = start + i * (C * Y);
         if (k >= end) continue;
-        if constexpr (!kHold) {
-          open(raw[i], x[0]);
-          transform_each<Op, L>(x[0], first);
-        }
-        store(column, k, x[kHold ? i : 0], stat);
+        open(raw[i], x);
+        transform_each<Op, L>(x, first);
+        store(column, k, x, stat);
       }
     }
   }

@@ -248,9 +248,8 @@ RowOp write_row_op(const BodyNode& anchor, DType source, bool applies, bool raw)
   result.text =
       str_cat("struct Op {\n  typedef ", compute_type(source), " Value;\n  typedef ", type,
               " Work;\n", flag("kTwice", result.twice), flag("kInPlace", result.in_place),
-              flag("kCostly", op == "softmax"), flag("kApplies", applies),
-              "  static constexpr int kUnroll = ", unroll(op, type), ";\n",
-              op_text(anchor, source, type), "};");
+              flag("kApplies", applies), "  static constexpr int kUnroll = ", unroll(op, type),
+              ";\n", op_text(anchor, source, type), "};");
   return result;
 }
 

@@ -141,10 +141,9 @@ class RowsWriter {
       case RowsKernel::kColumnsInRegisters:
         return shape_.lanes * shape_.groups > 32 ? 512 : 1024;
       case RowsKernel::kColumnRelay:
-        return 1024;
       case RowsKernel::kRowCluster:
       case RowsKernel::kColumnCluster:
-        return shape_.lanes * shape_.groups > 16 ? 1024 : 1536;
+        return 1024;
       case RowsKernel::kColumns:
       case RowsKernel::kColumnPartsFirst:
         return shape_.groups > 1 ? 768 : 512;

@@ -2,7 +2,6 @@
 #include "tactics/cuda/rows_ways.h"
 
 #include <algorithm>
-#include <tuple>
 
 namespace redline {
 namespace {
@@ -142,11 +141,11 @@ RowsWay column_relay(const Sizes& s, int threads, int across) {
 }
 
 // A row of `vectors` accesses of `along` threads a block in the registers of a cluster, of as few
-// blocks as can be: a thread has `most_held` of them for it.
-void clustered(RowsShape shape, int64_t vectors, int64_t along, int most_held, const Sizes& s,
+// blocks as can be: 32 of a thread's are for it.
+void clustered(RowsShape shape, int64_t vectors, int64_t along, const Sizes& s,
                std::vector<RowsWay>& ways) {
   int64_t access = std::max<int64_t>(1, divide_up(int64_t{s.lanes} * s.raw_bytes, 4));
-  int64_t blocks = divide_up(vectors, along * std::max<int64_t>(1, most_held / access));
+  int64_t blocks = divide_up(vectors, along * std::max<int64_t>(1, 32 / access));
   if (blocks < 2 || blocks > kMostCluster) return;
   shape.lanes = s.lanes;
   shape.cluster = power_of_two(blocks, kMostCluster);
@@ -156,10 +155,10 @@ void clustered(RowsShape shape, int64_t vectors, int64_t along, int most_held, c
 
 void row_clusters(const Sizes& s, size_t most, std::vector<RowsWay>& ways) {
   size_t before = ways.size();
-  int64_t vectors = divide_up(s.length, s.lanes);
-  for (auto [threads, held] : {std::pair(256, 32), {256, 16}, {512, 32}, {1024, 32}}) {
+  for (int threads : {256, 512, 1024}) {
     if (ways.size() - before == most) return;
-    clustered({RowsKernel::kRowCluster, threads, threads}, vectors, threads, held, s, ways);
+    clustered({RowsKernel::kRowCluster, threads, threads}, divide_up(s.length, s.lanes), threads, s,
+              ways);
   }
 }
 
@@ -167,17 +166,10 @@ void row_clusters(const Sizes& s, size_t most, std::vector<RowsWay>& ways) {
 void column_clusters(const Sizes& s, size_t most, std::vector<RowsWay>& ways) {
   size_t before = ways.size();
   int64_t vectors = std::max<int64_t>(1, s.rows / s.lanes);
-  for (auto [threads, across, held] : {std::tuple(512, 8, 32),
-                                       {512, 8, 16},
-                                       {512, 4, 32},
-                                       {1024, 4, 16},
-                                       {256, 8, 32},
-                                       {256, 4, 32},
-                                       {1024, 4, 32}}) {
+  for (auto [threads, across] : {std::pair(512, 8), {256, 8}, {512, 4}, {256, 4}, {1024, 4}}) {
     if (ways.size() - before == most) return;
     if (across > vectors) continue;
-    clustered({RowsKernel::kColumnCluster, threads, across}, s.length, threads / across, held, s,
-              ways);
+    clustered({RowsKernel::kColumnCluster, threads, across}, s.length, threads / across, s, ways);
   }
 }
 
@@ -249,7 +241,7 @@ std::vector<RowsWay> row_ways(const Sizes& s) {
   warp_rows(s, true, ways);
   if (s.applies) ways.push_back(row_relay(s, 256));
   if (s.begin_anywhere()) staged_rows(s, 256, kShortBytes, ways);
-  if (s.applies || s.twice) row_clusters(s, 4, ways);
+  if (s.applies || s.twice) row_clusters(s, 3, ways);
   return ways;
 }
 
@@ -360,7 +352,7 @@ std::vector<RowsWay> column_ways(const Sizes& s, int ahead) {
     if (threads == 512) columns_relayed(s, ways);
   }
   columns_held(s, ways);
-  if (!divisible) column_clusters(s, 7, ways);
+  if (!divisible) column_clusters(s, 5, ways);
   if (divisible && ahead > 1) reduced_columns(s, ahead, ways);
   return ways;
 }
