@@ -4,6 +4,7 @@
 #include <concepts>
 #include <optional>
 #include <span>
+#include <type_traits>
 #include <utility>
 
 namespace redline {
@@ -35,6 +36,12 @@ template <std::integral To, std::integral From>
 constexpr std::optional<To> checked_cast(From value) {
   if (!std::in_range<To>(value)) return std::nullopt;
   return static_cast<To>(value);
+}
+
+// For a >= 0 and b > 0 whose sum fits.
+template <std::integral T>
+constexpr T divide_up(T a, std::type_identity_t<T> b) {
+  return (a + b - 1) / b;
 }
 
 // The number of elements of a shape. nullopt for a negative dim or when the product of the non-zero

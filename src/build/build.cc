@@ -114,7 +114,6 @@ Result<Plan> build_plan(Graph& graph, const TacticRegistry& tactics, ThreadPool&
   insert_copies(plan, tactics, graph.registry().get("identity"));
   REDLINE_TRY(give_copy_kernel(plan, args));
   REDLINE_TRY(chain.end(plan, chain_report));
-  drop_unread_constants(plan);
   if (options.timestamps) {
     REDLINE_TRY(stamper.stamp(plan, pool, options.progress, options.logger));
   }

@@ -36,6 +36,17 @@ std::string key_of(const std::vector<OpenChoice>& open, const std::string& machi
   return "chain " + hash.to_hex();
 }
 
+// The step is carried out in another way from now on.
+template <class Made>
+void become(PlanStep& step, Made made, const Tuner::Way& way) {
+  step.tactic = std::move(made.tactic);
+  step.config = std::move(made.config);
+  step.kernels = std::move(made.kernels);
+  step.inputs = std::move(made.inputs);
+  step.us = way.us;
+  step.error = way.error;
+}
+
 Result<double> least_time(Chain& chain, std::span<const int> variants, int repeats) {
   double least = 0;
   for (int i = 0; i < kTimings; ++i) {
@@ -56,28 +67,46 @@ ChainChoice::ChainChoice(std::vector<OpenChoice> open, DeviceTuner& gpu,
       key_(key_of(open_, gpu.tuner.report().machine)),
       best_(open_.size(), -1) {}
 
+Result<std::optional<PlanStep>> ChainChoice::make(Plan& plan, const OpenChoice& choice,
+                                                  const Tuner::Way& way) {
+  PlanStep made;
+  made.inputs = choice.unpacked;
+  Status taken = take_way(gpu_, plan, made, choice.asked, choice.sized, *tactics_.find(way.tactic),
+                          way.config, options_);
+  if (taken.code() == StatusCode::kUnsupported) return std::optional<PlanStep>();
+  REDLINE_TRY(taken);
+  return std::optional(std::move(made));
+}
+
 Status ChainChoice::begin(Plan& plan) {
   if (open_.empty()) return {};
   if (const std::string* note = gpu_.tuner.database().find_note(key_)) {
     return take_known(plan, *note);
   }
   if (!options_.make_chain || gpu_.args.context == nullptr) return {};
-  for (OpenChoice& choice : open_) {
+  noted_.assign(open_.size(), -1);
+  std::vector<OpenChoice> open;
+  for (size_t c = 0; c < open_.size(); ++c) {
+    OpenChoice& choice = open_[c];
     PlanStep& step = plan.steps[choice.step];
     std::vector<Tuner::Way> kept;
-    for (Tuner::Way& way : choice.alternatives) {
-      PlanStep other;
-      other.inputs = choice.unpacked;
-      Status taken = take_way(gpu_, plan, other, choice.asked, choice.sized,
-                              *tactics_.find(way.tactic), way.config, options_);
-      if (taken.code() == StatusCode::kUnsupported) continue;
-      REDLINE_TRY(taken);
-      step.variants.push_back({std::move(other.tactic), std::move(other.config),
-                               std::move(other.kernels), std::move(other.inputs), step.elements});
+    std::vector<int> places;
+    for (size_t w = 0; w < choice.alternatives.size(); ++w) {
+      Tuner::Way& way = choice.alternatives[w];
+      REDLINE_ASSIGN(std::optional<PlanStep> made, make(plan, choice, way));
+      if (!made) continue;
+      step.variants.push_back({std::move(made->tactic), std::move(made->config),
+                               std::move(made->kernels), std::move(made->inputs), step.elements});
       kept.push_back(std::move(way));
+      places.push_back(static_cast<int>(w));
     }
+    if (kept.empty()) continue;
     choice.alternatives = std::move(kept);
+    open.push_back(std::move(choice));
+    places_.push_back({c, std::move(places)});
   }
+  open_ = std::move(open);
+  best_.assign(open_.size(), -1);
   searching_ = true;
   return {};
 }
@@ -90,19 +119,8 @@ Status ChainChoice::take_known(Plan& plan, const std::string& note) {
     auto index = static_cast<size_t>(which);
     if (index >= choice.alternatives.size()) continue;
     const Tuner::Way& way = choice.alternatives[index];
-    PlanStep& step = plan.steps[choice.step];
-    PlanStep other;
-    other.inputs = choice.unpacked;
-    Status taken = take_way(gpu_, plan, other, choice.asked, choice.sized,
-                            *tactics_.find(way.tactic), way.config, options_);
-    if (taken.code() == StatusCode::kUnsupported) continue;
-    REDLINE_TRY(taken);
-    step.tactic = std::move(other.tactic);
-    step.config = std::move(other.config);
-    step.kernels = std::move(other.kernels);
-    step.inputs = std::move(other.inputs);
-    step.us = way.us;
-    step.error = way.error;
+    REDLINE_ASSIGN(std::optional<PlanStep> made, make(plan, choice, way));
+    if (made) become(plan.steps[choice.step], *std::move(made), way);
   }
   return {};
 }
@@ -162,12 +180,6 @@ Status ChainChoice::end(Plan& plan, ChainReport& report) {
   if (!searching_) return {};
   // Copies were put in between since `begin`; steps kept their order.
   std::vector<size_t> steps;
-  std::vector<OpenChoice> open;
-  for (OpenChoice& choice : open_) {
-    if (!choice.alternatives.empty()) open.push_back(std::move(choice));
-  }
-  open_ = std::move(open);
-  best_.assign(open_.size(), -1);
   for (size_t s = 0; s < plan.steps.size(); ++s) {
     if (!plan.steps[s].variants.empty()) steps.push_back(s);
   }
@@ -182,23 +194,19 @@ Status ChainChoice::end(Plan& plan, ChainReport& report) {
       options_.logger.verbose("the whole cannot be timed: ", chain.status().message());
     }
   }
-  std::string note;
   for (size_t i = 0; i < steps.size(); ++i) {
     PlanStep& step = plan.steps[steps[i]];
-    note += str_cat(i == 0 ? "" : " ", best_[i]);
     if (best_[i] >= 0) {
-      PlanVariant& best = step.variants[static_cast<size_t>(best_[i])];
+      noted_[places_[i].choice] = places_[i].ways[static_cast<size_t>(best_[i])];
       const Tuner::Way& way = open_[i].alternatives[static_cast<size_t>(best_[i])];
       report.changed.push_back({step.name, text_of(open_[i].chosen), text_of(way)});
-      step.us = way.us;
-      step.error = way.error;
-      step.tactic = std::move(best.tactic);
-      step.config = std::move(best.config);
-      step.kernels = std::move(best.kernels);
-      step.inputs = std::move(best.inputs);
+      become(step, std::move(step.variants[static_cast<size_t>(best_[i])]), way);
     }
     step.variants.clear();
   }
+  drop_unread_constants(plan);
+  std::string note;
+  for (int way : noted_) note += str_cat(note.empty() ? "" : " ", way);
   if (report.tried > 0) gpu_.tuner.database().add_note(key_, note);
   return {};
 }

@@ -24,6 +24,8 @@ class ChainChoice {
 
  private:
   Status take_known(Plan& plan, const std::string& note);
+  // The step of a choice as another way does it; none when that cannot pack.
+  Result<std::optional<PlanStep>> make(Plan& plan, const OpenChoice& choice, const Tuner::Way& way);
   void search(Chain& chain, const std::vector<size_t>& steps, size_t all, ChainReport& report);
 
   std::vector<OpenChoice> open_;
@@ -33,6 +35,13 @@ class ChainChoice {
   std::string key_;
   bool searching_ = false;
   std::vector<int> best_;  // of each that was open: the index of its alternative, -1 for its own
+  // Where the choices and ways that are left were in the beginning, which is how notes name them.
+  struct Places {
+    size_t choice;
+    std::vector<int> ways;
+  };
+  std::vector<Places> places_;
+  std::vector<int> noted_;
 };
 
 }  // namespace redline

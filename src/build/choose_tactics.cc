@@ -10,6 +10,7 @@
 #include "build/insert_copies.h"
 #include "build/shape_arithmetic.h"
 #include "ops/fused.h"
+#include "tactics/cuda/small_copies.h"
 
 namespace redline {
 namespace {
@@ -267,7 +268,7 @@ Status prefetch_kernels(const Plan& plan, const std::vector<bool>& for_host, con
     problems.push_back(std::move(asked));
   }
   gpu.tuner.expect_problems(problems.size());
-  std::vector<cuda::KernelSource> sources;
+  std::vector<cuda::KernelSource> sources = {SmallCopies::source(*gpu.args.gpu)};
   for (const Asked& asked : problems) {
     for (cuda::KernelSource& source : gpu.tuner.kernels_to_try(asked.problem, asked.sized)) {
       sources.push_back(std::move(source));

@@ -9,7 +9,7 @@ namespace {
 
 void give(Plan& plan, const std::vector<std::shared_ptr<const PlanKernel>>& kernels) {
   for (PlanStep& step : plan.steps) {
-    if (step.tactic == kUploadTactic || step.tactic == kDownloadTactic) step.kernels = kernels;
+    if (step.is_copy()) step.kernels = kernels;
     for (const auto& subplan : step.subplans) give(*subplan, kernels);
   }
 }

@@ -37,23 +37,13 @@ bool is_depthwise(const Node& node) {
          w[0] == Dim(node.attrs<ConvAttrs>().group);
 }
 
-void keep(PrecisionReport& report, const Node& node, std::string_view reason) {
-  auto it = std::find_if(report.kept.begin(), report.kept.end(), [&](const auto& kept) {
-    return kept.op == node.op().name && kept.reason == reason;
-  });
-  if (it == report.kept.end()) {
-    it = report.kept.insert(it, {node.op().name, std::string(reason), {}});
-  }
-  it->nodes.push_back(node.name.empty() ? node.output()->name : node.name);
-}
-
 void allow(Node* node, PrecisionReport& report) {
   if (node->num_inputs() == 0 || !is_f32(node->input(0))) return;
   bool kept = std::find(std::begin(kKept), std::end(kKept), node->op().name) != std::end(kKept);
-  if (kept) return keep(report, *node, kNoKernel);
+  if (kept) return report.keep(*node, kNoKernel);
   std::optional<Attrs> attrs = rounding_attrs(*node);
   if (!attrs) return;
-  if (is_depthwise(*node)) return keep(report, *node, kNoMatrix);
+  if (is_depthwise(*node)) return report.keep(*node, kNoMatrix);
   node->set_attrs(*std::move(attrs));
   ++report.lowered;
 }

@@ -105,7 +105,7 @@ class Planner {
     } else if (trouble.empty() && !rule_takes(node, half_)) {
       trouble = "its rule does not take 16-bit operands";
     }
-    if (!trouble.empty()) return keep(node, trouble);
+    if (!trouble.empty()) return plan_.report.keep(node, trouble);
     candidates_.push_back(&node);
     gains_[&node] = rule.use == HalfUse::kGains;
   }
@@ -168,7 +168,7 @@ class Planner {
       if (!std::all_of(result->uses.begin(), result->uses.end(), is_final)) continue;
       final_.insert(node);
       gains_.erase(node);
-      keep(*node, "it makes a result of the graph, which is f32");
+      plan_.report.keep(*node, "it makes a result of the graph, which is f32");
     }
     std::erase_if(candidates_, [&](const Node* node) { return final_.contains(node); });
   }
@@ -199,18 +199,9 @@ class Planner {
       if (gains_[region(node)]) {
         plan_.lowered.insert(node);
       } else {
-        keep(*node, "no product or convolution is next to it");
+        plan_.report.keep(*node, "no product or convolution is next to it");
       }
     }
-  }
-
-  void keep(const Node& node, std::string_view reason) {
-    std::vector<PrecisionReport::Kept>& kept = plan_.report.kept;
-    auto it = std::find_if(kept.begin(), kept.end(), [&](const PrecisionReport::Kept& k) {
-      return k.op == node.op().name && k.reason == reason;
-    });
-    if (it == kept.end()) it = kept.insert(it, {node.op().name, std::string(reason), {}});
-    it->nodes.push_back(node.name.empty() ? node.output()->name : node.name);
   }
 
   const Graph& graph_;

@@ -77,6 +77,14 @@ std::string two_digits(int number) {
 
 }  // namespace
 
+void PrecisionReport::keep(const Node& node, std::string_view reason) {
+  auto it = std::find_if(kept.begin(), kept.end(), [&](const Kept& k) {
+    return k.op == node.op().name && k.reason == reason;
+  });
+  if (it == kept.end()) it = kept.insert(it, {node.op().name, std::string(reason), {}});
+  it->nodes.push_back(node.name.empty() ? node.output()->name : node.name);
+}
+
 void PassRegistry::add(Pass pass) {
   REDLINE_ASSERT(pass.run != nullptr);
   std::string name = pass.name;

@@ -35,6 +35,9 @@ struct PrecisionReport {
   size_t lowered = 0;             // nodes
   std::vector<Kept> kept;         // nodes whose f32 results stay, by op and reason
   std::string range_check;        // what was run, or why nothing was
+
+  // The node's results stay f32.
+  void keep(const Node& node, std::string_view reason);
 };
 
 // What earlier builds found out, as texts by keys of their own.

@@ -74,6 +74,7 @@ struct PlanStep {
   std::vector<int> outputs;
   std::string name;    // the nodes of the model that it came from
   std::string tactic;  // empty: the reference
+  bool is_copy() const { return tactic == kUploadTactic || tactic == kDownloadTactic; }
   AttrMap config;
   std::vector<std::shared_ptr<const PlanKernel>> kernels;  // as Tactic::kernels lists them
   int64_t elements = 0;  // as above, in the sizes that config and kernels were chosen for

@@ -13,10 +13,6 @@ Range range_of(std::vector<double> values) {
   return {values.front(), values[values.size() / 2]};
 }
 
-bool is_copy(const PlanStep& step) {
-  return step.tactic == kUploadTactic || step.tactic == kDownloadTactic;
-}
-
 // Calls once(kept) to warm up, then `runs` times with true.
 template <class Once>
 Status repeat(int runs, const Progress& progress, std::string_view phase, Once&& once) {
@@ -45,7 +41,7 @@ Status time_steps(StepTimer& timer, const Plan& plan, const Progress& progress,
     step.on_gpu = timer.on_gpu(s);
     step.us = range_of(std::move(times[s]));
     step.work = work_of(plan, s, timer);
-    if (step.on_gpu && !is_copy(plan.steps[s])) step.floor = profile.gpu.floor_of(step.work);
+    if (step.on_gpu && !plan.steps[s].is_copy()) step.floor = profile.gpu.floor_of(step.work);
     if (!step.on_gpu && profile.host) step.floor = profile.host->floor_of(step.work);
     steps.push_back(step);
   }
@@ -128,7 +124,7 @@ void take_chain(const Plan& plan, const std::vector<KernelStamps>& chain, Profil
     times.early_us = std::max(0.0, end - start);
     end = last;
     profile.gaps_us += times.gap_us;
-    bool kernel = !is_copy(plan.steps[step]);
+    bool kernel = !plan.steps[step].is_copy();
     if (kernel && behind_kernel) profile.kernel_gaps_us += times.gap_us;
     behind_kernel = kernel;
     auto found = std::find_if(profile.steps.begin(), profile.steps.end(),

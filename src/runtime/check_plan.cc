@@ -132,7 +132,7 @@ Status check_plan(const Plan& plan, const TacticRegistry& tactics, bool has_gpu)
   REDLINE_TRY(check_values(plan));
   for (const PlanStep& step : plan.steps) {
     bool view = step.tactic == kViewTactic;
-    bool copy = step.tactic == kUploadTactic || step.tactic == kDownloadTactic;
+    bool copy = step.is_copy();
     if (view && !step.op->has(kTraitView)) return refuse(step, "is no view");
     if (copy && (step.op->name != "identity" || step.inputs.size() != 1 || step.inputs[0] < 0)) {
       return refuse(step, "is no copy");

@@ -9,7 +9,7 @@
 namespace redline {
 
 bool Executor::is_on_gpu(const PlanStep& step) const {
-  if (step.tactic == kUploadTactic || step.tactic == kDownloadTactic) return true;
+  if (step.is_copy()) return true;
   if (step.tactic.empty() || step.tactic == kViewTactic) return false;
   return tactics_.find(step.tactic)->device == "cuda";
 }

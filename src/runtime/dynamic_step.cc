@@ -189,7 +189,7 @@ Status Executor::copy_value(size_t index) {
 Status Executor::run_dynamic_step(ShapeState& state, size_t index) {
   const PlanStep& step = plan_.steps[index];
   if (step.tactic == kViewTactic) return make_view(state, index);
-  if (step.tactic == kUploadTactic || step.tactic == kDownloadTactic) return copy_value(index);
+  if (step.is_copy()) return copy_value(index);
   std::vector<TensorView> outputs(step.outputs.size());
   for (size_t i = 0; i < step.outputs.size(); ++i) {
     auto v = static_cast<size_t>(step.outputs[i]);

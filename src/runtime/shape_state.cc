@@ -275,8 +275,7 @@ Status Executor::prepare_steps(ShapeState& state) {
     ready.skip = std::all_of(ready.outputs.begin(), ready.outputs.end(),
                              [](const TensorView& view) { return view.count() == 0; });
     if (ready.skip) continue;
-    bool copy = step.tactic == kUploadTactic || step.tactic == kDownloadTactic;
-    if (!step.tactic.empty() && !copy && ready.kernel == nullptr) {
+    if (!step.tactic.empty() && !step.is_copy() && ready.kernel == nullptr) {
       if (ready.variant != nullptr) {
         Result<std::unique_ptr<Kernel>> kernel =
             prepare(step, ready.variant, ready.inputs, ready.outputs);

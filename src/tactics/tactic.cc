@@ -60,6 +60,19 @@ bool OperandDesc::is_static() const {
          (is_tensor && has_rank && std::find(dims.begin(), dims.end(), kDynamicDim) == dims.end());
 }
 
+Body body_of(const Problem& problem) {
+  if (problem.is("fused")) return *problem.attrs.as<FusedAttrs>().body;
+  Body body;
+  body.num_inputs = static_cast<int>(problem.inputs.size());
+  BodyNode node{problem.op, problem.attrs, {}, static_cast<int>(problem.outputs.size())};
+  for (int i = 0; i < body.num_inputs; ++i) {
+    node.inputs.push_back(problem.inputs[static_cast<size_t>(i)].present ? i : -1);
+  }
+  for (int i = 0; i < node.num_outputs; ++i) body.outputs.push_back(body.num_inputs + i);
+  body.nodes.push_back(std::move(node));
+  return body;
+}
+
 std::string Problem::to_string() const {
   std::string text = str_cat(op->name, "(", operands_to_string(inputs), ")");
   std::string attributes = attrs.to_string();

@@ -46,6 +46,9 @@ struct Problem {
   std::string to_string() const;
 };
 
+// A problem seen as a region: a fused region's own body, or the single op.
+Body body_of(const Problem& problem);
+
 // The memory a kernel works on. Absent operands have null data; on a GPU no others do, for copies
 // of no bytes fault there too when their address is none.
 struct KernelArgs {

@@ -142,19 +142,6 @@ class Samples {
   std::vector<Use> uses_;
 };
 
-// A single op as a region.
-Body body_of(const Problem& problem) {
-  if (problem.is("fused")) return *problem.attrs.as<FusedAttrs>().body;
-  Body body;
-  body.num_inputs = static_cast<int>(problem.inputs.size());
-  BodyNode node{problem.op, problem.attrs, {}, static_cast<int>(problem.outputs.size())};
-  for (size_t i = 0; i < problem.inputs.size(); ++i) {
-    node.inputs.push_back(problem.inputs[i].present ? static_cast<int>(i) : -1);
-  }
-  body.nodes.push_back(std::move(node));
-  return body;
-}
-
 }  // namespace
 
 std::optional<BatchSlice> slice_batch(const Problem& problem, int64_t count, uint64_t seed) {

@@ -272,21 +272,7 @@ Result<Expectation::Output> expect_output(const Region& region, int value, uint6
 Result<std::optional<std::vector<Expectation::Output>>> expect_elements(
     const Problem& problem, std::span<const Tensor> inputs, uint64_t seed) {
   using Outputs = std::vector<Expectation::Output>;
-  Body own;
-  const Body* body = &own;
-  if (problem.is("fused")) {
-    body = problem.attrs.as<FusedAttrs>().body.get();
-  } else {
-    own.num_inputs = static_cast<int>(inputs.size());
-    BodyNode node{problem.op, problem.attrs, {}, static_cast<int>(problem.outputs.size())};
-    for (size_t i = 0; i < inputs.size(); ++i) {
-      node.inputs.push_back(inputs[i].defined() ? static_cast<int>(i) : -1);
-    }
-    own.nodes.push_back(std::move(node));
-    for (int i = 0; i < static_cast<int>(problem.outputs.size()); ++i) {
-      own.outputs.push_back(own.num_inputs + i);
-    }
-  }
+  const Body body = body_of(problem);
   std::vector<Type> types;
   std::vector<const Tensor*> constants;
   for (const Tensor& input : inputs) {
@@ -294,7 +280,7 @@ Result<std::optional<std::vector<Expectation::Output>>> expect_elements(
                                     : Type());
     constants.push_back(input.defined() ? &input : nullptr);
   }
-  Result<std::vector<Type>> inferred = infer_body(*body, types, constants);
+  Result<std::vector<Type>> inferred = infer_body(body, types, constants);
   if (!inferred.ok()) return std::optional<Outputs>();
   std::vector<Type> all = *std::move(inferred);
   for (size_t i = 0; i < all.size(); ++i) {
@@ -304,14 +290,14 @@ Result<std::optional<std::vector<Expectation::Output>>> expect_elements(
       return std::optional<Outputs>();
     }
   }
-  Region region(*body, std::move(all), inputs);
+  Region region(body, std::move(all), inputs);
   if (!region.has_elements()) return std::optional<Outputs>();
   Outputs outputs;
-  for (size_t i = 0; i < body->outputs.size(); ++i) {
-    if (!(region.dims(body->outputs[i]) == problem.outputs[i].dims)) {
+  for (size_t i = 0; i < body.outputs.size(); ++i) {
+    if (!(region.dims(body.outputs[i]) == problem.outputs[i].dims)) {
       return unsupported("the sizes of output ", i, " are not those of the op's rule");
     }
-    REDLINE_ASSIGN(Expectation::Output output, expect_output(region, body->outputs[i], seed + i));
+    REDLINE_ASSIGN(Expectation::Output output, expect_output(region, body.outputs[i], seed + i));
     outputs.push_back(std::move(output));
   }
   return std::optional(std::move(outputs));

@@ -51,5 +51,11 @@ TEST(Checked, ProductOfDims) {
   EXPECT_EQ(product(0, int64_t{1} << 40, int64_t{1} << 40), std::nullopt);
 }
 
+TEST(Checked, DividesUp) {
+  EXPECT_EQ(divide_up(int64_t{7}, 2), 4);
+  EXPECT_EQ(divide_up(8, 2), 4);
+  EXPECT_EQ(divide_up(0, 3), 0);
+}
+
 }  // namespace
 }  // namespace redline

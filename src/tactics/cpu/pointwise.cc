@@ -154,19 +154,6 @@ bool needs_order(PointwiseOp op) {
   }
 }
 
-Body body_of(const Problem& problem) {
-  if (problem.is("fused")) return *problem.attrs.as<FusedAttrs>().body;
-  Body body;
-  body.num_inputs = static_cast<int>(problem.inputs.size());
-  BodyNode node{problem.op, problem.attrs, {}, 1};
-  for (size_t i = 0; i < problem.inputs.size(); ++i) {
-    node.inputs.push_back(problem.inputs[i].present ? static_cast<int>(i) : -1);
-  }
-  body.nodes.push_back(std::move(node));
-  body.outputs = {body.num_inputs};
-  return body;
-}
-
 // Translates a body of pointwise ops. Values are f32 in registers, or int64 when all are integers.
 class Translator {
  public:

@@ -138,19 +138,6 @@ const ElementRegistry& element_rules() {
   return registry;
 }
 
-Body body_of(const Problem& problem) {
-  if (problem.is("fused")) return *problem.attrs.as<FusedAttrs>().body;
-  Body body;
-  body.num_inputs = static_cast<int>(problem.inputs.size());
-  BodyNode node{problem.op, problem.attrs, {}, static_cast<int>(problem.outputs.size())};
-  for (int i = 0; i < body.num_inputs; ++i) {
-    node.inputs.push_back(problem.inputs[static_cast<size_t>(i)].present ? i : -1);
-  }
-  for (int i = 0; i < node.num_outputs; ++i) body.outputs.push_back(body.num_inputs + i);
-  body.nodes.push_back(std::move(node));
-  return body;
-}
-
 Status element_supports(const Problem& problem) {
   for (const auto* operands : {&problem.inputs, &problem.outputs}) {
     for (const OperandDesc& operand : *operands) {

@@ -115,9 +115,6 @@ class ElementRegistry {
 const ElementRegistry& element_rules();
 void register_element_all(ElementRegistry& registry);
 
-// A problem seen as a body: a fused region's own, or the single op.
-Body body_of(const Problem& problem);
-
 // OK when every op of the problem has a rule that takes it.
 Status element_supports(const Problem& problem);
 

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <numeric>
 
+#include "base/checked.h"
 #include "kernels/cuda/sources.h"
 #include "tactics/cuda/element.h"
 #include "tactics/cuda/tail_launch.h"
@@ -16,12 +17,11 @@ constexpr std::string_view kMainEntry = "product_tiles";
 constexpr std::string_view kSumEntry = "product_sums";
 constexpr int kSumThreads = 256;
 
-int64_t div_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
 bool has_clusters(const cuda::DeviceInfo& device) { return device.compute_major >= 9; }
 
 size_t packed_bytes(const ProductSpec& spec, const ProductKnobs& knobs) {
-  int64_t tiles = div_up(spec.columns, knobs.tile_columns) * div_up(spec.depth, knobs.tile_depth);
+  int64_t tiles =
+      divide_up(spec.columns, knobs.tile_columns) * divide_up(spec.depth, knobs.tile_depth);
   return static_cast<size_t>(spec.batch * tiles * knobs.tile_columns * knobs.tile_depth) *
          dtype_bytes(spec.dtype);
 }
@@ -97,8 +97,8 @@ template <class T>
 void pack_tiles(const ProductSpec& spec, const ProductKnobs& knobs, const Tensor& constant,
                 const ProductStrides& strides, Tensor& bytes, ThreadPool* pool) {
   constexpr int64_t kLanes = 16 / sizeof(T);
-  int64_t across = div_up(spec.columns, knobs.tile_columns);
-  int64_t deep = div_up(spec.depth, knobs.tile_depth);
+  int64_t across = divide_up(spec.columns, knobs.tile_columns);
+  int64_t deep = divide_up(spec.depth, knobs.tile_depth);
   int64_t chunks = knobs.tile_depth / kLanes;
   const auto* from = static_cast<const T*>(constant.raw());
   auto* to = static_cast<T*>(bytes.mutable_raw());
@@ -159,7 +159,7 @@ std::string main_text(const Problem& problem, const ProductSpec& spec, const Pro
       "(int)blockIdx.z);\n  const int batch = at.batch;\n";
   text += str_cat("  A a{{", spec.a.members, "}};\n");
   if (knobs.packed != 0) {
-    int64_t chunks = div_up(spec.columns, knobs.tile_columns);
+    int64_t chunks = divide_up(spec.columns, knobs.tile_columns);
     text += str_cat("  B b{in", spec.b_input, " + (i64)batch * ", chunks,
                     " * N::kTiles * N::kChunksB, N::kTiles};\n");
   } else {
@@ -318,7 +318,7 @@ Result<std::vector<cuda::KernelSource>> product_kernels(
       return unsupported("takes a second operand whose columns each lie together");
     }
   }
-  if (knobs.splits > div_up(spec.depth, knobs.tile_depth)) {
+  if (knobs.splits > divide_up(spec.depth, knobs.tile_depth)) {
     return unsupported("its depth cannot be divided among ", knobs.splits, " blocks");
   }
   bool cluster = knobs.splits > 1 && knobs.cluster != 0 && has_clusters(device);
@@ -358,9 +358,10 @@ Result<std::unique_ptr<Kernel>> prepare_product(const Problem& problem, const Pr
   std::string name = str_cat("a product of ", problem.op->name);
   int64_t total = spec.rows * spec.batch;
   if (total == 0) return TailLaunch::create(problem, tail, 0, name, {}, 0);
-  int64_t tiles = div_up(spec.rows, knobs.tile_rows) * div_up(spec.columns, knobs.tile_columns);
+  int64_t tiles =
+      divide_up(spec.rows, knobs.tile_rows) * divide_up(spec.columns, knobs.tile_columns);
   int64_t groups = total * (spec.columns / tail.lanes());
-  if (total > INT32_MAX || tiles > INT32_MAX || div_up(groups, kSumThreads) > INT32_MAX) {
+  if (total > INT32_MAX || tiles > INT32_MAX || divide_up(groups, kSumThreads) > INT32_MAX) {
     return unsupported("a product of ", total, " rows and ", spec.columns, " columns");
   }
   TailLaunch::Step main;
@@ -383,7 +384,7 @@ Result<std::unique_ptr<Kernel>> prepare_product(const Problem& problem, const Pr
     workspace = static_cast<size_t>(knobs.splits * total * spec.columns) * sizeof(float);
     TailLaunch::Step sum;
     REDLINE_ASSIGN(sum.function, cuda::Function::create(args.modules[1], std::string(kSumEntry)));
-    sum.shape.grid.x = static_cast<unsigned int>(div_up(groups, kSumThreads));
+    sum.shape.grid.x = static_cast<unsigned int>(divide_up(groups, kSumThreads));
     sum.shape.block.x = kSumThreads;
     sum.shape.programmatic = device.compute_major >= 9;
     steps.push_back(std::move(sum));

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "base/checked.h"
 #include "kernels/cuda/sources.h"
 #include "tactics/cuda/conv_geometry.h"
 #include "tactics/cuda/element.h"
@@ -11,8 +12,6 @@ const std::vector<std::string> kAnchors = {"conv_transpose"};
 // Images that an unknown number of them is tuned for.
 constexpr int64_t kUsualImages = 8;
 constexpr int64_t kMostProducts = 4096;  // with splits they must fit a grid's z
-
-int64_t div_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 // A transposed convolution as products, one for each group and phase: see product/phases.cuh.
 struct Parts {
@@ -97,10 +96,10 @@ Result<Parts> parts_of(const Problem& problem) {
   }
   ProductSpec& spec = parts.spec;
   parts.channels = image[1] / attrs.group;
-  parts.taps_y = div_up(y.kernel, y.stride);
-  parts.taps_x = div_up(x_axis.kernel, x_axis.stride);
-  int64_t rows_y = div_up(y.in, y.stride);
-  int64_t rows_x = div_up(x_axis.in, x_axis.stride);
+  parts.taps_y = divide_up(y.kernel, y.stride);
+  parts.taps_x = divide_up(x_axis.kernel, x_axis.stride);
+  int64_t rows_y = divide_up(y.in, y.stride);
+  int64_t rows_x = divide_up(x_axis.in, x_axis.stride);
   parts.places = rows_y * rows_x;
   spec.dtype = x.dtype;
   spec.tf32 = attrs.tf32;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 
+#include "base/checked.h"
 #include "tactics/cuda/rnn_plan.h"
 
 namespace redline {
@@ -8,8 +9,6 @@ namespace {
 
 constexpr size_t kMostInputs = 8;
 constexpr size_t kMostOutputs = 3;
-
-int64_t div_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 size_t aligned(size_t bytes) { return (bytes + 255) / 256 * 256; }
 
@@ -76,7 +75,7 @@ Status place_gates(RecurrentLaunch& launch, const RecurrentSpec& spec, const Pro
   REDLINE_ASSIGN(launch.gates,
                  cuda::Function::create(args.modules[0], std::string(kGatesEntry), shared));
   int64_t columns = spec.gates * spec.hidden;
-  int64_t tiles = div_up(spec.rows(), knobs.tile_rows) * div_up(columns, knobs.tile_columns);
+  int64_t tiles = divide_up(spec.rows(), knobs.tile_rows) * divide_up(columns, knobs.tile_columns);
   if (tiles > INT32_MAX) return unsupported("a product of ", spec.rows(), " rows");
   launch.gates_shape.grid = {static_cast<unsigned int>(tiles), 1,
                              static_cast<unsigned int>(spec.directions)};
@@ -114,19 +113,19 @@ Status place_steps(RecurrentLaunch& launch, const RecurrentSpec& spec, Recurrent
   constexpr int kThreads = 32 * kRecurrentWarps;
   REDLINE_ASSIGN(int resident,
                  launch.steps.occupancy(kThreads, static_cast<size_t>(layout.shared_bytes)));
-  int64_t blocks = div_up(spec.hidden, knobs.units);
+  int64_t blocks = divide_up(spec.hidden, knobs.units);
   int64_t most = device.multiprocessors * std::min(resident, 1);
   if (recurrent_blocks(spec, knobs) > most) {
     return incompatible("a recurrent step of ", recurrent_blocks(spec, knobs),
                         " blocks that must run at once, of which the GPU has room for ", most);
   }
-  int64_t slices = div_up(spec.batch, knobs.batch);
+  int64_t slices = divide_up(spec.batch, knobs.batch);
   int64_t groups = std::min(slices, most / (blocks * spec.directions));
   launch.steps_shape.grid = {static_cast<unsigned int>(blocks),
                              static_cast<unsigned int>(groups * spec.directions), 1};
   launch.steps_shape.block.x = kThreads;
   launch.steps_shape.shared_bytes = static_cast<unsigned int>(layout.shared_bytes);
-  int64_t span = div_up(spec.hidden, 2) * 2;
+  int64_t span = divide_up(spec.hidden, 2) * 2;
   launch.exchange_bytes =
       static_cast<size_t>(groups * spec.directions * 2 * knobs.batch * span) * sizeof(uint64_t);
   return {};

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "base/checked.h"
 #include "tactics/knob.h"
 
 namespace redline {
@@ -22,8 +23,6 @@ constexpr double kHandOver = 1800;     // from the end of a step to the next pro
 constexpr double kBytesPerClock = 48;  // into one multiprocessor, from the L2
 constexpr double kMatrixClocks = 4;    // of one matrix instruction
 constexpr int64_t kModelBytes = 220 * 1024;
-
-int64_t div_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 int64_t known_or(int64_t dim, int64_t usual) { return dim == kDynamicDim ? usual : dim; }
 
@@ -176,7 +175,7 @@ std::span<const int64_t> recurrent_units(const RecurrentSpec& spec) {
 }
 
 int64_t recurrent_blocks(const RecurrentSpec& spec, const RecurrentKnobs& knobs) {
-  return div_up(spec.hidden, knobs.units) * spec.directions;
+  return divide_up(spec.hidden, knobs.units) * spec.directions;
 }
 
 std::vector<Config> recurrent_configs(const RecurrentSpec& spec) {
@@ -221,11 +220,11 @@ Result<RecurrentLayout> recurrent_layout(const RecurrentSpec& spec, const Recurr
   int64_t rows = spec.gates * knobs.units;
   int64_t pitch = knobs.batch + 2;
   if (spec.dtype == DType::kFloat32) {
-    int64_t chunks = div_up(spec.hidden, 4);
-    int64_t warp_rows = div_up(rows, kRecurrentWarps);
+    int64_t chunks = divide_up(spec.hidden, 4);
+    int64_t warp_rows = divide_up(rows, kRecurrentWarps);
     int64_t pass_rows = 1;
     while (pass_rows * 2 <= std::min({warp_rows, 32 / knobs.batch, int64_t{16}})) pass_rows *= 2;
-    int64_t sum_rows = div_up(warp_rows, pass_rows) * pass_rows * kRecurrentWarps;
+    int64_t sum_rows = divide_up(warp_rows, pass_rows) * pass_rows * kRecurrentWarps;
     layout.shared_bytes = (knobs.batch * chunks * 4 + sum_rows * pitch) * 4;
     int64_t weights = rows * chunks * 16;
     if (layout.shared_bytes + weights <= most_shared_bytes) {
@@ -235,12 +234,12 @@ Result<RecurrentLayout> recurrent_layout(const RecurrentSpec& spec, const Recurr
   } else {
     constexpr int64_t kRegisterTiles = 28;  // 4 registers each; with the sums
     layout.parts = spec.dtype == DType::kFloat16 ? 2 : 3;
-    int64_t row_tiles = div_up(rows, 16);
-    int64_t depth_tiles = div_up(spec.hidden, 16);
+    int64_t row_tiles = divide_up(rows, 16);
+    int64_t depth_tiles = divide_up(spec.hidden, 16);
     int64_t most_groups = row_tiles >= 8 ? kRecurrentWarps / 2 : kRecurrentWarps;
     while (layout.groups * 2 <= std::min(most_groups, depth_tiles)) layout.groups *= 2;
-    int64_t warp_rows = div_up(row_tiles, kRecurrentWarps / layout.groups);
-    int64_t warp_depth = div_up(depth_tiles, layout.groups);
+    int64_t warp_rows = divide_up(row_tiles, kRecurrentWarps / layout.groups);
+    int64_t warp_depth = divide_up(depth_tiles, layout.groups);
     layout.shared_bytes =
         depth_tiles * 64 * layout.parts * 4 + layout.groups * row_tiles * 16 * pitch * 4;
     layout.register_depth =

@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "base/checked.h"
+
 namespace redline {
 namespace {
 
@@ -23,8 +25,6 @@ constexpr int kRelayThreads = 1024;
 constexpr int64_t kShortBytes = 32 << 10;
 // From this many elements on what counts is that enough bytes are on their way.
 constexpr int64_t kLarge = 4 << 20;
-
-int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 int power_of_two(int64_t least, int most) {
   int n = 1;

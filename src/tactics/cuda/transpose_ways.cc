@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "base/checked.h"
 #include "ops/transpose.h"
 
 namespace redline {
@@ -198,8 +199,6 @@ Result<TransposeWay> way_of(const Movement& m, const Config& config) {
   if (!good) return bad;
   return way;
 }
-
-int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 }  // namespace
 
