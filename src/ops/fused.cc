@@ -181,4 +181,20 @@ void register_op_fused(OpRegistry& registry) {
                 .reference = reference_fused});
 }
 
+Status visit_body(const Body& body, std::span<const Type> inputs,
+                  std::span<const Tensor* const> constants, const BodyVisitor& visit) {
+  REDLINE_ASSIGN(std::vector<Type> types, infer_body(body, inputs, constants));
+  auto made = static_cast<size_t>(body.num_inputs);
+  for (const BodyNode& node : body.nodes) {
+    std::vector<Type> operands;
+    for (int i : node.inputs) {
+      operands.push_back(i < 0 ? Type() : types[static_cast<size_t>(i)]);
+    }
+    auto results = static_cast<size_t>(node.num_outputs);
+    visit(node, operands, std::span(types).subspan(made, results));
+    made += results;
+  }
+  return {};
+}
+
 }  // namespace redline

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <functional>
+
 #include "ops/body.h"
 
 namespace redline {
@@ -25,5 +27,12 @@ const BodyNode* find_anchor(const Body& body);
 // values of constant inputs (null elsewhere).
 Result<std::vector<Type>> infer_body(const Body& body, std::span<const Type> inputs,
                                      std::span<const Tensor* const> constants = {});
+
+// Calls visit for each node of the body with the types of its operands (an absent one's is empty)
+// and of its results. Fails where infer_body() does, and then calls nothing.
+using BodyVisitor = std::function<void(const BodyNode& node, std::span<const Type> operands,
+                                       std::span<const Type> results)>;
+Status visit_body(const Body& body, std::span<const Type> inputs,
+                  std::span<const Tensor* const> constants, const BodyVisitor& visit);
 
 }  // namespace redline

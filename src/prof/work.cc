@@ -20,22 +20,6 @@ void add_flops(const OpDef& op, const Attrs& attrs, std::span<const Type> inputs
   work.matrix_dtype = inputs[0].dtype;
 }
 
-void add_body_flops(const Body& body, std::span<const Type> inputs,
-                    std::span<const Tensor* const> constants, Work& work) {
-  Result<std::vector<Type>> types = infer_body(body, inputs, constants);
-  if (!types.ok()) return;
-  auto made = static_cast<size_t>(body.num_inputs);
-  for (const BodyNode& node : body.nodes) {
-    std::vector<Type> operands;
-    for (int i : node.inputs) {
-      operands.push_back(i < 0 ? Type() : (*types)[static_cast<size_t>(i)]);
-    }
-    auto outputs = static_cast<size_t>(node.num_outputs);
-    add_flops(*node.op, node.attrs, operands, std::span(*types).subspan(made, outputs), work);
-    made += outputs;
-  }
-}
-
 }  // namespace
 
 Work work_of(const Plan& plan, size_t index, const StepTimer& timer) {
@@ -65,7 +49,12 @@ Work work_of(const Plan& plan, size_t index, const StepTimer& timer) {
   }
   if (!known || !step.subplans.empty()) return work;
   if (step.op->name == "fused") {
-    add_body_flops(*step.attrs.as<FusedAttrs>().body, inputs, constants, work);
+    const Body& body = *step.attrs.as<FusedAttrs>().body;
+    // Without types nothing is said.
+    static_cast<void>(
+        visit_body(body, inputs, constants, [&](const BodyNode& node, auto own, auto made) {
+          add_flops(*node.op, node.attrs, own, made, work);
+        }));
   } else {
     add_flops(*step.op, step.attrs, inputs, outputs, work);
   }

@@ -59,20 +59,11 @@ int64_t terms_of(const Problem& problem) {
     return reduction_length(*problem.op, problem.attrs, inputs, outputs);
   }
   const Body& body = *problem.attrs.as<FusedAttrs>().body;
-  Result<std::vector<Type>> types = infer_body(body, inputs);
   int64_t most = 1;
-  auto made = static_cast<size_t>(body.num_inputs);
-  for (const BodyNode& node : body.nodes) {
-    if (!types.ok()) break;
-    std::vector<Type> own;
-    for (int i : node.inputs) own.push_back(i < 0 ? Type() : (*types)[static_cast<size_t>(i)]);
-    auto count = static_cast<size_t>(node.num_outputs);
-    if (node.op->name != "constant") {
-      most = std::max(most, reduction_length(*node.op, node.attrs, own,
-                                             std::span(*types).subspan(made, count)));
-    }
-    made += count;
-  }
+  static_cast<void>(visit_body(body, inputs, {}, [&](const BodyNode& node, auto own, auto made) {
+    if (node.op->name == "constant") return;
+    most = std::max(most, reduction_length(*node.op, node.attrs, own, made));
+  }));
   return most;
 }
 
@@ -84,19 +75,11 @@ double flops_of(const Problem& problem) {
     return problem.op->cost == nullptr ? 0 : problem.op->cost(inputs, outputs, problem.attrs).flops;
   }
   const Body& body = *problem.attrs.as<FusedAttrs>().body;
-  Result<std::vector<Type>> types = infer_body(body, inputs);
-  if (!types.ok()) return INFINITY;
   double flops = 0;
-  auto made = static_cast<size_t>(body.num_inputs);
-  for (const BodyNode& node : body.nodes) {
-    std::vector<Type> own;
-    for (int i : node.inputs) own.push_back(i < 0 ? Type() : (*types)[static_cast<size_t>(i)]);
-    auto count = static_cast<size_t>(node.num_outputs);
-    if (node.op->cost != nullptr) {
-      flops += node.op->cost(own, std::span(*types).subspan(made, count), node.attrs).flops;
-    }
-    made += count;
-  }
+  Status visited = visit_body(body, inputs, {}, [&](const BodyNode& node, auto own, auto made) {
+    if (node.op->cost != nullptr) flops += node.op->cost(own, made, node.attrs).flops;
+  });
+  if (!visited.ok()) return INFINITY;
   return flops;
 }
 
