@@ -2,6 +2,7 @@
 #include "ops/cum_sum.h"
 
 #include <algorithm>
+#include <iterator>
 
 #include "ops/elements.h"
 #include "tactics/cuda/element.h"
@@ -25,7 +26,6 @@ constexpr int64_t kLeastRowChunk = 8192;
 constexpr int64_t kStateBytes = 16;  // the most of any
 
 enum Number : size_t { kRows, kSize, kInner, kChunks, kChunk, kTotals, kNumbers };
-std::string n(Number number) { return str_cat("n", static_cast<size_t>(number)); }
 
 Result<size_t> axis_of(const Problem& problem) {
   if (problem.inputs[1].constant == nullptr) return unsupported("the axis comes with the run");
@@ -56,11 +56,6 @@ std::string prelude(const Problem& problem) {
                  "  const i64 stride = ", reverse ? "-inner" : "inner", ";\n");
 }
 
-struct Text {
-  std::string entry;
-  std::string statements;
-};
-
 // `take` is the call that takes the elements of one chunk behind `carry`, of which only the state
 // of all matters when they are `counted`.
 std::string chunk_text(const std::string& take, const std::string& total, bool counted) {
@@ -87,7 +82,7 @@ std::string sum_text(const std::string& take, const std::string& total) {
 
 std::string leaves(bool exclusive) { return exclusive ? "true>" : "false>"; }
 
-std::vector<Text> row_texts(bool exclusive) {
+std::vector<StagedText> row_texts(bool exclusive) {
   std::string row = "  const i64 row = blockIdx.x / chunks, chunk = blockIdx.x % chunks;\n";
   std::string total = "row * chunks + chunk";
   std::string take = "scan_row<Scan, 256, ";
@@ -98,7 +93,7 @@ std::vector<Text> row_texts(bool exclusive) {
            str_cat("  const i64 row = blockIdx.x;\n", sum_text(take + leaves(true), total))}};
 }
 
-std::vector<Text> column_texts(bool exclusive) {
+std::vector<StagedText> column_texts(bool exclusive) {
   std::string thread = "  const i64 thread = (i64)blockIdx.x * 256 + (int)threadIdx.x;\n";
   std::string row = str_cat(thread,
                             "  if (thread >= rows * chunks) return;\n"
@@ -112,7 +107,7 @@ std::vector<Text> column_texts(bool exclusive) {
                                   sum_text(take + leaves(true), total))}};
 }
 
-Text warp_text(bool exclusive) {
+StagedText warp_text(bool exclusive) {
   return {"scan_rows_of_warps",
           str_cat("  const i64 row = (i64)blockIdx.x * 8 + (int)threadIdx.x / 32, chunk = 0;\n"
                   "  if (row >= rows) return;\n",
@@ -143,33 +138,30 @@ Result<Layout> layout_of(const Problem& problem) {
   return layout;
 }
 
-Result<std::vector<Text>> texts(const Problem& written) {
-  REDLINE_ASSIGN(Layout layout, layout_of(written));
-  bool exclusive = written.attrs.as<CumulativeAttrs>().exclusive;
-  std::optional<Way> way;
-  if (layout.size != kDynamicDim && layout.inner != kDynamicDim) {
-    way = way_of(layout.size, layout.inner);
-  }
-  std::vector<Text> all;
+// The way of all sizes that the layout may have, if it is known.
+std::optional<Way> known_way(const Layout& layout) {
+  if (layout.size == kDynamicDim || layout.inner == kDynamicDim) return std::nullopt;
+  return way_of(layout.size, layout.inner);
+}
+
+std::vector<StagedText> texts(const Problem& problem, const Layout& written) {
+  bool exclusive = problem.attrs.as<CumulativeAttrs>().exclusive;
+  std::optional<Way> way = known_way(written);
+  std::vector<StagedText> all;
   if (!way || *way == Way::kWarps) all.push_back(warp_text(exclusive));
-  if (!way || *way == Way::kRows) {
-    for (Text& text : row_texts(exclusive)) all.push_back(std::move(text));
-  }
+  if (!way || *way == Way::kRows) std::ranges::move(row_texts(exclusive), std::back_inserter(all));
   if (!way || *way == Way::kColumns) {
-    for (Text& text : column_texts(exclusive)) all.push_back(std::move(text));
+    std::ranges::move(column_texts(exclusive), std::back_inserter(all));
   }
   return all;
 }
 
 Result<std::vector<cuda::KernelSource>> kernels(const Problem& problem, const Config&,
                                                 const cuda::DeviceInfo& device) {
-  REDLINE_ASSIGN(std::vector<Text> all, texts(problem));
-  std::vector<cuda::KernelSource> sources;
-  for (const Text& text : all) {
-    sources.push_back(staged_source(problem, text.entry, {"scan/scan.cuh"}, "",
-                                    prelude(problem) + text.statements, kNumbers, device));
-  }
-  return sources;
+  REDLINE_ASSIGN(Layout layout, layout_of(problem));
+  return staged_sources(
+      problem, texts(problem, layout),
+      {.files = {"scan/scan.cuh"}, .numbers = kNumbers, .prelude = prelude(problem)}, device);
 }
 
 // In how many chunks each row is cut, for about `wanted` of them in all.
@@ -180,43 +172,38 @@ int64_t chunks_of(int64_t rows, int64_t size, int64_t wanted, int64_t least) {
 Result<std::unique_ptr<Kernel>> prepare(const Problem& problem, const Config&,
                                         const PrepareArgs& args) {
   REDLINE_ASSIGN(Layout layout, layout_of(problem));
-  REDLINE_ASSIGN(std::vector<Text> all, texts(*args.written));
+  REDLINE_ASSIGN(Layout written, layout_of(*args.written));
   int64_t rows = layout.outer * layout.inner;
   if (rows == 0 || layout.size == 0) {
     return std::unique_ptr<Kernel>(std::make_unique<StagedKernel>("cuda.cum_sum", size_t{0}));
   }
   Way way = way_of(layout.size, layout.inner);
+  if (known_way(written).value_or(way) != way) {
+    return incompatible("a cum_sum whose kernels do not take its sizes");
+  }
   auto multiprocessors = int64_t{args.context->info().multiprocessors};
   int64_t chunks = 1;
   if (way == Way::kRows) chunks = chunks_of(rows, layout.size, 4 * multiprocessors, kLeastRowChunk);
   if (way == Way::kColumns) {
     chunks = chunks_of(rows, layout.size, 2 * kThreads * multiprocessors, kLeastColumnChunk);
   }
-  int64_t chunk = (layout.size + chunks - 1) / chunks;
-  chunks = (layout.size + chunk - 1) / chunk;
-  WorkspaceLayout workspace;
-  int64_t totals = chunks > 1 ? workspace.add(rows * chunks * kStateBytes) : 0;
-  std::vector<int64_t> numbers = {rows, layout.size, layout.inner, chunks, chunk, totals};
-  auto kernel =
-      std::make_unique<StagedKernel>("cuda.cum_sum", static_cast<size_t>(workspace.bytes()));
-  auto add = [&](std::string_view entry, int64_t blocks) -> Status {
-    for (size_t i = 0; i < all.size(); ++i) {
-      if (all[i].entry == entry) return kernel->add_run(args, i, all[i].entry, blocks, -1, numbers);
-    }
-    return incompatible("a cum_sum whose kernels do not take its sizes");
-  };
-  if (way == Way::kWarps) {
-    REDLINE_TRY(add("scan_rows_of_warps", (rows + 7) / 8));
-    return std::unique_ptr<Kernel>(std::move(kernel));
-  }
+  int64_t chunk = divide_up(layout.size, chunks);
+  chunks = divide_up(layout.size, chunk);
+  StagedBuilder staged(args, "cuda.cum_sum", texts(*args.written, written),
+                       {rows, layout.size, layout.inner, chunks, chunk, 0});
+  if (chunks > 1) staged[kTotals] = staged.add_space(rows * chunks * kStateBytes);
   bool columns = way == Way::kColumns;
-  auto blocks = [&](int64_t count) { return columns ? (count + kThreads - 1) / kThreads : count; };
-  if (chunks > 1) {
-    REDLINE_TRY(add(columns ? "total_columns" : "total_rows", blocks(rows * chunks)));
-    REDLINE_TRY(add(columns ? "sum_columns" : "sum_rows", blocks(rows)));
+  auto blocks = [&](int64_t count) { return columns ? StagedKernel::blocks_of(count) : count; };
+  if (way == Way::kWarps) {
+    REDLINE_TRY(staged.run("scan_rows_of_warps", (rows + 7) / 8));
+    return staged.build();
   }
-  REDLINE_TRY(add(columns ? "scan_columns" : "scan_rows", blocks(rows * chunks)));
-  return std::unique_ptr<Kernel>(std::move(kernel));
+  if (chunks > 1) {
+    REDLINE_TRY(staged.run(columns ? "total_columns" : "total_rows", blocks(rows * chunks)));
+    REDLINE_TRY(staged.run(columns ? "sum_columns" : "sum_rows", blocks(rows)));
+  }
+  REDLINE_TRY(staged.run(columns ? "scan_columns" : "scan_rows", blocks(rows * chunks)));
+  return staged.build();
 }
 
 }  // namespace

@@ -9,16 +9,17 @@ namespace {
 // n0 rows and columns; a copy of each matrix in double at n1.
 Result<std::vector<cuda::KernelSource>> kernels(const Problem& problem, const Config&,
                                                 const cuda::DeviceInfo& device) {
-  return std::vector<cuda::KernelSource>{staged_source(
-      problem, "det", {"det.cuh"}, "",
-      "  const i64 first = (i64)blockIdx.x * n0 * n0;\n"
-      "  double* a = (double*)(workspace + n1) + first;\n"
-      "  for (i64 i = (int)threadIdx.x; i < n0 * n0; i += 256) a[i] = (double)widen(in0[first + "
-      "i]);\n"
-      "  __syncthreads();\n"
-      "  const double result = determinant(a, n0);\n"
-      "  if (threadIdx.x == 0) narrow(&out0[blockIdx.x], result);\n",
-      2, device)};
+  return staged_sources(
+      problem,
+      {{"det",
+        "  const i64 first = (i64)blockIdx.x * n0 * n0;\n"
+        "  double* a = (double*)(workspace + n1) + first;\n"
+        "  for (i64 i = (int)threadIdx.x; i < n0 * n0; i += 256) a[i] = (double)widen(in0[first + "
+        "i]);\n"
+        "  __syncthreads();\n"
+        "  const double result = determinant(a, n0);\n"
+        "  if (threadIdx.x == 0) narrow(&out0[blockIdx.x], result);\n"}},
+      {.files = {"det.cuh"}, .numbers = 2}, device);
 }
 
 Result<std::unique_ptr<Kernel>> prepare(const Problem& problem, const Config&,

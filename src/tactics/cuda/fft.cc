@@ -250,8 +250,8 @@ Result<std::vector<cuda::KernelSource>> kernels(const Problem& problem, const Co
     }
     std::string text;
     if (has_run_axis(problem)) text = axis_text(i, problem.inputs[0].dims.rank());
-    sources.push_back(staged_source(problem, entry_of(i), {"lanes.cuh", "fft.cuh"},
-                                    roots_text(all[i]), text + statements(all[i]), 9, device));
+    StagedFrame frame = {{"lanes.cuh", "fft.cuh"}, 9, roots_text(all[i]), std::move(text)};
+    sources.push_back(staged_source(problem, {entry_of(i), statements(all[i])}, frame, device));
   }
   return sources;
 }
@@ -265,7 +265,7 @@ Result<std::unique_ptr<Kernel>> prepare(const Problem& problem, const Config&,
   for (size_t i = 0; i < all.size(); ++i) {
     const Transform& t = all[i];
     int64_t block_lines = written[i].block_lines;
-    REDLINE_TRY(kernel->add_run(args, i, entry_of(i), (t.lines + block_lines - 1) / block_lines, -1,
+    REDLINE_TRY(kernel->add_run(args, i, entry_of(i), divide_up(t.lines, block_lines), -1,
                                 {t.lines, t.split, t.in_outer, t.in_inner, t.in_stride, t.samples,
                                  t.out_outer, t.out_inner, t.out_stride},
                                 static_cast<int>(shared_bytes(written[i], block_lines))));

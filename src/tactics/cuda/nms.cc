@@ -22,7 +22,6 @@ std::string scalar(const Problem& problem, size_t i, const char* fallback) {
 Result<std::vector<cuda::KernelSource>> kernels(const Problem& problem, const Config&,
                                                 const cuda::DeviceInfo& device) {
   bool centre = problem.attrs.as<NonMaxSuppressionAttrs>().center_point_box;
-  std::vector<std::string> files = {"find/select.cuh", "find/nms.cuh"};
   std::string sums = "  i64* sums = (i64*)(workspace + n2);\n";
   std::string kept = "  i32* kept = (i32*)(workspace + n4) + (i64)blockIdx.x * n1;\n";
   std::string suppress =
@@ -38,11 +37,12 @@ Result<std::vector<cuda::KernelSource>> kernels(const Problem& problem, const Co
       "  for (i64 i = first + (int)threadIdx.x; i < end; i += 256) {\n"
       "    out0[i * 3] = blockIdx.x / n5;\n    out0[i * 3 + 1] = blockIdx.x % n5;\n"
       "    out0[i * 3 + 2] = kept[i - first];\n  }\n";
-  return std::vector<cuda::KernelSource>{
-      staged_source(problem, "nms_suppress", files, "", sums + kept + suppress, kNumbers, device),
-      staged_source(problem, "nms_sum", files, "",
-                    str_cat(sums, "  sum_tiles(n0, sums, (i64*)workspace);\n"), kNumbers, device),
-      staged_source(problem, "nms_write", files, "", sums + kept + write, kNumbers, device)};
+  return staged_sources(problem,
+                        {{"nms_suppress", sums + kept + suppress},
+                         {"nms_sum", str_cat(sums, "  sum_tiles(n0, sums, (i64*)workspace);\n")},
+                         {"nms_write", sums + kept + write}},
+                        {.files = {"find/select.cuh", "find/nms.cuh"}, .numbers = kNumbers},
+                        device);
 }
 
 Result<std::unique_ptr<Kernel>> prepare(const Problem& problem, const Config&,

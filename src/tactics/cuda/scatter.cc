@@ -15,11 +15,9 @@
 namespace redline {
 namespace {
 
-constexpr int64_t kThreads = StagedKernel::kThreads;
 constexpr int64_t kMostUpdates = int64_t{1} << 30;  // numbered in 32 bits, as slots are
 constexpr int64_t kMostSlots = (int64_t{1} << 32) - 1;
 constexpr int64_t kMostInTile = 4096;
-constexpr int64_t kRadixTile = 4096;
 constexpr int kMostAxes = 8;
 
 enum Number : size_t {
@@ -37,7 +35,7 @@ enum Number : size_t {
   kAxes,  // from here on what place_text() says
   kNumbers = kAxes + 2 * kMostAxes + 1
 };
-std::string n(size_t number) { return str_cat("n", number); }
+constexpr RadixNumbers kRadix = {kFrom, kTo, kCounts, kTotals, kShift, kTiles};
 
 bool is_nd(const Problem& problem) { return problem.is("scatter_nd"); }
 
@@ -97,22 +95,15 @@ std::string place_text(const Problem& problem) {
 std::string prelude(const Problem& problem) {
   return str_cat("  const i64 updates = ", n(kUpdates), ", block = ", n(kBlock),
                  ", slots = ", n(kSlots), ";\n  i32* winners = (i32*)(workspace + ", n(kWinners),
-                 ");\n  u32* counts = (u32*)(workspace + ", n(kCounts),
-                 ");\n  u32* totals = (u32*)(workspace + ", n(kTotals),
-                 ");\n  const int tiles = (int)", n(kTiles), ", shift = (int)", n(kShift), ";\n",
-                 place_text(problem), "  const u64* items = (const u64*)(workspace + (", n(kFrom),
+                 ");\n", radix_tables(kRadix), place_text(problem),
+                 "  const u64* items = (const u64*)(workspace + (", n(kFrom),
                  " < 0 ? 0 : ", n(kFrom), "));\n  u64* to = (u64*)(workspace + ", n(kTo),
                  ");\n  auto item = [&](i64 i) -> u64 {\n", "    return ", n(kFrom),
                  " < 0 ? make_item((u32)slot_of(i), (u32)i) : items[i];\n  };\n",
                  "  const int t = (int)threadIdx.x;\n  const i64 i = (i64)blockIdx.x * 256 + t;\n");
 }
 
-struct Text {
-  std::string entry;
-  std::string statements;
-};
-
-Text copy_text(bool claims) {
+StagedText copy_text(bool claims) {
   return {"scatter_copy",
           str_cat("  const i64 bytes = ", n(kBytes),
                   ";\n  if (i * 16 + 16 <= bytes) {\n"
@@ -122,7 +113,7 @@ Text copy_text(bool claims) {
                   claims ? "  if (i < slots) winners[i] = -1;\n" : "")};
 }
 
-std::vector<Text> texts(const Problem& problem) {
+std::vector<StagedText> texts(const Problem& problem) {
   ScatterReduction reduction = reduction_of(problem);
   DType dtype = problem.outputs[0].dtype;
   if (reduction == ScatterReduction::kNone) {
@@ -163,13 +154,12 @@ std::vector<Text> texts(const Problem& problem) {
 
 Result<std::vector<cuda::KernelSource>> kernels(const Problem& problem, const Config&,
                                                 const cuda::DeviceInfo& device) {
-  std::vector<cuda::KernelSource> sources;
-  for (const Text& text : texts(problem)) {
-    sources.push_back(staged_source(
-        problem, text.entry, {"sort/items.cuh", "sort/radix.cuh", "sort/segments.cuh"},
-        str_cat(kIndexInside, "\n"), prelude(problem) + text.statements, kNumbers, device));
-  }
-  return sources;
+  return staged_sources(problem, texts(problem),
+                        {.files = {"sort/items.cuh", "sort/radix.cuh", "sort/segments.cuh"},
+                         .numbers = kNumbers,
+                         .functions = str_cat(kIndexInside, "\n"),
+                         .prelude = prelude(problem)},
+                        device);
 }
 
 // Fills in what the sizes say; refuses those that do not fit each other.
@@ -212,89 +202,46 @@ Result<std::vector<int64_t>> numbers_of(const Problem& problem) {
   return numbers;
 }
 
-class Builder {
- public:
-  Builder(const Problem& problem, const PrepareArgs& args, std::vector<int64_t> numbers)
-      : args_(args), texts_(texts(problem)), numbers_(std::move(numbers)) {
-    bool reduces = reduction_of(problem) != ScatterReduction::kNone;
-    add("scatter_copy", std::max(numbers_[kBytes] / 16 + 1, numbers_[kSlots]));
-    if (numbers_[kUpdates] == 0 || numbers_[kBlock] == 0) return;
-    if (reduces) {
-      reduce();
-    } else {
-      numbers_[kWinners] = layout_.add(numbers_[kSlots] * 4);
-      launches_[0].numbers = numbers_;
-      add("scatter_claim", numbers_[kUpdates]);
-      add("scatter_write", numbers_[kUpdates] * numbers_[kBlock]);
-    }
+Status add_write(StagedBuilder& staged) {
+  REDLINE_TRY(staged.run("scatter_claim", StagedKernel::blocks_of(staged[kUpdates])));
+  return staged.run("scatter_write", StagedKernel::blocks_of(staged[kUpdates] * staged[kBlock]));
+}
+
+Status add_sort(StagedBuilder& staged) {
+  int64_t updates = staged[kUpdates];
+  if (updates > kMostInTile) {
+    std::vector<int64_t> shifts = {0};
+    int bits = std::bit_width(static_cast<uint64_t>(staged[kSlots]));
+    for (int64_t shift = 8; shift < bits; shift += 8) shifts.push_back(shift);
+    staged.add_radix(kRadix, 1, updates, 8);
+    return staged.run_radix(kRadix, "scatter", 1, shifts);
   }
-
-  Result<std::unique_ptr<Kernel>> build() {
-    auto kernel =
-        std::make_unique<StagedKernel>("cuda.scatter", static_cast<size_t>(layout_.bytes()));
-    for (const Launch& launch : launches_) {
-      for (size_t i = 0; i < texts_.size(); ++i) {
-        if (texts_[i].entry != launch.entry) continue;
-        REDLINE_TRY(kernel->add_run(args_, i, texts_[i].entry, launch.blocks, -1, launch.numbers));
-      }
-    }
-    return std::unique_ptr<Kernel>(std::move(kernel));
-  }
-
- private:
-  struct Launch {
-    std::string_view entry;
-    int64_t blocks = 0;
-    std::vector<int64_t> numbers;
-  };
-
-  void add(std::string_view entry, int64_t threads) {
-    launches_.push_back({entry, (threads + kThreads - 1) / kThreads, numbers_});
-  }
-
-  void reduce() {
-    int64_t updates = numbers_[kUpdates];
-    numbers_[kFrom] = -1;
-    numbers_[kTo] = layout_.add(updates * 8);
-    if (updates <= kMostInTile) {
-      numbers_[kTiles] = static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(updates)));
-      add("scatter_sort", 1);
-      numbers_[kFrom] = numbers_[kTo];
-    } else {
-      sort(layout_.add(updates * 8));
-    }
-    add("scatter_reduce", updates * numbers_[kBlock]);
-  }
-
-  void sort(int64_t other) {
-    int64_t tiles = (numbers_[kUpdates] + kRadixTile - 1) / kRadixTile;
-    numbers_[kTiles] = tiles;
-    numbers_[kCounts] = layout_.add(256 * tiles * 4);
-    numbers_[kTotals] = layout_.add(256 * 4);
-    int bits = std::bit_width(static_cast<uint64_t>(numbers_[kSlots]));
-    for (int64_t shift = 0; shift < std::max(bits, 1); shift += 8) {
-      numbers_[kShift] = shift;
-      add("scatter_count", tiles * kThreads);
-      add("scatter_sum", 256 * kThreads);
-      add("scatter_move", tiles * kThreads);
-      int64_t to = numbers_[kTo];
-      numbers_[kTo] = shift == 0 ? other : numbers_[kFrom];
-      numbers_[kFrom] = to;
-    }
-  }
-
-  const PrepareArgs& args_;
-  std::vector<Text> texts_;
-  std::vector<int64_t> numbers_;
-  WorkspaceLayout layout_;
-  std::vector<Launch> launches_;
-};
+  staged[kFrom] = -1;
+  staged[kTo] = staged.add_space(updates * 8);
+  staged[kTiles] = static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(updates)));
+  REDLINE_TRY(staged.run("scatter_sort", 1));
+  staged[kFrom] = staged[kTo];
+  return {};
+}
 
 Result<std::unique_ptr<Kernel>> prepare(const Problem& problem, const Config&,
                                         const PrepareArgs& args) {
   REDLINE_TRY(supports(problem));
   REDLINE_ASSIGN(std::vector<int64_t> numbers, numbers_of(problem));
-  return Builder(problem, args, std::move(numbers)).build();
+  StagedBuilder staged(args, "cuda.scatter", texts(problem), std::move(numbers));
+  bool updated = staged[kUpdates] > 0 && staged[kBlock] > 0;
+  bool reduces = reduction_of(problem) != ScatterReduction::kNone;
+  if (updated && !reduces) staged[kWinners] = staged.add_space(staged[kSlots] * 4);
+  int64_t threads = std::max(staged[kBytes] / 16 + 1, staged[kSlots]);
+  REDLINE_TRY(staged.run("scatter_copy", StagedKernel::blocks_of(threads)));
+  if (updated && reduces) {
+    REDLINE_TRY(add_sort(staged));
+    int64_t elements = staged[kUpdates] * staged[kBlock];
+    REDLINE_TRY(staged.run("scatter_reduce", StagedKernel::blocks_of(elements)));
+  } else if (updated) {
+    REDLINE_TRY(add_write(staged));
+  }
+  return staged.build();
 }
 
 }  // namespace

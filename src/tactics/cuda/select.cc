@@ -20,7 +20,6 @@ std::string nonzero_flag() { return "[&](i64 i) -> i64 { return widen(in0[i]) !=
 Result<std::vector<cuda::KernelSource>> nonzero_kernels(const Problem& problem, const Config&,
                                                         const cuda::DeviceInfo& device) {
   auto rank = static_cast<size_t>(problem.inputs[0].dims.rank());
-  std::vector<std::string> files = {"find/select.cuh"};
   std::string flag = nonzero_flag();
   std::string places = "if (!has) return;\n    const i64 total = *(const i64*)workspace;\n";
   for (size_t d = rank; d-- > 0;) {
@@ -28,17 +27,13 @@ Result<std::vector<cuda::KernelSource>> nonzero_kernels(const Problem& problem, 
                      : str_cat("    out0[", d, " * total + at] = i % n", d + 2, ";\n    i /= n",
                                d + 2, ";\n");
   }
-  size_t numbers = rank + 2;
-  return std::vector<cuda::KernelSource>{
-      staged_source(problem, "nonzero_count", files, "",
-                    str_cat(kTilesAt, "  count_selected(n0, tiles, ", flag, ");\n"), numbers,
-                    device),
-      staged_source(problem, "nonzero_sum", files, "", str_cat(kTilesAt, kSumText), numbers,
-                    device),
-      staged_source(problem, "nonzero_places", files, "",
-                    str_cat(kTilesAt, "  place_selected(n0, tiles, ", flag,
-                            ", [&](i64 i, bool has, i64 at) {\n    ", places, "  });\n"),
-                    numbers, device)};
+  return staged_sources(
+      problem,
+      {{"nonzero_count", str_cat(kTilesAt, "  count_selected(n0, tiles, ", flag, ");\n")},
+       {"nonzero_sum", str_cat(kTilesAt, kSumText)},
+       {"nonzero_places", str_cat(kTilesAt, "  place_selected(n0, tiles, ", flag,
+                                  ", [&](i64 i, bool has, i64 at) {\n    ", places, "  });\n")}},
+      {.files = {"find/select.cuh"}, .numbers = rank + 2}, device);
 }
 
 Result<std::unique_ptr<Kernel>> nonzero_prepare(const Problem& problem, const Config&,
@@ -66,32 +61,28 @@ Result<std::unique_ptr<Kernel>> nonzero_prepare(const Problem& problem, const Co
 
 Result<std::vector<cuda::KernelSource>> compress_kernels(const Problem& problem, const Config&,
                                                          const cuda::DeviceInfo& device) {
-  std::vector<std::string> files = {"find/select.cuh"};
   // A flag beyond the axis makes the count negative, which no number of others makes up for.
   std::string flag =
       "[&](i64 i) -> i64 { return !widen(in1[i]) ? 0 : i < n3 ? 1 : -(i64(1) << 62) / n0; }";
   std::string slices = "  i64* picked = (i64*)(workspace + n2);\n";
-  return std::vector<cuda::KernelSource>{
-      staged_source(problem, "compress_count", files, "",
-                    str_cat(kTilesAt, "  count_selected(n0, tiles, ", flag, ");\n"), 5, device),
-      staged_source(problem, "compress_sum", files, "", str_cat(kTilesAt, kSumText), 5, device),
-      staged_source(
-          problem, "compress_pick", files, "",
-          str_cat(kTilesAt, slices,
-                  "  if (*(const i64*)workspace < 0) return;\n  place_selected(n0, tiles, ", flag,
-                  ", [&](i64 i, bool has, i64 at) { if (has) picked[at] = i; });\n"),
-          5, device),
-      // n0 elements of the output here.
-      staged_source(
-          problem, "compress_copy", files, "",
-          str_cat(slices,
-                  "  const i64 count = *(const i64*)workspace;\n"
-                  "  const i64 i = (i64)blockIdx.x * 256 + (int)threadIdx.x;\n"
-                  "  const i64 slice = i / n4;\n"
-                  "  if (slice / count >= n0) return;\n"
-                  "  out0[i] = in0[(slice / count * n3 + picked[slice % count]) * n4 + i % "
-                  "n4];\n"),
-          5, device)};
+  return staged_sources(
+      problem,
+      {{"compress_count", str_cat(kTilesAt, "  count_selected(n0, tiles, ", flag, ");\n")},
+       {"compress_sum", str_cat(kTilesAt, kSumText)},
+       {"compress_pick",
+        str_cat(kTilesAt, slices,
+                "  if (*(const i64*)workspace < 0) return;\n  place_selected(n0, tiles, ", flag,
+                ", [&](i64 i, bool has, i64 at) { if (has) picked[at] = i; });\n")},
+       // n0 elements of the output here.
+       {"compress_copy",
+        str_cat(slices,
+                "  const i64 count = *(const i64*)workspace;\n"
+                "  const i64 i = (i64)blockIdx.x * 256 + (int)threadIdx.x;\n"
+                "  const i64 slice = i / n4;\n"
+                "  if (slice / count >= n0) return;\n"
+                "  out0[i] = in0[(slice / count * n3 + picked[slice % count]) * n4 + i % "
+                "n4];\n")}},
+      {.files = {"find/select.cuh"}, .numbers = 5}, device);
 }
 
 Result<std::unique_ptr<Kernel>> compress_prepare(const Problem& problem, const Config&,

@@ -8,6 +8,7 @@ namespace redline {
 namespace {
 
 constexpr size_t kMaxNumbers = 32;
+constexpr int64_t kRadixTile = 4096;  // as sort/radix.cuh has it
 
 }  // namespace
 
@@ -24,15 +25,13 @@ Status staged_supports(const Problem& problem) {
   return {};
 }
 
-cuda::KernelSource staged_source(const Problem& problem, const std::string& entry,
-                                 const std::vector<std::string>& files,
-                                 const std::string& functions, const std::string& statements,
-                                 size_t numbers, const cuda::DeviceInfo& device) {
+cuda::KernelSource staged_source(const Problem& problem, const StagedText& staged,
+                                 const StagedFrame& frame, const cuda::DeviceInfo& device) {
   std::string text;
   for (const char* file : {"types.cuh", "math.cuh", "index.cuh", "block.cuh"}) {
     text += kernels::cuda::source(file);
   }
-  for (const std::string& file : files) text += kernels::cuda::source(file);
+  for (const char* file : frame.files) text += kernels::cuda::source(file);
   std::string parameters;
   std::string named;
   for (size_t i = 0; i < problem.inputs.size(); ++i) {
@@ -46,15 +45,26 @@ cuda::KernelSource staged_source(const Problem& problem, const std::string& entr
     named += str_cat("  ", type, "* const out", i, " = (", type, "*)out_raw", i, ";\n");
   }
   parameters += "char* workspace";
-  for (size_t i = 0; i < numbers; ++i) parameters += str_cat(", const i64 n", i);
+  for (size_t i = 0; i < frame.numbers; ++i) parameters += str_cat(", const i64 n", i);
   parameters += ", u32* refused";
   text +=
       // Left alone, ptxas spills to fit more blocks.
-      str_cat(functions, "extern \"C\" __global__ void __launch_bounds__(", StagedKernel::kThreads,
-              ", 2) ", entry, "(", parameters,
-              ") {\n  wait_for_former_kernels();\n  let_next_kernel_start();\n", named, statements,
-              "}\n");
-  return {entry, std::move(text), device.arch(), {}};
+      str_cat(frame.functions, "extern \"C\" __global__ void __launch_bounds__(",
+              StagedKernel::kThreads, ", 2) ", staged.entry, "(", parameters,
+              ") {\n  wait_for_former_kernels();\n  let_next_kernel_start();\n", named,
+              frame.prelude, staged.statements, "}\n");
+  return {staged.entry, std::move(text), device.arch(), {}};
+}
+
+std::vector<cuda::KernelSource> staged_sources(const Problem& problem,
+                                               const std::vector<StagedText>& texts,
+                                               const StagedFrame& frame,
+                                               const cuda::DeviceInfo& device) {
+  std::vector<cuda::KernelSource> sources;
+  for (const StagedText& text : texts) {
+    sources.push_back(staged_source(problem, text, frame, device));
+  }
+  return sources;
 }
 
 Status StagedKernel::add(std::vector<Step>& steps, const PrepareArgs& args, size_t module,
@@ -99,8 +109,7 @@ Status StagedKernel::launch(const std::vector<Step>& steps, const KernelArgs& ar
     cuda::LaunchShape shape;
     int64_t blocks = step.blocks;
     if (step.output >= 0) {
-      int64_t elements = args.outputs[static_cast<size_t>(step.output)].count();
-      blocks = (elements + kThreads - 1) / kThreads;
+      blocks = blocks_of(args.outputs[static_cast<size_t>(step.output)].count());
       if (blocks > INT32_MAX) return unsupported("more than ", INT32_MAX, " blocks of a kernel");
     }
     if (blocks == 0) continue;
@@ -123,6 +132,59 @@ int64_t WorkspaceLayout::add(int64_t bytes) {
   int64_t at = end_;
   end_ += (bytes + 255) / 256 * 256;
   return at;
+}
+
+std::string radix_tables(const RadixNumbers& at) {
+  return str_cat("  u32* counts = (u32*)(workspace + ", n(at.counts),
+                 ");\n  u32* totals = (u32*)(workspace + ", n(at.totals),
+                 ");\n  const int tiles = (int)", n(at.tiles), ", shift = (int)", n(at.shift),
+                 ";\n");
+}
+
+Result<size_t> StagedBuilder::module_of(std::string_view entry) const {
+  for (size_t i = 0; i < texts_.size(); ++i) {
+    if (texts_[i].entry == entry) return i;
+  }
+  return internal_error("there is no text of kernel ", entry);
+}
+
+Status StagedBuilder::find(std::string_view entry, int64_t blocks) {
+  REDLINE_ASSIGN(size_t module, module_of(entry));
+  return kernel_->add_find(args_, module, texts_[module].entry, blocks, numbers_);
+}
+
+Status StagedBuilder::run(std::string_view entry, int64_t blocks, int output) {
+  REDLINE_ASSIGN(size_t module, module_of(entry));
+  return kernel_->add_run(args_, module, texts_[module].entry, blocks, output, numbers_);
+}
+
+void StagedBuilder::add_radix(const RadixNumbers& at, int64_t rows, int64_t size,
+                              int64_t item_bytes) {
+  int64_t tiles = divide_up(size, kRadixTile);
+  for (int64_t& side : radix_sides_) side = add_space(rows * size * item_bytes);
+  numbers_[at.tiles] = tiles;
+  numbers_[at.counts] = add_space(rows * 256 * tiles * 4);
+  numbers_[at.totals] = add_space(rows * 256 * 4);
+}
+
+Status StagedBuilder::run_radix(const RadixNumbers& at, const std::string& name, int64_t rows,
+                                std::span<const int64_t> shifts) {
+  int64_t tiles = numbers_[at.tiles];
+  numbers_[at.from] = -1;
+  for (size_t i = 0; i < shifts.size(); ++i) {
+    numbers_[at.shift] = shifts[i];
+    numbers_[at.to] = radix_sides_[i % 2];
+    REDLINE_TRY(run(name + "_count", rows * tiles));
+    REDLINE_TRY(run(name + "_sum", rows * 256));
+    REDLINE_TRY(run(name + "_move", rows * tiles));
+    numbers_[at.from] = numbers_[at.to];
+  }
+  return {};
+}
+
+std::unique_ptr<Kernel> StagedBuilder::build() {
+  kernel_->set_workspace_bytes(static_cast<size_t>(layout_.bytes()));
+  return std::move(kernel_);
 }
 
 }  // namespace redline

@@ -2,9 +2,11 @@
 #pragma once
 
 #include <functional>
+#include <span>
 #include <string>
 #include <vector>
 
+#include "base/checked.h"
 #include "tactics/tactic.h"
 
 // Kernels of our own that are launched in turn on one workspace. Those of ops whose output sizes
@@ -15,14 +17,32 @@ namespace redline {
 // OK when all operands are tensors of numbers whose ranks are known.
 Status staged_supports(const Problem& problem);
 
-// The text of one kernel: `statements` see in0, in1, ... of their storage types, out0, ..., the
-// `workspace` (char*), whose first i64 is the count, and the numbers n0, n1, ... (i64) that the
-// launch gives, and `refused` for refuse(). A kernel may be launched while the one before it still
-// runs, for which it waits before all of its statements.
-cuda::KernelSource staged_source(const Problem& problem, const std::string& entry,
-                                 const std::vector<std::string>& files,
-                                 const std::string& functions, const std::string& statements,
-                                 size_t numbers, const cuda::DeviceInfo& device);
+// `statements` see in0, in1, ... of their storage types, out0, ..., the `workspace` (char*), whose
+// first i64 is the count, and the numbers n0, n1, ... (i64) that the launch gives, and `refused`
+// for refuse(). A kernel may be launched while the one before it still runs, for which it waits
+// before all of its statements.
+struct StagedText {
+  std::string entry;
+  std::string statements;
+};
+
+// What stands around the statements.
+struct StagedFrame {
+  std::vector<const char*> files;  // of kernels/cuda
+  size_t numbers = 0;
+  std::string functions = {};
+  std::string prelude = {};  // in front of the statements
+};
+
+cuda::KernelSource staged_source(const Problem& problem, const StagedText& text,
+                                 const StagedFrame& frame, const cuda::DeviceInfo& device);
+std::vector<cuda::KernelSource> staged_sources(const Problem& problem,
+                                               const std::vector<StagedText>& texts,
+                                               const StagedFrame& frame,
+                                               const cuda::DeviceInfo& device);
+
+// What a number is called in a text.
+inline std::string n(size_t number) { return str_cat("n", number); }
 
 class StagedKernel final : public Kernel {
  public:
@@ -47,6 +67,7 @@ class StagedKernel final : public Kernel {
   Status add_run(const PrepareArgs& args, size_t module, const std::string& entry, int64_t blocks,
                  int output, std::vector<int64_t> numbers, int shared_bytes = 0);
 
+  void set_workspace_bytes(size_t bytes) { workspace_bytes_ = bytes; }
   size_t workspace_bytes() const override { return workspace_bytes_; }
   bool finds_sizes() const override { return sizes_ != nullptr; }
   std::vector<Dims> sizes(int64_t count) const override { return sizes_(count); }
@@ -54,6 +75,7 @@ class StagedKernel final : public Kernel {
   Status run(const KernelArgs& args) const override { return launch(run_, args); }
 
   static constexpr int kThreads = 256;
+  static int64_t blocks_of(int64_t threads) { return divide_up(threads, kThreads); }
 
  private:
   static constexpr size_t kMaxParameters = 64;
@@ -68,7 +90,7 @@ class StagedKernel final : public Kernel {
 };
 
 // Blocks of the functions in kernels/cuda/find/select.cuh for n elements: kSelectTile a block.
-inline int64_t select_tiles(int64_t n) { return (n + 4095) / 4096; }
+inline int64_t select_tiles(int64_t n) { return divide_up(n, 4096); }
 
 // Places in a workspace, one after another behind the count.
 class WorkspaceLayout {
@@ -78,6 +100,49 @@ class WorkspaceLayout {
 
  private:
   int64_t end_ = 256;
+};
+
+// Which numbers of its kernels are a radix sort's (kernels/cuda/sort/radix.cuh).
+struct RadixNumbers {
+  size_t from, to;  // places in the workspace; negative: the items are the operand's
+  size_t counts, totals;
+  size_t shift, tiles;
+};
+// `counts`, `totals`, `tiles` and `shift`, for statements.
+std::string radix_tables(const RadixNumbers& at);
+
+// Makes a kernel out of launches of `texts`, each with the numbers as they are by then.
+class StagedBuilder {
+ public:
+  StagedBuilder(const PrepareArgs& args, std::string name, std::vector<StagedText> texts,
+                std::vector<int64_t> numbers, StagedKernel::Sizes sizes = nullptr)
+      : args_(args),
+        texts_(std::move(texts)),
+        numbers_(std::move(numbers)),
+        kernel_(std::make_unique<StagedKernel>(std::move(name), size_t{0}, std::move(sizes))) {}
+
+  int64_t& operator[](size_t number) { return numbers_[number]; }
+  int64_t add_space(int64_t bytes) { return layout_.add(bytes); }
+  Status find(std::string_view entry, int64_t blocks);
+  Status run(std::string_view entry, int64_t blocks, int output = -1);
+
+  // Space for a radix sort of up to `rows` rows of `size` items, and where it is.
+  void add_radix(const RadixNumbers& at, int64_t rows, int64_t size, int64_t item_bytes);
+  // The passes over `rows` rows, of kernels NAME_count, NAME_sum and NAME_move; the items are at
+  // `from` then.
+  Status run_radix(const RadixNumbers& at, const std::string& name, int64_t rows,
+                   std::span<const int64_t> shifts);
+
+  std::unique_ptr<Kernel> build();
+
+ private:
+  Result<size_t> module_of(std::string_view entry) const;
+  const PrepareArgs& args_;
+  std::vector<StagedText> texts_;
+  std::vector<int64_t> numbers_;
+  WorkspaceLayout layout_;
+  int64_t radix_sides_[2] = {};
+  std::unique_ptr<StagedKernel> kernel_;
 };
 
 }  // namespace redline

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <iterator>
 
 #include "tactics/cuda/element.h"
 #include "tactics/cuda/rule_code.h"
@@ -20,7 +21,6 @@ constexpr int64_t kMostKept = 1024;
 constexpr int64_t kKeepingTile = 2048;
 constexpr int64_t kLeastTile = 512;
 constexpr int64_t kLeastPart = 2048;
-constexpr int64_t kRadixTile = 4096;
 // Of a radix sort, unless a row has more: two buffers of them are the workspace.
 constexpr int64_t kItemsAtOnce = int64_t{1} << 23;
 
@@ -40,7 +40,7 @@ enum Number : size_t {
   kFirst,  // of the rows that are sorted together
   kNumbers
 };
-std::string n(Number number) { return str_cat("n", static_cast<size_t>(number)); }
+constexpr RadixNumbers kRadix = {kFrom, kTo, kCounts, kTotals, kShift, kParts};
 
 bool is_wide(DType dtype) { return dtype == DType::kFloat64 || dtype_bits(dtype) > 32; }
 int64_t item_bytes(DType dtype) { return is_wide(dtype) ? 16 : 8; }
@@ -83,12 +83,7 @@ std::string prelude(const Problem& problem) {
                  indices, "  };\n");
 }
 
-struct Text {
-  std::string entry;
-  std::string statements;
-};
-
-Text sort_text(DType dtype) {
+StagedText sort_text(DType dtype) {
   return {"topk_sort",
           str_cat("  __shared__ Item tile[", most_in_tile(dtype), "];\n  const int length = (int)",
                   n(kLength), ", shift = __ffs(length) - 1;\n", "  const int count = length < ",
@@ -111,7 +106,7 @@ std::string keep(const std::string& count, const std::string& fetch) {
                  "(int)", n(kLength), ", tile, [&](i64 i) { return ", fetch, "; });\n");
 }
 
-std::vector<Text> keeping_texts() {
+std::vector<StagedText> keeping_texts() {
   std::string kept = str_cat("  Item* kept = (Item*)(workspace + ", n(kTo), ");\n");
   return {
       {"topk_keep",
@@ -127,10 +122,8 @@ std::vector<Text> keeping_texts() {
                "  for (int m = t; m < k; m += 256) put(row, m, tile[m]);\n")}};
 }
 
-std::vector<Text> radix_texts() {
-  std::string tables = str_cat(
-      "  u32* counts = (u32*)(workspace + ", n(kCounts), ");\n  u32* totals = (u32*)(workspace + ",
-      n(kTotals), ");\n  const int tiles = (int)", n(kParts), ", shift = (int)", n(kShift), ";\n");
+std::vector<StagedText> radix_texts() {
+  std::string tables = radix_tables(kRadix);
   std::string items = str_cat(
       "  const i64 row = blockIdx.x / tiles;\n  const Item* items = (const Item*)(workspace "
       "+ (",
@@ -168,21 +161,21 @@ size_t axis_of(const Problem& problem) {
   return at_axis(problem.attrs.as<TopKAttrs>().axis, problem.inputs[0].dims.rank());
 }
 
-std::vector<Text> texts(const Problem& written) {
-  size_t axis = axis_of(written);
-  DType dtype = written.inputs[0].dtype;
-  int64_t size = written.inputs[0].dims[axis];
-  int64_t k = written.outputs[0].dims[axis];
-  std::optional<Way> way;
-  if (size != kDynamicDim && k != kDynamicDim) way = way_of(dtype, size, k);
-  std::vector<Text> all;
-  if (!way || *way == Way::kSort) all.push_back(sort_text(dtype));
-  if (!way || *way == Way::kKeep) {
-    for (Text& text : keeping_texts()) all.push_back(std::move(text));
-  }
-  if (!way || *way == Way::kRadix) {
-    for (Text& text : radix_texts()) all.push_back(std::move(text));
-  }
+// The way of all sizes that the problem may have, if it is known.
+std::optional<Way> known_way(const Problem& problem) {
+  size_t axis = axis_of(problem);
+  int64_t size = problem.inputs[0].dims[axis];
+  int64_t k = problem.outputs[0].dims[axis];
+  if (size == kDynamicDim || k == kDynamicDim) return std::nullopt;
+  return way_of(problem.inputs[0].dtype, size, k);
+}
+
+std::vector<StagedText> texts(const Problem& written) {
+  std::optional<Way> way = known_way(written);
+  std::vector<StagedText> all;
+  if (!way || *way == Way::kSort) all.push_back(sort_text(written.inputs[0].dtype));
+  if (!way || *way == Way::kKeep) std::ranges::move(keeping_texts(), std::back_inserter(all));
+  if (!way || *way == Way::kRadix) std::ranges::move(radix_texts(), std::back_inserter(all));
   return all;
 }
 
@@ -199,116 +192,82 @@ Status supports(const Problem& problem) {
 
 Result<std::vector<cuda::KernelSource>> kernels(const Problem& problem, const Config&,
                                                 const cuda::DeviceInfo& device) {
-  std::vector<cuda::KernelSource> sources;
-  for (const Text& text : texts(problem)) {
-    sources.push_back(staged_source(problem, text.entry, {"sort/items.cuh", "sort/radix.cuh"}, "",
-                                    prelude(problem) + text.statements, kNumbers, device));
-  }
-  return sources;
+  return staged_sources(problem, texts(problem),
+                        {.files = {"sort/items.cuh", "sort/radix.cuh"},
+                         .numbers = kNumbers,
+                         .prelude = prelude(problem)},
+                        device);
 }
 
 class Builder {
  public:
   Builder(const Problem& problem, const PrepareArgs& args)
-      : dtype_(problem.inputs[0].dtype), args_(args), texts_(texts(*args.written)) {
+      : dtype_(problem.inputs[0].dtype),
+        args_(args),
+        staged_(args, "cuda.topk", texts(*args.written), std::vector<int64_t>(kNumbers)) {
     size_t axis = axis_of(problem);
     const Dims& in = problem.inputs[0].dims;
     size_ = in[axis];
     k_ = problem.outputs[0].dims[axis];
     int64_t inner = in.count(static_cast<int>(axis) + 1, in.rank());
     rows_ = in.count(0, static_cast<int>(axis)) * inner;
-    numbers_[kRows] = rows_;
-    numbers_[kSize] = size_;
-    numbers_[kInner] = inner;
-    numbers_[kK] = k_;
+    staged_[kRows] = rows_;
+    staged_[kSize] = size_;
+    staged_[kInner] = inner;
+    staged_[kK] = k_;
   }
 
   Result<std::unique_ptr<Kernel>> build() {
     if (size_ > kMostSize) return unsupported("more than ", kMostSize, " elements of a row");
     if (rows_ > 0 && k_ > 0) {
       Way way = way_of(dtype_, size_, k_);
+      if (known_way(*args_.written).value_or(way) != way) {
+        return incompatible("a topk whose kernels do not take its sizes");
+      }
       REDLINE_TRY(way == Way::kSort ? sort() : way == Way::kKeep ? keep() : radix());
     }
-    auto kernel = std::make_unique<StagedKernel>("cuda.topk", static_cast<size_t>(layout_.bytes()));
-    for (const Launch& launch : launches_) {
-      REDLINE_TRY(kernel->add_run(args_, launch.module, texts_[launch.module].entry, launch.blocks,
-                                  -1, launch.numbers));
-    }
-    return std::unique_ptr<Kernel>(std::move(kernel));
+    return staged_.build();
   }
 
  private:
-  struct Launch {
-    size_t module = 0;
-    int64_t blocks = 0;
-    std::vector<int64_t> numbers;
-  };
-
-  Status add(std::string_view entry, int64_t blocks) {
-    for (size_t i = 0; i < texts_.size(); ++i) {
-      if (texts_[i].entry != entry) continue;
-      launches_.push_back({i, blocks, numbers_});
-      return {};
-    }
-    return incompatible("a topk whose kernels do not take its sizes");
-  }
-
   Status sort() {
     auto length = static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(size_)));
-    numbers_[kLength] = length;
+    staged_[kLength] = length;
     int64_t rows_of_block = std::max(length, kLeastTile) / length;
-    return add("topk_sort", (rows_ + rows_of_block - 1) / rows_of_block);
+    return staged_.run("topk_sort", divide_up(rows_, rows_of_block));
   }
 
   Status keep() {
     // As many blocks as run at once; of most of a part nothing is kept.
     int64_t wanted = 2 * int64_t{args_.context->info().multiprocessors};
     int64_t least = std::max(kLeastPart, 8 * k_);
-    int64_t parts = std::min((size_ + least - 1) / least, (wanted + rows_ - 1) / rows_);
-    numbers_[kLength] = keeping_tile(k_);
-    numbers_[kPart] = (size_ + parts - 1) / parts;
-    parts = (size_ + numbers_[kPart] - 1) / numbers_[kPart];
-    numbers_[kParts] = parts;
-    if (parts > 1) numbers_[kTo] = layout_.add(rows_ * parts * k_ * item_bytes(dtype_));
-    REDLINE_TRY(add("topk_keep", rows_ * parts));
-    return parts > 1 ? add("topk_merge", rows_) : Status();
+    int64_t parts = std::min(divide_up(size_, least), divide_up(wanted, rows_));
+    staged_[kLength] = keeping_tile(k_);
+    staged_[kPart] = divide_up(size_, parts);
+    parts = divide_up(size_, staged_[kPart]);
+    staged_[kParts] = parts;
+    if (parts > 1) staged_[kTo] = staged_.add_space(rows_ * parts * k_ * item_bytes(dtype_));
+    REDLINE_TRY(staged_.run("topk_keep", rows_ * parts));
+    return parts > 1 ? staged_.run("topk_merge", rows_) : Status();
   }
 
   Status radix() {
-    int64_t tiles = (size_ + kRadixTile - 1) / kRadixTile;
     int64_t together = std::clamp(kItemsAtOnce / size_, int64_t{1}, rows_);
-    int64_t bytes = together * size_ * item_bytes(dtype_);
-    int64_t sides[2] = {layout_.add(bytes), layout_.add(bytes)};
-    numbers_[kParts] = tiles;
-    numbers_[kCounts] = layout_.add(together * 256 * tiles * 4);
-    numbers_[kTotals] = layout_.add(together * 256 * 4);
+    staged_.add_radix(kRadix, together, size_, item_bytes(dtype_));
     for (int64_t first = 0; first < rows_; first += together) {
       int64_t rows = std::min(together, rows_ - first);
-      numbers_[kRows] = rows;
-      numbers_[kFirst] = first;
-      numbers_[kFrom] = -1;
-      int side = 0;
-      for (int64_t shift : shifts_of(dtype_)) {
-        numbers_[kShift] = shift;
-        numbers_[kTo] = sides[side];
-        REDLINE_TRY(add("topk_count", rows * tiles));
-        REDLINE_TRY(add("topk_sum", rows * 256));
-        REDLINE_TRY(add("topk_move", rows * tiles));
-        numbers_[kFrom] = sides[side];
-        side ^= 1;
-      }
-      REDLINE_TRY(add("topk_write", (rows * k_ + 255) / 256));
+      staged_[kRows] = rows;
+      staged_[kFirst] = first;
+      REDLINE_TRY(staged_.run_radix(kRadix, "topk", rows, shifts_of(dtype_)));
+      REDLINE_TRY(staged_.run("topk_write", StagedKernel::blocks_of(rows * k_)));
     }
     return {};
   }
 
   DType dtype_;
   const PrepareArgs& args_;
-  std::vector<Text> texts_;
+  StagedBuilder staged_;
   int64_t size_ = 0, k_ = 0, rows_ = 0;
-  std::vector<int64_t> numbers_ = std::vector<int64_t>(kNumbers);
-  WorkspaceLayout layout_;
-  std::vector<Launch> launches_;
 };
 
 Result<std::unique_ptr<Kernel>> prepare(const Problem& problem, const Config&,

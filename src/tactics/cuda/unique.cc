@@ -12,7 +12,6 @@ namespace redline {
 namespace {
 
 constexpr int64_t kSortTile = 2048;
-constexpr int64_t kThreads = StagedKernel::kThreads;
 // Slices are numbered in 32 bits.
 constexpr int64_t kMostSlices = int64_t{1} << 30;
 
@@ -34,8 +33,6 @@ enum Number : size_t {
   kNumbers
 };
 
-std::string n(Number number) { return str_cat("n", static_cast<size_t>(number)); }
-
 std::string array(const char* name, Number number) {
   return str_cat("  i32* ", name, " = (i32*)(workspace + ", n(number), ");\n");
 }
@@ -49,19 +46,14 @@ std::string prelude(const Problem& problem) {
                  "  const i64 i = (i64)blockIdx.x * 256 + (int)threadIdx.x;\n");
 }
 
-struct Text {
-  std::string entry;
-  std::string statements;
-};
-
-std::vector<Text> texts(const Problem& problem) {
+std::vector<StagedText> texts(const Problem& problem) {
   bool sorted = problem.attrs.as<UniqueAttrs>().sorted;
   std::string before = "[&](i32 a, i32 b) { return s.before(a, b); }";
   std::string head =
       "[&](i64 k) -> i64 { return k == 0 || s.compare(order[k - 1], order[k]) != 0 ? 1 : 0; }";
   std::string appears = "[&](i64 k) -> i64 { return first[group[k]] == (i32)k ? 1 : 0; }";
   std::string count = n(kCount);
-  std::vector<Text> all = {
+  std::vector<StagedText> all = {
       {"unique_number", str_cat("  if (i < ", count, ") order[i] = (i32)i;\n")},
       {"unique_sort_tiles", str_cat("  sort_in_tile(", count, ", ", n(kFrom), ", ", n(kTo),
                                     ", order, ", before, ");\n")},
@@ -99,60 +91,35 @@ std::vector<Text> texts(const Problem& problem) {
 
 Result<std::vector<cuda::KernelSource>> kernels(const Problem& problem, const Config&,
                                                 const cuda::DeviceInfo& device) {
-  std::vector<cuda::KernelSource> sources;
-  for (const Text& text : texts(problem)) {
-    sources.push_back(staged_source(problem, text.entry,
-                                    {"find/select.cuh", "find/sort.cuh", "find/unique.cuh"}, "",
-                                    prelude(problem) + text.statements, kNumbers, device));
-  }
-  return sources;
+  return staged_sources(problem, texts(problem),
+                        {.files = {"find/select.cuh", "find/sort.cuh", "find/unique.cuh"},
+                         .numbers = kNumbers,
+                         .prelude = prelude(problem)},
+                        device);
 }
 
-class Builder {
- public:
-  Builder(const PrepareArgs& args, std::vector<Text> texts, std::vector<int64_t> numbers,
-          StagedKernel& kernel)
-      : args_(args), texts_(std::move(texts)), numbers_(std::move(numbers)), kernel_(kernel) {}
+Status find(StagedBuilder& staged, std::string_view entry, int64_t count, int64_t blocks,
+            int64_t from = 0, int64_t to = 0) {
+  staged[kCount] = count;
+  staged[kFrom] = from;
+  staged[kTo] = to;
+  return staged.find(entry, blocks);
+}
 
-  Status find(std::string_view entry, int64_t count, int64_t blocks, int64_t from = 0,
-              int64_t to = 0) {
-    size_t module = 0;
-    while (texts_[module].entry != entry) ++module;
-    std::vector<int64_t> numbers = numbers_;
-    numbers[kCount] = count;
-    numbers[kFrom] = from;
-    numbers[kTo] = to;
-    return kernel_.add_find(args_, module, texts_[module].entry, blocks, std::move(numbers));
-  }
-  // `padded` is a power of two.
-  Status sort(int64_t padded) {
-    REDLINE_TRY(find("unique_number", padded, (padded + kThreads - 1) / kThreads));
-    int64_t blocks = (padded + kSortTile - 1) / kSortTile;
-    REDLINE_TRY(find("unique_sort_tiles", padded, blocks, 2, std::min(padded, kSortTile)));
-    for (int64_t length = 2 * kSortTile; length <= padded; length *= 2) {
-      for (int64_t by = length / 2; by >= kSortTile; by /= 2) {
-        REDLINE_TRY(
-            find("unique_sort_across", padded, (padded / 2 + kThreads - 1) / kThreads, length, by));
-      }
-      REDLINE_TRY(find("unique_sort_tiles", padded, blocks, length, length));
+// `padded` is a power of two.
+Status sort(StagedBuilder& staged, int64_t padded) {
+  REDLINE_TRY(find(staged, "unique_number", padded, StagedKernel::blocks_of(padded)));
+  int64_t blocks = divide_up(padded, kSortTile);
+  REDLINE_TRY(find(staged, "unique_sort_tiles", padded, blocks, 2, std::min(padded, kSortTile)));
+  for (int64_t length = 2 * kSortTile; length <= padded; length *= 2) {
+    for (int64_t by = length / 2; by >= kSortTile; by /= 2) {
+      REDLINE_TRY(find(staged, "unique_sort_across", padded, StagedKernel::blocks_of(padded / 2),
+                       length, by));
     }
-    return {};
+    REDLINE_TRY(find(staged, "unique_sort_tiles", padded, blocks, length, length));
   }
-  Status outputs(size_t count) {
-    for (size_t o = 0; o < count; ++o) {
-      size_t module = texts_.size() - count + o;
-      REDLINE_TRY(
-          kernel_.add_run(args_, module, texts_[module].entry, 0, static_cast<int>(o), numbers_));
-    }
-    return {};
-  }
-
- private:
-  const PrepareArgs& args_;
-  std::vector<Text> texts_;
-  std::vector<int64_t> numbers_;
-  StagedKernel& kernel_;
-};
+  return {};
+}
 
 Result<std::unique_ptr<Kernel>> prepare(const Problem& problem, const Config&,
                                         const PrepareArgs& args) {
@@ -166,36 +133,35 @@ Result<std::unique_ptr<Kernel>> prepare(const Problem& problem, const Config&,
   if (size > kMostSlices) return unsupported("more than ", kMostSlices, " slices");
   auto padded = static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(size)));
   int64_t tiles = select_tiles(size);
-  WorkspaceLayout layout;
-  std::vector<int64_t> numbers(kNumbers);
-  numbers[kTiles] = layout.add(tiles * 8);
-  numbers[kOrder] = layout.add(padded * 4);
-  for (Number array : {kGroup, kStart, kFirst, kRank, kByRank})
-    numbers[array] = layout.add(size * 4);
-  numbers[kOuter] = dims.count(0, at);
-  numbers[kSize] = size;
-  numbers[kInner] = dims.count(at + 1, dims.rank());
-  auto kernel = std::make_unique<StagedKernel>(
-      "cuda.unique", static_cast<size_t>(layout.bytes()),
-      [dims, at, size, wanted = problem.outputs.size()](int64_t count) {
-        Dims out = dims;
-        out[static_cast<size_t>(at)] = count;
-        std::vector<Dims> all = {out, Dims{count}, Dims{size}, Dims{count}};
-        all.resize(wanted);
-        return all;
-      });
-  Builder builder(args, texts(problem), numbers, *kernel);
-  if (size > 0) REDLINE_TRY(builder.sort(padded));
-  REDLINE_TRY(builder.find("unique_heads", size, tiles));
-  REDLINE_TRY(builder.find("unique_sum", tiles, 1));
-  REDLINE_TRY(builder.find("unique_groups", size, tiles));
-  if (!attrs.sorted) {
-    REDLINE_TRY(builder.find("unique_appearing", size, tiles));
-    REDLINE_TRY(builder.find("unique_sum", tiles, 1));
-    REDLINE_TRY(builder.find("unique_ranks", size, tiles));
+  StagedBuilder staged(args, "cuda.unique", texts(problem), std::vector<int64_t>(kNumbers),
+                       [dims, at, size, wanted = problem.outputs.size()](int64_t count) {
+                         Dims out = dims;
+                         out[static_cast<size_t>(at)] = count;
+                         std::vector<Dims> all = {out, Dims{count}, Dims{size}, Dims{count}};
+                         all.resize(wanted);
+                         return all;
+                       });
+  staged[kTiles] = staged.add_space(tiles * 8);
+  staged[kOrder] = staged.add_space(padded * 4);
+  for (Number array : {kGroup, kStart, kFirst, kRank, kByRank}) {
+    staged[array] = staged.add_space(size * 4);
   }
-  REDLINE_TRY(builder.outputs(problem.outputs.size()));
-  return std::unique_ptr<Kernel>(std::move(kernel));
+  staged[kOuter] = dims.count(0, at);
+  staged[kSize] = size;
+  staged[kInner] = dims.count(at + 1, dims.rank());
+  if (size > 0) REDLINE_TRY(sort(staged, padded));
+  REDLINE_TRY(find(staged, "unique_heads", size, tiles));
+  REDLINE_TRY(find(staged, "unique_sum", tiles, 1));
+  REDLINE_TRY(find(staged, "unique_groups", size, tiles));
+  if (!attrs.sorted) {
+    REDLINE_TRY(find(staged, "unique_appearing", size, tiles));
+    REDLINE_TRY(find(staged, "unique_sum", tiles, 1));
+    REDLINE_TRY(find(staged, "unique_ranks", size, tiles));
+  }
+  for (size_t o = 0; o < problem.outputs.size(); ++o) {
+    REDLINE_TRY(staged.run(str_cat("unique_output_", o), 0, static_cast<int>(o)));
+  }
+  return staged.build();
 }
 
 }  // namespace
