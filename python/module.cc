@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cstring>
+#include <iterator>
 #include <memory>
 
 #include "redline/builder.h"
@@ -60,6 +61,7 @@ struct DlpackType {
   DType dtype;
   nb::dlpack::dtype_code code;
   uint8_t bits;
+  nb::dlpack::dtype dlpack() const { return {static_cast<uint8_t>(code), bits, 1}; }
 };
 constexpr DlpackType kDlpackTypes[] = {
     {DType::kFloat64, nb::dlpack::dtype_code::Float, 64},
@@ -95,12 +97,10 @@ DeviceTensor to_device(nb::handle object, const std::string& name, const Session
     delete static_cast<nb::ndarray<nb::ro>*>(held);
   }));
   DeviceTensor tensor;
-  const DlpackType* found = nullptr;
-  for (const DlpackType& type : kDlpackTypes) {
-    nb::dlpack::dtype same = {static_cast<uint8_t>(type.code), type.bits, 1};
-    if (array.dtype() == same) found = &type;
-  }
-  if (found == nullptr) {
+  const DlpackType* found =
+      std::find_if(std::begin(kDlpackTypes), std::end(kDlpackTypes),
+                   [&](const DlpackType& type) { return array.dtype() == type.dlpack(); });
+  if (found == std::end(kDlpackTypes)) {
     check(invalid_argument("input '", name, "' has an element type that is not known here: code ",
                            int{array.dtype().code}, " of DLPack, ", int{array.dtype().bits},
                            " bits"));
@@ -122,20 +122,18 @@ DeviceTensor to_device(nb::handle object, const std::string& name, const Session
 
 // An array that others take by DLPack without a copy, and that keeps its memory.
 nb::object to_array(const DeviceTensor& tensor, int gpu) {
-  const DlpackType* found = nullptr;
-  for (const DlpackType& type : kDlpackTypes) {
-    if (type.dtype == tensor.dtype) found = &type;
-  }
-  if (found == nullptr) {
+  const DlpackType* found =
+      std::find_if(std::begin(kDlpackTypes), std::end(kDlpackTypes),
+                   [&](const DlpackType& type) { return type.dtype == tensor.dtype; });
+  if (found == std::end(kDlpackTypes)) {
     check(
         unsupported("DLPack has no ", dtype_name(tensor.dtype), "; take this output on the host"));
   }
   std::vector<size_t> shape(tensor.dims.begin(), tensor.dims.end());
   nb::capsule owner(new DeviceTensor(tensor),
                     [](void* held) noexcept { delete static_cast<DeviceTensor*>(held); });
-  nb::dlpack::dtype dtype = {static_cast<uint8_t>(found->code), found->bits, 1};
-  nb::ndarray<nb::array_api> array(tensor.data, shape.size(), shape.data(), owner, nullptr, dtype,
-                                   nb::device::cuda::value, gpu);
+  nb::ndarray<nb::array_api> array(tensor.data, shape.size(), shape.data(), owner, nullptr,
+                                   found->dlpack(), nb::device::cuda::value, gpu);
   return nb::cast(array, nb::rv_policy::reference);
 }
 

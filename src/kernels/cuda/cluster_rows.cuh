@@ -21,8 +21,7 @@ template <int T, int C, class S, class Merge>
 __device__ inline S cluster_merge(S state, Merge merge, S* shared, S* mine) {
   state = group_merge<T>(state, merge, shared);
   if (threadIdx.x == 0) *mine = state;
-  cluster_arrive();
-  cluster_wait();
+  cluster_sync();
   state = *in_block(mine, (int)threadIdx.x % C);
   return warp_merge<C>(state, merge);
 }
@@ -90,8 +89,7 @@ __device__ inline void merge_columns_of_cluster(S (&state)[L], Merge merge, S* s
 #pragma unroll
     for (int l = 0; l < L; ++l) mine[l * X + x] = state[l];
   }
-  cluster_arrive();
-  cluster_wait();
+  cluster_sync();
   for (int i = (int)threadIdx.x; i < X * L; i += X * Y) {
     S one = *in_block(mine + i, 0);
 #pragma unroll 4

@@ -26,12 +26,6 @@ constexpr int64_t kShortBytes = 32 << 10;
 // From this many elements on what counts is that enough bytes are on their way.
 constexpr int64_t kLarge = 4 << 20;
 
-int power_of_two(int64_t least, int most) {
-  int n = 1;
-  while (n < least && n < most) n *= 2;
-  return n;
-}
-
 // Elements of an access: 16 bytes of the widest operand that has neighbours there.
 int widest_lanes(const Problem& problem, const RowsProblem& rows) {
   size_t bytes = 1;
@@ -392,15 +386,15 @@ std::vector<RowsWay> all_ways(const Problem& problem, const RowsProblem& rows) {
   Sizes s = {rows.known_size(false).value_or(kManyRows), rows.known_size(true).value_or(1024),
              widest_lanes(problem, rows), wide ? 16 : 32};
   s.bytes = static_cast<int>(dtype_bytes(source));
+  Body body = body_of(problem);
   // What is computed is held as it is.
-  s.raw_bytes = rows.source < body_of(problem).num_inputs ? s.bytes : std::max(4, s.bytes);
+  s.raw_bytes = rows.source < body.num_inputs ? s.bytes : std::max(4, s.bytes);
   s.twice = is_twice(problem, rows);
   s.applies = rows.applies();
   s.in_place = can_be_short(problem, rows);
   if (has_any_length(rows)) return ways_for_any(rows, s);
   if (rows.last_is_reduced()) return row_ways(s);
   // States that are wide leave no registers to read ahead, nor do values that are computed.
-  Body body = body_of(problem);
   bool places = body.nodes[static_cast<size_t>(rows.anchor)].op->name.starts_with("arg_");
   return column_ways(s, wide || places || rows.source >= body.num_inputs ? 1 : 8);
 }
@@ -420,8 +414,6 @@ Config encode(const RowsWay& way) {
   if (lag > 0) config.push_back({"lag", lag});
   return config;
 }
-
-bool is_power_of_two(int64_t n, int64_t most) { return n >= 1 && n <= most && (n & (n - 1)) == 0; }
 
 // The kernels that belong together.
 bool is_sequence(const std::vector<RowsShape>& launches, bool in_rows, bool twice, bool applies) {

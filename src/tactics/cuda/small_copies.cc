@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "base/checked.h"
 #include "kernels/cuda/sources.h"
 
 namespace redline {
@@ -53,7 +54,7 @@ Status SmallCopies::launch(const cuda::Stream& stream) const {
   // Two words of 8 bytes a thread, but no more blocks than run at once.
   constexpr uint64_t kBlockBytes = 16 * kThreads;
   const auto most = static_cast<uint64_t>(std::max(gpu.multiprocessors, 1)) * 8;
-  uint64_t blocks = (largest + kBlockBytes - 1) / kBlockBytes;
+  uint64_t blocks = divide_up(largest, kBlockBytes);
   cuda::LaunchShape shape;
   shape.grid = {static_cast<unsigned int>(std::clamp<uint64_t>(blocks, 1, most)),
                 static_cast<unsigned int>(count_), 1};

@@ -21,12 +21,6 @@ int widest(const Movement& m, std::optional<int64_t> size) {
   return lanes;
 }
 
-int power_of_two(int64_t least, int most) {
-  int n = 1;
-  while (n < least && n < most) n *= 2;
-  return n;
-}
-
 // `elements` in a tile that is as square as the axes allow.
 TransposeWay tiles(const Movement& m, int elements, int lanes_a, int lanes_b) {
   int side = power_of_two(elements, 128);
@@ -152,8 +146,6 @@ bool is_known(const Movement& m) {
   return m.sizes.empty() ||
          (m.keeps_last() ? m.known.back().has_value() : m.known[m.a()] && m.known[m.b()]);
 }
-
-bool is_power_of_two(int64_t n, int64_t most) { return n >= 1 && n <= most && (n & (n - 1)) == 0; }
 
 Result<TransposeWay> strips_of(const Movement& m, const std::vector<int64_t>& tile) {
   bool known = !m.keeps_last() && m.known[m.a()] && m.known[m.b()];
