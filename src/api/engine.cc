@@ -173,6 +173,8 @@ Result<Session> Engine::create_session() const {
   REDLINE_ASSIGN(DeviceImagePtr image, impl_->image());
   REDLINE_ASSIGN(session->executor,
                  Executor::create(impl_->plan, *impl_->tactics, *impl_->pool, std::move(image)));
+  static const std::string kUnnamed = "redline";
+  session->executor->name_runs(impl_->info.model.empty() ? kUnnamed : impl_->info.model);
   session->inputs.resize(impl_->plan.inputs.size());
   session->bound.resize(impl_->plan.inputs.size());
   session->kept.resize(impl_->plan.outputs.size());
@@ -203,26 +205,36 @@ Status Session::bind(std::string_view input, HostValue value) {
   return {};
 }
 
-Status Session::run() {
-  REDLINE_TRY(enqueue());
-  return wait();
-}
-
-Status Session::enqueue() {
-  for (size_t i = 0; i < impl_->bound.size(); ++i) {
-    if (impl_->bound[i]) continue;
-    const ValueInfo& info = impl_->engine->inputs[i];
+Status Session::Impl::begin_run() {
+  for (size_t i = 0; i < bound.size(); ++i) {
+    if (bound[i]) continue;
+    const ValueInfo& info = engine->inputs[i];
     if (info.kind == HostValue::Kind::kOptional) {
-      impl_->inputs[i] = HostValue::optional({});
+      inputs[i] = HostValue::optional({});
       continue;
     }
     return invalid_argument("input '", info.name, "' (", info.type, ") is missing");
   }
-  impl_->has_run = impl_->queued = false;
+  has_run = queued = false;
+  return {};
+}
+
+void Session::Impl::warn_of_refusals() const {
+  for (const std::string& refusal : executor->take_refusals()) engine->logger.warning(refusal);
+}
+
+Status Session::run() {
+  REDLINE_TRY(impl_->begin_run());
+  Status status = impl_->executor->run(impl_->inputs);
+  impl_->warn_of_refusals();
+  impl_->has_run = status.ok();
+  return status;
+}
+
+Status Session::enqueue() {
+  REDLINE_TRY(impl_->begin_run());
   REDLINE_TRY(impl_->executor->enqueue(impl_->inputs));
-  for (const std::string& refusal : impl_->executor->take_refusals()) {
-    impl_->engine->logger.warning(refusal);
-  }
+  impl_->warn_of_refusals();
   impl_->queued = true;
   return {};
 }

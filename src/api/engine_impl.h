@@ -47,6 +47,10 @@ struct Session::Impl {
   std::vector<bool> kept;  // outputs, on the GPU
   bool queued = false;
   bool has_run = false;
+
+  // Fails when an input is missing.
+  Status begin_run();
+  void warn_of_refusals() const;
 };
 
 // Which input or output (`what`) has the name, or an error that lists them.

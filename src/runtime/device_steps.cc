@@ -105,6 +105,7 @@ Result<cuda::Graph> Executor::capture(ShapeState& state, size_t index, bool copi
 }
 
 Status Executor::queue_step(ShapeState& state, size_t& index, size_t end) {
+  NvtxRange range = step_range(index);
   if (is_small_copy(state, index)) return queue_small_copies(state, index, end);
   return run_device_step(state, index);
 }

@@ -109,6 +109,7 @@ Status Executor::initialize(DeviceImagePtr image) {
     downloaded_[made] = step.tactic == kDownloadTactic || same;
   }
   find_ports();
+  name_steps();
   steps_.resize(plan_.steps.size());
   for (size_t i = 0; i < plan_.steps.size(); ++i) {
     for (const auto& subplan : plan_.steps[i].subplans) {
@@ -178,8 +179,14 @@ Status Executor::bind_inputs(std::span<const HostValue> inputs) {
 }
 
 Status Executor::run(std::span<const HostValue> inputs) {
-  REDLINE_TRY(enqueue(inputs));
+  NvtxRange range(nvtx_, run_name_);
+  REDLINE_TRY(start(inputs));
   return wait();
+}
+
+Status Executor::enqueue(std::span<const HostValue> inputs) {
+  NvtxRange range(nvtx_, run_name_);
+  return start(inputs);
 }
 
 Result<Executor::ShapeState*> Executor::begin_run(std::span<const HostValue> inputs) {
@@ -208,7 +215,7 @@ Result<Executor::ShapeState*> Executor::begin_run(std::span<const HostValue> inp
   return state;
 }
 
-Status Executor::enqueue(std::span<const HostValue> inputs) {
+Status Executor::start(std::span<const HostValue> inputs) {
   REDLINE_ASSIGN(ShapeState * state, begin_run(inputs));
   Status status = run_steps(*state);
   if (status.ok()) status = send_outputs();
@@ -257,6 +264,7 @@ Status Executor::observe_outputs(size_t index) {
 }
 
 Status Executor::run_step(ShapeState& state, size_t index) {
+  NvtxRange range = step_range(index);
   ShapeState::Step& ready = state.steps[index];
   bool on_gpu = works_on_gpu(plan_.steps[index]);
   if (!on_gpu && must_wait(state, index)) REDLINE_TRY(wait());
@@ -271,6 +279,21 @@ Status Executor::run_step(ShapeState& state, size_t index) {
   }
   if (ready.kernel == nullptr) return run_reference_step(index, ready.outputs);
   return ready.kernel->run({ready.inputs, ready.outputs, workspace_.get(), &pool_});
+}
+
+void Executor::name_runs(const std::string& name) {
+  if (nvtx_ != nullptr) run_name_ = nvtx_->name(name);
+}
+
+void Executor::name_steps() {
+  if (nvtx_ == nullptr) return;
+  for (const PlanStep& step : plan_.steps) {
+    step_names_.push_back(nvtx_->name(step.name.empty() ? step.op->name : step.name));
+  }
+}
+
+NvtxRange Executor::step_range(size_t index) const {
+  return {nvtx_, nvtx_ != nullptr ? step_names_[index] : Nvtx::Name()};
 }
 
 const HostValue& Executor::output(size_t i) const {

@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/nvtx.h"
 #include "plan/plan.h"
 #include "runtime/device_image.h"
 #include "runtime/placement.h"
@@ -72,6 +73,9 @@ class Executor {
   // where their tactic refused them, or by a kernel that says so. Emptied by the call.
   std::vector<std::string> take_refusals() { return std::exchange(refusals_, {}); }
   void set_observer(StepObserver* observer) { observer_ = observer; }
+  // What runs are called in a profiler that reads NVTX; without it they have no range there. The
+  // text must outlive the executor.
+  void name_runs(const std::string& name);
 
  private:
   friend class StepTimer;
@@ -88,6 +92,7 @@ class Executor {
   const PlanVariant* variant_for(size_t step, std::span<const TensorView> outputs) const;
   Status initialize(DeviceImagePtr image);
   Status bind_inputs(std::span<const HostValue> inputs);
+  Status start(std::span<const HostValue> inputs);
   // All of a run that comes before its steps.
   Result<ShapeState*> begin_run(std::span<const HostValue> inputs);
   Result<ShapeState*> find_shape_state();
@@ -101,6 +106,8 @@ class Executor {
   Result<std::shared_ptr<void>> allocate_host(size_t bytes) const;
   const void* part_of(const ShapeState& state, size_t value) const;
   Status run_step(ShapeState& state, size_t index);
+  void name_steps();
+  NvtxRange step_range(size_t index) const;
 
   // --- Steps whose sizes only the run tells; see dynamic_step.cc ---
   Status run_dynamic_step(ShapeState& state, size_t index);
@@ -197,6 +204,9 @@ class Executor {
   std::vector<std::string> refusals_;
   std::vector<int> forced_;  // use_variants
   StepObserver* observer_ = nullptr;
+  const Nvtx* nvtx_ = Nvtx::attached();
+  Nvtx::Name run_name_;
+  std::vector<Nvtx::Name> step_names_;  // none without a tool
   std::unique_ptr<Gpu> gpu_;
 };
 
