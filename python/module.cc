@@ -411,6 +411,7 @@ class PySession {
     bind(inputs, keep);
     ProfileOptions options;
     options.runs = runs;
+    options.gpu_trace = cupti_trace;
     return take(without_gil([&] { return session_.profile(options); }));
   }
 

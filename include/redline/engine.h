@@ -27,6 +27,10 @@
 //   const redline::Tensor& y = (*session->output("y"))->tensor;
 namespace redline {
 
+namespace cuda {
+class GpuTrace;
+}
+
 REDLINE_API std::string_view version();
 // What engines can run on here: "cpu", and each usable GPU as "cuda:0 (NVIDIA H100, sm_90a)".
 REDLINE_API std::vector<std::string> devices();
@@ -55,6 +59,9 @@ struct ProfileOptions {
   int runs = 20;  // of each kind, after warm-up
   // Phase and done fraction; returning false stops the profile.
   std::function<bool(std::string_view phase, double fraction)> progress;
+  // Opens the GPU's own trace, from which come the times of steps in their graph: cupti_trace, of
+  // redline/redline.h. Not given: they are left out.
+  std::function<Result<std::shared_ptr<cuda::GpuTrace>>()> gpu_trace;
 };
 
 class Session;
@@ -139,7 +146,8 @@ class REDLINE_API Session {
   // Where the time of runs with the bound inputs goes, as JSON: for each step its time alone,
   // bytes, floating-point operations and what part of the machine's rates that is; the parts of a
   // whole run; and in the chain of a GPU's kernels, where they have time stamps
-  // (BuildSettings::timestamps), each step's time and the gap before it. Since 0.1.
+  // (BuildSettings::timestamps), each step's time and the gap before it; the same in the graphs of
+  // a GPU where ProfileOptions::gpu_trace can be opened, and else why not. Since 0.1.
   Result<std::string> profile(const ProfileOptions& options = {});
   // Bytes of activation memory for the last run's sizes, and the least that any plan could need.
   size_t activation_bytes() const;

@@ -93,4 +93,8 @@ struct CheckReport {
 };
 REDLINE_API Result<CheckReport> check(const std::string& model_path);
 
+// For ProfileOptions::gpu_trace: a trace by NVIDIA's CUPTI, which is loaded now. Fails with what to
+// install when it is not there. Since 0.1.
+REDLINE_API Result<std::shared_ptr<cuda::GpuTrace>> cupti_trace();
+
 }  // namespace redline

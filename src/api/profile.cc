@@ -74,6 +74,22 @@ ordered_json describe(const ChainTimes& chain) {
   return result;
 }
 
+ordered_json describe(const GraphTimes& times) {
+  return {{"graph", times.graph},
+          {"begin_us", times.begin_us},
+          {"us", times.us},
+          {"gap_us", times.gap_us},
+          {"early_us", times.early_us}};
+}
+
+ordered_json describe(const GraphPass& graph) {
+  return {{"traced_by", graph.traced_by},
+          {"graphs", graph.graphs},
+          {"us", graph.us},
+          {"steps_us", graph.us - graph.gaps_us},
+          {"gaps_us", graph.gaps_us}};
+}
+
 ordered_json describe(const StepProfile& step, const PlanStep& planned, double serial_us) {
   double flops = step.work.matrix_flops + step.work.other_flops;
   double us = step.us.median;
@@ -99,6 +115,12 @@ ordered_json describe(const StepProfile& step, const PlanStep& planned, double s
       result["chain"]["roofline"] = step.floor.us / step.chain->us;
     }
   }
+  if (step.graph) {
+    result["graph"] = describe(*step.graph);
+    if (step.floor.us > 0 && step.graph->us > 0) {
+      result["graph"]["roofline"] = step.floor.us / step.graph->us;
+    }
+  }
   return result;
 }
 
@@ -114,6 +136,16 @@ ordered_json describe_latency(const Profile& profile, bool stamped) {
   result["rest_us"] = rest;
   if (stamped) result["gaps_us"] = profile.kernel_gaps_us;
   return result;
+}
+
+// Where, among the parts of the run, the graph begins whose first step this is.
+double begin_of_graph(const Profile& profile, size_t step) {
+  for (const RunTimes::Piece& piece : profile.parts.pieces) {
+    bool on_gpu =
+        piece.part == Part::kCopyIn || piece.part == Part::kKernels || piece.part == Part::kCopyOut;
+    if (on_gpu && piece.step == step) return piece.span.begin_us;
+  }
+  return 0;
 }
 
 // What happened when, for a trace: microseconds from the start of a run. Kernels with time stamps
@@ -141,8 +173,17 @@ ordered_json describe_timeline(const Profile& profile, const Plan& plan, bool st
     if (piece.part == Part::kHostStep) event["index"] = piece.step;
   }
   double alone = 0;
+  double graph_at = 0;  // where the graph begins whose steps follow
+  size_t graph = SIZE_MAX;
   for (const StepProfile& step : profile.steps) {
     const std::string& name = plan.steps[step.index].name;
+    if (step.graph) {
+      if (std::exchange(graph, step.graph->graph) != graph) {
+        graph_at = begin_of_graph(profile, step.index);
+      }
+      add("in the graph", name, graph_at + step.graph->begin_us, step.graph->us)["index"] =
+          step.index;
+    }
     if (step.chain) {
       double at = std::max(kernels, 0.0) + step.chain->begin_us;
       add("kernels", name, at, step.chain->us)["index"] = step.index;
@@ -167,7 +208,8 @@ Result<std::string> Session::profile(const ProfileOptions& options) {
   const Engine::Impl& engine = *impl_->engine;
   REDLINE_ASSIGN(Profile profile,
                  make_profile(*impl_->executor, engine.plan, *engine.pool, engine.gpu,
-                              impl_->inputs, options.runs, Progress(options.progress)));
+                              impl_->inputs, options.runs, Progress(options.progress),
+                              engine.gpu != nullptr ? options.gpu_trace : nullptr));
   bool stamped = false;
   double serial = 0;
   double work = 0;
@@ -193,6 +235,8 @@ Result<std::string> Session::profile(const ProfileOptions& options) {
   if (stamped) {
     result["chain"] = {{"us", profile.chain_us}, {"steps_us", work}, {"gaps_us", profile.gaps_us}};
   }
+  if (profile.graph) result["graph"] = describe(*profile.graph);
+  if (!profile.graph_left_out.empty()) result["graph_left_out"] = profile.graph_left_out;
   result["latency"] = describe_latency(profile, stamped);
   result["timeline"] = describe_timeline(profile, engine.plan, stamped);
   return result.dump(2, ' ', false, ordered_json::error_handler_t::replace);

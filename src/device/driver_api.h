@@ -115,6 +115,19 @@ struct LaunchConfig {
   unsigned int num_attributes;
 };
 
+enum GraphNodeType : int { kKernelNode = 0, kMemcpyNode = 1, kMemsetNode = 2 };
+
+struct KernelNodeParams {
+  FunctionHandle function;
+  unsigned int grid_x, grid_y, grid_z;
+  unsigned int block_x, block_y, block_z;
+  unsigned int shared_bytes;
+  void** parameters;
+  void** extra;
+  void* kernel;
+  ContextHandle context;
+};
+
 enum TensorMapSetting : int {
   kTensorUint16 = 1,
   kTensorNoInterleave = 0,
@@ -166,6 +179,9 @@ enum : unsigned int {
   X(cuStreamWaitEvent, (StreamHandle stream, EventHandle event, unsigned int flags))              \
   X(cuStreamBeginCapture_v2, (StreamHandle stream, CaptureMode mode))                             \
   X(cuStreamEndCapture, (StreamHandle stream, GraphHandle * graph))                               \
+  X(cuStreamGetCaptureInfo_v3,                                                                    \
+    (StreamHandle stream, int* status, uint64_t* id, GraphHandle* graph,                          \
+     const GraphNodeHandle** last, const void** edges, size_t* num_last))                         \
   X(cuEventCreate, (EventHandle * event, unsigned int flags))                                     \
   X(cuEventDestroy_v2, (EventHandle event))                                                       \
   X(cuEventRecord, (EventHandle event, StreamHandle stream))                                      \
@@ -178,6 +194,7 @@ enum : unsigned int {
   X(cuModuleGetGlobal_v2,                                                                         \
     (DevicePtr * ptr, size_t * bytes, ModuleHandle module, const char* name))                     \
   X(cuFuncGetAttribute, (int* value, FunctionAttribute attribute, FunctionHandle function))       \
+  X(cuFuncGetName, (const char** name, FunctionHandle function))                                  \
   X(cuFuncSetAttribute, (FunctionHandle function, FunctionAttribute attribute, int value))        \
   X(cuOccupancyMaxActiveBlocksPerMultiprocessor,                                                  \
     (int* blocks, FunctionHandle function, int block_threads, size_t dynamic_shared_bytes))       \
@@ -190,6 +207,8 @@ enum : unsigned int {
   X(cuGraphInstantiateWithFlags,                                                                  \
     (GraphExecHandle * exec, GraphHandle graph, unsigned long long flags))                        \
   X(cuGraphGetNodes, (GraphHandle graph, GraphNodeHandle * nodes, size_t * count))                \
+  X(cuGraphNodeGetType, (GraphNodeHandle node, GraphNodeType * type))                             \
+  X(cuGraphKernelNodeGetParams_v2, (GraphNodeHandle node, KernelNodeParams * parameters))         \
   X(cuGraphLaunch, (GraphExecHandle exec, StreamHandle stream))                                   \
   X(cuGraphUpload, (GraphExecHandle exec, StreamHandle stream))                                   \
   X(cuGraphExecDestroy, (GraphExecHandle exec))                                                   \

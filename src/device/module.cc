@@ -129,6 +129,46 @@ Result<Graph> Graph::end_capture(const Stream& stream) {
   return graph;
 }
 
+Result<CapturedNodes> captured_nodes(const Stream& stream) {
+  const Context& context = *stream.context();
+  const DriverApi& api = context.api();
+  REDLINE_TRY(context.make_current());
+  int status = 0;
+  uint64_t id = 0;
+  GraphHandle graph = nullptr;
+  const GraphNodeHandle* last = nullptr;
+  const void* edges = nullptr;  // asked for, since edges of programmatic launches must not be lost
+  size_t count = 0;
+  REDLINE_TRY(context.check(
+      api.cuStreamGetCaptureInfo_v3(stream.get(), &status, &id, &graph, &last, &edges, &count),
+      "cuStreamGetCaptureInfo"));
+  if (graph == nullptr) return internal_error("the stream is not being captured");
+  CapturedNodes nodes;
+  nodes.last.assign(last, last + count);
+  REDLINE_TRY(context.check(api.cuGraphGetNodes(graph, nullptr, &count), "cuGraphGetNodes"));
+  nodes.all.resize(count);
+  if (count == 0) return nodes;
+  REDLINE_TRY(
+      context.check(api.cuGraphGetNodes(graph, nodes.all.data(), &count), "cuGraphGetNodes"));
+  nodes.all.resize(count);
+  return nodes;
+}
+
+Result<NodeWork> work_of(const Context& context, GraphNodeHandle node) {
+  const DriverApi& api = context.api();
+  NodeWork work;
+  REDLINE_TRY(context.make_current());
+  REDLINE_TRY(context.check(api.cuGraphNodeGetType(node, &work.type), "cuGraphNodeGetType"));
+  if (work.type != kKernelNode) return work;
+  KernelNodeParams parameters = {};
+  REDLINE_TRY(context.check(api.cuGraphKernelNodeGetParams_v2(node, &parameters),
+                            "cuGraphKernelNodeGetParams"));
+  const char* name = nullptr;
+  REDLINE_TRY(context.check(api.cuFuncGetName(&name, parameters.function), "cuFuncGetName"));
+  work.kernel = name;
+  return work;
+}
+
 Status Graph::launch(const Stream& stream) const {
   const Context& context = *stream.context();
   REDLINE_TRY(context.make_current());

@@ -4,6 +4,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "device/context.h"
 
@@ -103,5 +104,19 @@ class Graph {
   Owned<GraphExecHandle, &DriverApi::cuGraphExecDestroy> exec_;
   size_t num_nodes_ = 0;
 };
+
+// Of a stream that is being captured: the graph's nodes so far, in no order, and those that what is
+// queued next comes behind.
+struct CapturedNodes {
+  std::vector<GraphNodeHandle> all;
+  std::vector<GraphNodeHandle> last;
+};
+Result<CapturedNodes> captured_nodes(const Stream& stream);
+
+struct NodeWork {
+  GraphNodeType type = kKernelNode;
+  std::string kernel;  // its name
+};
+Result<NodeWork> work_of(const Context& context, GraphNodeHandle node);
 
 }  // namespace redline::cuda

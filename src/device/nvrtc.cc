@@ -4,42 +4,15 @@
 #include <dlfcn.h>
 
 #include <charconv>
-#include <cstdlib>
-#include <filesystem>
 #include <memory>
 #include <string_view>
 
-#include "base/own_path.h"
+#include "device/find_library.h"
 
 namespace redline::cuda {
 namespace {
 
 using Program = struct NvrtcProgram*;
-
-constexpr const char* kNames[] = {"libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so"};
-
-std::string own_directory() {
-  std::error_code error;
-  std::filesystem::path path = std::filesystem::canonical(own_path(), error);
-  return error ? "." : path.parent_path().string();
-}
-
-std::vector<std::string> candidates() {
-  if (const char* file = std::getenv("REDLINE_NVRTC"); file && *file) return {file};
-  const std::string own = own_directory();
-  std::vector<std::string> files;
-  auto add = [&](const std::string& folder) {
-    for (const char* name : kNames) files.push_back(folder + "/" + name);
-  };
-  for (const std::string& folder : {own, own + "/../lib"}) add(folder);
-  for (const char* name : kNames) files.emplace_back(name);  // the loader's own search
-  if (const char* home = std::getenv("CUDA_HOME"); home && *home) add(std::string(home) + "/lib64");
-  add("/usr/local/cuda/lib64");
-  for (const char* wheel : {"/../nvidia/cu13/lib", "/../nvidia/cuda_nvrtc/lib"}) {
-    add(own + wheel);
-  }
-  return files;
-}
 
 // The number in front of `what`, in "ptxas info : Used 10 registers, 1024 bytes smem".
 int number_before(std::string_view log, std::string_view what) {
@@ -83,20 +56,15 @@ struct Nvrtc::Functions {
 };
 
 Result<const Nvrtc*> Nvrtc::open() {
-  void* library = nullptr;
-  std::string tried;
-  for (const std::string& file : candidates()) {
-    // Never closed: it keeps state for the process.
-    library = dlopen(file.c_str(), RTLD_NOW | RTLD_LOCAL);
-    if (library != nullptr) break;
-    tried += (tried.empty() ? "" : ", ") + file;
-  }
-  if (library == nullptr) {
-    return not_found(
-        "cannot load NVRTC, which builds GPU kernels; pip install nvidia-cuda-nvrtc, "
-        "install a CUDA toolkit, or name the file in REDLINE_NVRTC (tried ",
-        tried, ")");
-  }
+  static const ToolkitLibrary kLibrary = {"REDLINE_NVRTC",
+                                          {"libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so"},
+                                          {"lib64"},
+                                          {"nvidia/cu13/lib", "nvidia/cuda_nvrtc/lib"}};
+  REDLINE_ASSIGN(
+      void* library,
+      open_library(kLibrary,
+                   "cannot load NVRTC, which builds GPU kernels; pip install nvidia-cuda-nvrtc, "
+                   "install a CUDA toolkit, or name the file in REDLINE_NVRTC"));
   static Functions functions;
 #define REDLINE_NVRTC_FIND(name)                                                      \
   functions.name = reinterpret_cast<decltype(functions.name)>(dlsym(library, #name)); \

@@ -4,6 +4,9 @@
 #include <algorithm>
 #include <chrono>
 
+#include "prof/graph_pass.h"
+#include "prof/repeat.h"
+
 namespace redline {
 namespace {
 
@@ -11,17 +14,6 @@ Range range_of(std::vector<double> values) {
   if (values.empty()) return {};
   std::sort(values.begin(), values.end());
   return {values.front(), values[values.size() / 2]};
-}
-
-// Calls once(kept) to warm up, then `runs` times with true.
-template <class Once>
-Status repeat(int runs, const Progress& progress, std::string_view phase, Once&& once) {
-  constexpr int kWarmUp = 2;
-  for (int run = 0; run < runs + kWarmUp; ++run) {
-    REDLINE_TRY(progress.report(phase, static_cast<double>(run) / (runs + kWarmUp)));
-    REDLINE_TRY(once(run >= kWarmUp));
-  }
-  return {};
 }
 
 Status time_steps(StepTimer& timer, const Plan& plan, const Progress& progress,
@@ -153,7 +145,7 @@ Status time_chain(StepTimer& timer, const Plan& plan, const Progress& progress, 
 
 Result<Profile> make_profile(Executor& executor, const Plan& plan, ThreadPool& pool,
                              const cuda::ContextPtr& context, std::span<const HostValue> inputs,
-                             int runs, const Progress& progress) {
+                             int runs, const Progress& progress, const OpenTrace& open_trace) {
   Profile profile;
   profile.runs = runs;
   REDLINE_ASSIGN(std::unique_ptr<StepTimer> timer, StepTimer::create(executor, inputs));
@@ -170,6 +162,8 @@ Result<Profile> make_profile(Executor& executor, const Plan& plan, ThreadPool& p
   REDLINE_TRY(time_chain(*timer, plan, progress, profile));
   if (context != nullptr) {
     REDLINE_ASSIGN(profile.kernels_us, executor.time_kernels(20));
+    // Last, for a trace slows what is launched under it, and may slow what comes after.
+    REDLINE_TRY(trace_graphs(*timer, open_trace, progress, profile));
   }
   return profile;
 }

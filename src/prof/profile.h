@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -33,6 +35,23 @@ struct ChainTimes {
   double store_us = -1;
 };
 
+// How a step ran in a graph of a run, by the GPU's own trace, which makes graphs somewhat slower.
+struct GraphTimes {
+  size_t graph = 0;     // of the run
+  double begin_us = 0;  // from the begin of the graph's first step
+  double us = 0;
+  double gap_us = 0;    // since the last end of those that began before it
+  double early_us = 0;  // how long before that end it began
+};
+
+// Of all graphs of a run: where the time of steps, and that between them, add up.
+struct GraphPass {
+  std::string traced_by;
+  size_t graphs = 0;
+  double us = 0;
+  double gaps_us = 0;
+};
+
 struct StepProfile {
   size_t index = 0;  // in the plan
   bool on_gpu = false;
@@ -40,6 +59,7 @@ struct StepProfile {
   Work work;
   Rates::Floor floor;  // 0: there is no rate for it, as for copies between host and GPU
   std::optional<ChainTimes> chain;
+  std::optional<GraphTimes> graph;  // where it ran in one
 };
 
 struct Profile {
@@ -53,11 +73,16 @@ struct Profile {
   double gaps_us = 0;
   double kernel_gaps_us = 0;  // those between two kernels that are no copies
   double kernels_us = 0;      // of the GPU, all in a row, many times
+  std::optional<GraphPass> graph;
+  std::string graph_left_out;  // why there is none, where it was asked for
 };
+
+using OpenTrace = std::function<Result<std::shared_ptr<cuda::GpuTrace>>()>;
 
 // Times an executor's runs on these inputs, `runs` times each way.
 Result<Profile> make_profile(Executor& executor, const Plan& plan, ThreadPool& pool,
                              const cuda::ContextPtr& context, std::span<const HostValue> inputs,
-                             int runs, const Progress& progress = {});
+                             int runs, const Progress& progress = {},
+                             const OpenTrace& open_trace = nullptr);
 
 }  // namespace redline

@@ -92,12 +92,15 @@ void Executor::find_segments(ShapeState& state) const {
   }
 }
 
-Result<cuda::Graph> Executor::capture(ShapeState& state, size_t index, bool copies) {
+Result<cuda::Graph> Executor::capture(ShapeState& state, size_t index, bool copies,
+                                      FunctionRef<Status(size_t step)> queued) {
   const ShapeState::Segment& segment = state.segments[index];
   return cuda::Graph::capture(gpu_->stream, [&]() -> Status {
     for (size_t s = segment.first; s < segment.end; ++s) {
       if (state.steps[s].skip || (!copies && state.steps[s].kernel == nullptr)) continue;
+      size_t first = s;
       Status status = queue_step(state, s, segment.end);
+      if (status.ok()) status = queued(first);
       if (!status.ok()) return status.at_node(plan_.steps[s].name);
     }
     return {};

@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/function_ref.h"
 #include "base/nvtx.h"
 #include "plan/plan.h"
 #include "runtime/device_image.h"
@@ -158,7 +159,12 @@ class Executor {
   bool is_small_copy(const ShapeState& state, size_t index) const;
   Status queue_small_copies(ShapeState& state, size_t& index, size_t end);
   bool is_fixed_copy(const ShapeState& state, size_t index) const;
-  Result<cuda::Graph> capture(ShapeState& state, size_t segment, bool copies);
+  // `queued` is told of each step, or row of small copies, by the first of them.
+  Result<cuda::Graph> capture(ShapeState& state, size_t segment, bool copies,
+                              FunctionRef<Status(size_t step)> queued);
+  Result<cuda::Graph> capture(ShapeState& state, size_t segment, bool copies) {
+    return capture(state, segment, copies, [](size_t) { return Status(); });
+  }
   Status run_segment(ShapeState& state, size_t segment);
   Status run_device_step(ShapeState& state, size_t index);
   static void stage(ShapeState& state, size_t index);

@@ -7,6 +7,7 @@
 #include <span>
 #include <vector>
 
+#include "device/gpu_trace.h"
 #include "device/timestamps.h"
 #include "runtime/executor.h"
 
@@ -54,6 +55,32 @@ struct KernelStamps {
   std::array<Mark, cuda::kStampMarks> marks;
 };
 
+// When a step ran in a graph of a run, by the GPU's own record: from the begin of its first kernel
+// or copy to the end of its last.
+struct TracedStep {
+  size_t step = 0;
+  size_t graph = 0;  // of the run
+  TimedSpan span;    // from the begin of the graph's first
+};
+
+// A graph's nodes, in the order in which their steps were captured.
+struct TracedGraph {
+  struct Node {
+    size_t step = 0;
+    cuda::Activity::Kind kind = cuda::Activity::Kind::kKernel;
+    std::string kernel;  // its name
+    uint64_t id = 0;     // cuda::GpuTrace::node_id
+  };
+  std::vector<Node> nodes;  // those of a step in a row, in no order
+  bool chain = true;        // one step behind another
+  cuda::Graph graph;
+};
+// The activity that each node was: by the nodes' ids, or in a chain by their order in time; kinds
+// and names of kernels must be the same. Refused where these do not tell. `activities` are in the
+// order of time.
+Result<std::vector<size_t>> match_nodes(const TracedGraph& graph,
+                                        std::span<const cuda::Activity> activities);
+
 // Times the runs of an executor on the same inputs. Both must outlive it, and nobody else may run
 // the executor meanwhile.
 class StepTimer {
@@ -67,6 +94,15 @@ class StepTimer {
   Result<RunTimes> time_run();
   // In the order of the run; empty when the engine has no time stamps.
   Result<std::vector<KernelStamps>> time_chain();
+
+  // The graphs of runs that one trace sees; kept from run to run.
+  struct TracedGraphs {
+    std::map<size_t, TracedGraph> by_segment;
+    std::array<const void*, 3> are_for = {};
+  };
+  // A run under a trace that was started, graph by graph, in the order of time in each. Fails when
+  // the trace does not say what the steps did.
+  Result<std::vector<TracedStep>> trace_run(cuda::GpuTrace& trace, TracedGraphs& graphs);
 
   // Of a step as it was run; for steps with nothing to do, too.
   bool on_gpu(size_t step) const;
@@ -93,6 +129,7 @@ class StepTimer {
   RunTimes::Part part_of(size_t step) const;
   Result<TimedGraph*> timed_graph(size_t segment, bool each_step);
   Result<double> time_by_itself(size_t step);
+  Result<TracedGraph*> traced_graph(size_t segment, cuda::GpuTrace& trace, TracedGraphs& graphs);
 
   Executor& executor_;
   std::span<const HostValue> inputs_;

@@ -85,13 +85,14 @@ def test_the_run_side_has_nothing_of_the_build_side(installed, programs):
 
 
 def test_the_run_side_links_and_names_no_toolkit(installed):
-    """The driver is opened by name when a GPU is wanted; NVRTC is the build side's alone."""
+    """The driver is opened by name when a GPU is wanted; NVRTC and CUPTI are the build side's alone."""
     library = installed / "lib" / "libredline_runtime.so"
     needed = re.findall(r"\(NEEDED\).*\[(\S+)\]", run("readelf", "-d", library))
     assert {n for n in needed if not re.fullmatch(r"lib(stdc\+\+|m|gcc_s|c)\.so\.\d+|ld-linux-x86-64\.so\.2", n)} == set()
     content = library.read_bytes()
     assert b"libcuda.so.1" in content and b"libnvrtc" not in content and b"libcudart" not in content
-    assert b"libnvrtc" in (installed / "lib" / "libredline.so").read_bytes()  # it would be found
+    whole = (installed / "lib" / "libredline.so").read_bytes()
+    assert b"libcupti" not in content and b"libnvrtc" in whole and b"libcupti" in whole  # it would be found
 
 
 def test_size(installed, tmp_path):

@@ -74,6 +74,12 @@ static_assert(offsetof(LaunchConfig, stream) == offsetof(CUlaunchConfig, hStream
 static_assert(offsetof(LaunchConfig, num_attributes) == offsetof(CUlaunchConfig, numAttrs));
 static_assert(sizeof(LaunchAttribute) == sizeof(CUlaunchAttribute));
 static_assert(offsetof(LaunchAttribute, value) == offsetof(CUlaunchAttribute, value));
+SAME_VALUE(kKernelNode, CU_GRAPH_NODE_TYPE_KERNEL);
+SAME_VALUE(kMemcpyNode, CU_GRAPH_NODE_TYPE_MEMCPY);
+SAME_VALUE(kMemsetNode, CU_GRAPH_NODE_TYPE_MEMSET);
+static_assert(sizeof(KernelNodeParams) == sizeof(CUDA_KERNEL_NODE_PARAMS_v2));
+static_assert(offsetof(KernelNodeParams, parameters) ==
+              offsetof(CUDA_KERNEL_NODE_PARAMS_v2, kernelParams));
 static_assert(sizeof(DevicePtr) == sizeof(CUdeviceptr));
 static_assert(sizeof(DeviceId) == sizeof(CUdevice));
 

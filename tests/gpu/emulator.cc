@@ -4,6 +4,7 @@
 #include <dlfcn.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstdio>
 #include <cstdlib>
@@ -82,14 +83,28 @@ bool build(const std::string& path) {
 
 using Launch = std::function<CuResult()>;
 
+struct FakeNode {
+  GraphWork work;
+  Launch launch;
+  FunctionHandle function = nullptr;
+};
+using FakeGraph = std::vector<std::unique_ptr<FakeNode>>;
+GraphNodeHandle handle_of(const std::unique_ptr<FakeNode>& node) {
+  return reinterpret_cast<GraphNodeHandle>(node.get());
+}
+
 struct FakeStream {
-  bool capturing = false;
-  std::vector<Launch> recorded;
+  std::unique_ptr<FakeGraph> recorded;  // while it is captured
+  GraphNodeHandle last = nullptr;
+};
+struct FakeFunction {
+  KernelTable table;
+  std::string name;
 };
 struct FakeModule {
   std::string path;
   void* library = nullptr;
-  std::map<std::string, std::unique_ptr<KernelTable>> kernels;
+  std::map<std::string, std::unique_ptr<FakeFunction>> kernels;
 };
 struct Settings {
   std::mutex mutex;
@@ -98,6 +113,7 @@ struct Settings {
   bool for_good = false;
   float span_us = 1000;
   ThreadOrder order = ThreadOrder::kForward;
+  GraphEvents events;
 };
 Settings& settings() {
   static Settings state;
@@ -142,10 +158,12 @@ bool fails() {
   return call == state.fail_at || (state.for_good && state.fail_at > 0 && call > state.fail_at);
 }
 
-CuResult do_or_record(StreamHandle stream, Launch launch) {
+CuResult do_or_record(StreamHandle stream, GraphWork work, Launch launch,
+                      FunctionHandle function = nullptr) {
   auto* fake = reinterpret_cast<FakeStream*>(stream);
-  if (fake != nullptr && fake->capturing) {
-    fake->recorded.push_back(std::move(launch));
+  if (fake != nullptr && fake->recorded != nullptr) {
+    fake->recorded->push_back(
+        std::make_unique<FakeNode>(FakeNode{std::move(work), std::move(launch), function}));
     return kSuccess;
   }
   return launch();
@@ -181,7 +199,7 @@ CuResult run_kernel(const KernelTable& kernel, void** parameters, Extent3 grid, 
 }
 
 CuResult copy_memory(StreamHandle stream, void* dst, const void* src, size_t bytes) {
-  return do_or_record(stream, [=] { return std::memmove(dst, src, bytes), +kSuccess; });
+  return do_or_record(stream, {"", true}, [=] { return std::memmove(dst, src, bytes), +kSuccess; });
 }
 
 DriverApi make_driver() {
@@ -280,12 +298,13 @@ DriverApi make_driver() {
   };
   api.cuMemsetD8Async = [](DevicePtr dst, unsigned char value, size_t count, StreamHandle stream) {
     if (fails()) return +kErrorInvalidValue;
-    return do_or_record(
-        stream, [=] { return std::memset(reinterpret_cast<void*>(dst), value, count), +kSuccess; });
+    return do_or_record(stream, {}, [=] {
+      return std::memset(reinterpret_cast<void*>(dst), value, count), +kSuccess;
+    });
   };
   api.cuMemsetD32Async = [](DevicePtr dst, unsigned int value, size_t count, StreamHandle stream) {
     if (fails()) return +kErrorInvalidValue;
-    return do_or_record(stream, [=] {
+    return do_or_record(stream, {}, [=] {
       for (size_t i = 0; i < count; ++i) reinterpret_cast<unsigned int*>(dst)[i] = value;
       return +kSuccess;
     });
@@ -306,15 +325,29 @@ DriverApi make_driver() {
   };
   api.cuStreamBeginCapture_v2 = [](StreamHandle stream, CaptureMode) -> CuResult {
     if (fails()) return kErrorInvalidValue;
-    reinterpret_cast<FakeStream*>(stream)->capturing = true;
+    reinterpret_cast<FakeStream*>(stream)->recorded = std::make_unique<FakeGraph>();
     return kSuccess;
   };
   api.cuStreamEndCapture = [](StreamHandle stream, GraphHandle* graph) -> CuResult {
     auto* fake = reinterpret_cast<FakeStream*>(stream);
-    fake->capturing = false;
-    std::vector<Launch> recorded = std::exchange(fake->recorded, {});
+    std::unique_ptr<FakeGraph> recorded = std::exchange(fake->recorded, nullptr);
     if (fails()) return kErrorStreamCaptureInvalidated;
-    *graph = reinterpret_cast<GraphHandle>(new std::vector<Launch>(std::move(recorded)));
+    *graph = reinterpret_cast<GraphHandle>(recorded.release());
+    return kSuccess;
+  };
+  api.cuStreamGetCaptureInfo_v3 = [](StreamHandle stream, int* status, uint64_t* id,
+                                     GraphHandle* graph, const GraphNodeHandle** last,
+                                     const void** edges, size_t* num_last) -> CuResult {
+    if (fails()) return kErrorInvalidValue;
+    auto* fake = reinterpret_cast<FakeStream*>(stream);
+    FakeGraph* recorded = fake->recorded.get();
+    *status = recorded != nullptr ? 1 : 0;
+    *id = 1;
+    *graph = reinterpret_cast<GraphHandle>(recorded);
+    *num_last = recorded != nullptr && !recorded->empty() ? 1 : 0;
+    if (*num_last > 0) fake->last = handle_of(recorded->back());
+    *last = &fake->last;
+    *edges = nullptr;
     return kSuccess;
   };
   api.cuEventCreate = [](EventHandle* event, unsigned int) -> CuResult {
@@ -353,12 +386,13 @@ DriverApi make_driver() {
     if (!open(*fake)) return kErrorInvalidImage;
     void* found = dlsym(fake->library, str_cat("emulated_", name).c_str());
     if (found == nullptr) return kErrorInvalidValue;
-    std::unique_ptr<KernelTable>& table = fake->kernels[name];
-    if (table == nullptr) {
-      table = std::make_unique<KernelTable>();
-      reinterpret_cast<void (*)(KernelTable*)>(found)(table.get());
+    std::unique_ptr<FakeFunction>& kernel = fake->kernels[name];
+    if (kernel == nullptr) {
+      kernel = std::make_unique<FakeFunction>();
+      kernel->name = name;
+      reinterpret_cast<void (*)(KernelTable*)>(found)(&kernel->table);
     }
-    *function = reinterpret_cast<FunctionHandle>(table.get());
+    *function = reinterpret_cast<FunctionHandle>(kernel.get());
     return kSuccess;
   };
   api.cuModuleGetGlobal_v2 = [](DevicePtr* ptr, size_t* bytes, ModuleHandle module,
@@ -373,6 +407,10 @@ DriverApi make_driver() {
   };
   api.cuFuncGetAttribute = [](int* value, FunctionAttribute, FunctionHandle) {
     return *value = 0, +kSuccess;
+  };
+  api.cuFuncGetName = [](const char** name, FunctionHandle function) {
+    *name = reinterpret_cast<const FakeFunction*>(function)->name.c_str();
+    return fails() ? +kErrorInvalidValue : +kSuccess;
   };
   api.cuFuncSetAttribute = [](FunctionHandle, FunctionAttribute, int) {
     return fails() ? +kErrorInvalidValue : +kSuccess;
@@ -397,7 +435,8 @@ DriverApi make_driver() {
   api.cuLaunchKernelEx = [](const LaunchConfig* config, FunctionHandle function, void** parameters,
                             void**) -> CuResult {
     if (fails()) return kErrorLaunchFailed;
-    const auto& kernel = *reinterpret_cast<const KernelTable*>(function);
+    const auto& named = *reinterpret_cast<const FakeFunction*>(function);
+    const KernelTable& kernel = named.table;
     // A graph keeps the parameters' values, so they are copied when the launch is recorded.
     std::shared_ptr<void*> owned(kernel.copy(parameters), [](void** p) { std::free(p); });
     Extent3 grid = {config->grid_x, config->grid_y, config->grid_z};
@@ -412,35 +451,57 @@ DriverApi make_driver() {
       cluster = {dim.x, dim.y, dim.z};
     }
     unsigned int shared_bytes = config->shared_bytes;
-    return do_or_record(config->stream, [=, &kernel] {
+    auto run = [=, &kernel] {
       return run_kernel(kernel, owned.get(), grid, block, cluster, shared_bytes, together);
-    });
+    };
+    return do_or_record(config->stream, {named.name, false}, run, function);
   };
   api.cuGraphInstantiateWithFlags = [](GraphExecHandle* exec, GraphHandle graph,
                                        unsigned long long) -> CuResult {
     if (fails()) return kErrorOutOfMemory;
-    *exec = reinterpret_cast<GraphExecHandle>(
-        new std::vector<Launch>(*reinterpret_cast<std::vector<Launch>*>(graph)));
+    auto* copy = new FakeGraph;
+    for (const auto& node : *reinterpret_cast<FakeGraph*>(graph)) {
+      copy->push_back(std::make_unique<FakeNode>(*node));
+      if (const auto& cloned = settings().events.cloned) {
+        cloned(handle_of(copy->back()), handle_of(node));
+      }
+    }
+    *exec = reinterpret_cast<GraphExecHandle>(copy);
     return kSuccess;
   };
-  api.cuGraphGetNodes = [](GraphHandle graph, GraphNodeHandle*, size_t* count) {
-    *count = reinterpret_cast<std::vector<Launch>*>(graph)->size();
+  // Not in the order in which they were made: nobody promises that.
+  api.cuGraphGetNodes = [](GraphHandle graph, GraphNodeHandle* nodes, size_t* count) {
+    const auto& all = *reinterpret_cast<FakeGraph*>(graph);
+    size_t room = std::exchange(*count, all.size());
+    for (size_t i = 0; nodes != nullptr && i < std::min(room, all.size()); ++i) {
+      nodes[i] = handle_of(all[all.size() - 1 - i]);
+    }
+    return fails() ? +kErrorInvalidValue : +kSuccess;
+  };
+  api.cuGraphNodeGetType = [](GraphNodeHandle node, GraphNodeType* type) {
+    const GraphWork& work = reinterpret_cast<const FakeNode*>(node)->work;
+    *type = !work.kernel.empty() ? kKernelNode : work.copy ? kMemcpyNode : kMemsetNode;
+    return fails() ? +kErrorInvalidValue : +kSuccess;
+  };
+  api.cuGraphKernelNodeGetParams_v2 = [](GraphNodeHandle node, KernelNodeParams* parameters) {
+    parameters->function = reinterpret_cast<const FakeNode*>(node)->function;
     return fails() ? +kErrorInvalidValue : +kSuccess;
   };
   api.cuGraphLaunch = [](GraphExecHandle exec, StreamHandle) -> CuResult {
     if (fails()) return kErrorLaunchFailed;
-    for (const Launch& launch : *reinterpret_cast<std::vector<Launch>*>(exec)) {
-      if (CuResult result = launch(); result != kSuccess) return result;
+    for (const auto& node : *reinterpret_cast<FakeGraph*>(exec)) {
+      if (CuResult result = node->launch(); result != kSuccess) return result;
+      if (const auto& ran = settings().events.ran) ran(handle_of(node), node->work);
     }
     return kSuccess;
   };
   api.cuGraphUpload = [](GraphExecHandle, StreamHandle) { return +kSuccess; };
   api.cuGraphExecDestroy = [](GraphExecHandle exec) {
-    delete reinterpret_cast<std::vector<Launch>*>(exec);
+    delete reinterpret_cast<FakeGraph*>(exec);
     return +kSuccess;
   };
   api.cuGraphDestroy = [](GraphHandle graph) {
-    delete reinterpret_cast<std::vector<Launch>*>(graph);
+    delete reinterpret_cast<FakeGraph*>(graph);
     return +kSuccess;
   };
   return api;
@@ -468,6 +529,8 @@ void set_thread_order(ThreadOrder order) {
   std::lock_guard lock(settings().mutex);
   settings().order = order;
 }
+
+void watch_graphs(GraphEvents events) { settings().events = std::move(events); }
 
 void set_span(float us) { settings().span_us = us; }
 

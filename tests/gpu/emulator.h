@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <functional>
+#include <string>
+
 #include "block.h"
 #include "device/context.h"
 #include "device/nvrtc.h"
@@ -23,6 +26,19 @@ Result<cuda::CompiledKernel> compile(const cuda::KernelSource& source);
 
 // For the launches from now on.
 void set_thread_order(ThreadOrder order);
+
+// What a node of a graph does.
+struct GraphWork {
+  std::string kernel;  // empty: a copy or a fill
+  bool copy = false;
+};
+// What is told of graphs from now on, to who records it: that a node of one that is ready to launch
+// was made from another, and that it ran.
+struct GraphEvents {
+  std::function<void(cuda::GraphNodeHandle clone, cuda::GraphNodeHandle original)> cloned;
+  std::function<void(cuda::GraphNodeHandle node, const GraphWork& work)> ran;
+};
+void watch_graphs(GraphEvents events);
 
 // What lies between any two events; 1000 us at first.
 void set_span(float us);

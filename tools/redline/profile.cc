@@ -23,6 +23,7 @@ std::string number_at(const Json& object, const char* key, int digits) {
 // The columns that have something in them; in the chain where steps have time stamps.
 std::vector<std::vector<std::string>> step_rows(const Json& profile, size_t top) {
   bool stamped = profile["timestamps"];
+  bool traced = profile.contains("graph");
   bool on_gpu = profile["device"] == "cuda";
   double scale = on_gpu ? 1 : 1e3;
   std::vector<const Json*> steps;
@@ -37,6 +38,7 @@ std::vector<std::vector<std::string>> step_rows(const Json& profile, size_t top)
     });
   }
   std::vector<std::string> head = {"step", "us", "least", "share"};
+  if (traced) head.insert(head.end(), {"in graph", "gap"});
   if (stamped) {
     for (const char* name : {"in chain", "gap", "early", "hand-off", "load", "multiply", "store"}) {
       head.emplace_back(name);
@@ -52,6 +54,10 @@ std::vector<std::vector<std::string>> step_rows(const Json& profile, size_t top)
     std::vector<std::string> row = {
         std::to_string(step["index"].get<size_t>()), number_at(step["us"], "median", 2),
         number_at(step["us"], "min", 2), percent(step["share"].get<double>())};
+    if (traced) {
+      const Json graph = step.value("graph", Json::object());
+      for (const char* key : {"us", "gap_us"}) row.push_back(number_at(graph, key, 2));
+    }
     const Json chain = step.value("chain", Json::object());
     if (stamped) {
       for (const char* key :
@@ -145,6 +151,15 @@ void print_profile(const Json& profile, const ProfileArguments& arguments) {
     std::printf("all kernels in a row, many times: %.1f us a run\n",
                 profile["kernels_us"].get<double>());
   }
+  if (profile.contains("graph")) {
+    const Json& graph = profile["graph"];
+    std::printf("in the graph, by %s: %.1f us, of which steps %.1f us and gaps %.1f us\n",
+                graph["traced_by"].get<std::string>().c_str(), graph["us"].get<double>(),
+                graph["steps_us"].get<double>(), graph["gaps_us"].get<double>());
+  } else if (profile.contains("graph_left_out")) {
+    std::printf("no times in the graph: %s\n",
+                profile["graph_left_out"].get<std::string>().c_str());
+  }
   if (profile.contains("chain")) {
     const Json& chain = profile["chain"];
     std::printf("in the chain, by time stamps: %.1f us, of which steps %.1f us and gaps %.1f us\n",
@@ -159,7 +174,7 @@ void print_profile(const Json& profile, const ProfileArguments& arguments) {
 
 // In the format of chrome://tracing, which ui.perfetto.dev reads too.
 Json make_trace(const Json& profile) {
-  constexpr const char* kTracks[] = {"host", "gpu", "kernels", "each step alone"};
+  constexpr const char* kTracks[] = {"host", "gpu", "in the graph", "kernels", "each step alone"};
   std::map<size_t, const Json*> steps;
   for (const Json& step : profile["steps"]) steps[step["index"].get<size_t>()] = &step;
   Json events = Json::array();
@@ -168,7 +183,7 @@ Json make_trace(const Json& profile) {
                     {"tid", 0},
                     {"name", "process_name"},
                     {"args", {{"name", "redline"}}}});
-  for (int track = 0; track < 4; ++track) {
+  for (size_t track = 0; track < std::size(kTracks); ++track) {
     events.push_back({{"ph", "M"},
                       {"pid", 1},
                       {"tid", track},
@@ -185,7 +200,7 @@ Json make_trace(const Json& profile) {
                   {"dur", from["us"]}};
     if (from.contains("index")) {
       const Json& step = *steps.at(from["index"].get<size_t>());
-      for (const char* key : {"index", "op", "tactic", "bytes", "flops", "chain"}) {
+      for (const char* key : {"index", "op", "tactic", "bytes", "flops", "chain", "graph"}) {
         if (step.contains(key)) event["args"][key] = step[key];
       }
     }
@@ -205,6 +220,7 @@ Status run(const ModelOptions& options, const InputOptions& inputs,
   ProfileOptions profile_options;
   profile_options.runs = arguments.runs;
   profile_options.progress = settings.progress;
+  profile_options.gpu_trace = cupti_trace;
   REDLINE_ASSIGN(std::string text, session.profile(profile_options));
   profile_options.progress = settings.progress = nullptr;  // clears the bar
   Json profile = Json::parse(text);

@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "base/status.h"
+
+namespace redline::cuda {
+
+// A library of the toolkit that not every program needs.
+struct ToolkitLibrary {
+  const char* variable;                 // names its file: "REDLINE_NVRTC"
+  std::vector<const char*> names;       // "libnvrtc.so.13", the best first
+  std::vector<const char*> in_toolkit;  // folders: "lib64"
+  std::vector<const char*> in_wheels;   // beside our Python package: "nvidia/cu13/lib"
+};
+
+// Opens it, never to be closed: from the file that the variable names, beside this library, by the
+// loader's own search, in the toolkit (CUDA_HOME, /usr/local/cuda), in NVIDIA's wheels. not_found
+// starts with `missing`, which says what to do, and lists where it was looked for.
+Result<void*> open_library(const ToolkitLibrary& library, std::string_view missing);
+
+}  // namespace redline::cuda
