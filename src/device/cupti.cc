@@ -250,7 +250,11 @@ Result<std::shared_ptr<GpuTrace>> open_cupti() {
   REDLINE_CUPTI_FUNCTIONS(REDLINE_CUPTI_FIND)
 #undef REDLINE_CUPTI_FIND
   uint32_t version = 0;
-  if (api.cuptiGetVersion(&version) != kOk || !is_known(version)) {
+  if (Code code = api.cuptiGetVersion(&version); code != kOk) {
+    return incompatible("this libcupti does not tell its version (", code,
+                        "); it may be newer than the driver: name another in REDLINE_CUPTI");
+  }
+  if (!is_known(version)) {
     return incompatible("the records of CUPTI version ", version,
                         " are not known; known are those of CUDA 12.4 to 13.5: name such a "
                         "libcupti in REDLINE_CUPTI");

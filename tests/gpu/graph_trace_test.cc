@@ -200,6 +200,11 @@ TEST_F(GraphTraceTest, RecordsThatWeDoNotKnow) {
   }
 }
 
+TEST_F(GraphTraceTest, NoVersion) {
+  fake_->fails["cuptiGetVersion"] = cuda::cupti::kNotInitialized;
+  EXPECT_NE(left_out().find("does not tell its version (15)"), std::string::npos);
+}
+
 TEST_F(GraphTraceTest, NoLeave) {
   fake_->fails["cuptiActivityEnable"] = cuda::cupti::kInsufficientPrivileges;
   std::string reason = left_out();
