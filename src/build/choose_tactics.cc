@@ -98,8 +98,15 @@ Problem describe(const Plan& plan, const PlanStep& step) {
   problem.op = step.op;
   problem.attrs = step.attrs;
   problem.has_subgraphs = !step.subplans.empty();
-  for (int input : step.inputs) problem.inputs.push_back(describe(plan, input));
+  std::vector<const Type*> types;
+  for (int input : step.inputs) {
+    problem.inputs.push_back(describe(plan, input));
+    types.push_back(input < 0 ? nullptr : &plan.values[static_cast<size_t>(input)].type);
+  }
   for (int output : step.outputs) problem.outputs.push_back(describe(plan, output));
+  if (!step.outputs.empty() && step.outputs[0] >= 0) {
+    note_like_output(problem, types, plan.values[static_cast<size_t>(step.outputs[0])].type);
+  }
   return problem;
 }
 
@@ -384,12 +391,15 @@ bool has_kernel(const RegionDraft& region, const OpDef& fused, const TacticRegis
   Problem problem;
   problem.op = &fused;
   problem.attrs = Attrs::of(FusedAttrs{region.body});
+  std::vector<const Type*> types;
   for (const Value* input : region.inputs) {
     problem.inputs.push_back(
         describe(input->type, input->is_constant() ? &input->constant : nullptr));
+    types.push_back(&input->type);
   }
   for (const Value* output : region.outputs)
     problem.outputs.push_back(describe(output->type, nullptr));
+  note_like_output(problem, types, region.outputs[0]->type);
   for (const Tactic* tactic : tactics.candidates(options.device, fused.name)) {
     if (tactic->takes(problem).ok()) return true;
   }

@@ -123,8 +123,15 @@ Problem problem_of(const Plan& plan, const PlanStep& step, std::span<const int> 
   problem.op = step.op;
   problem.attrs = step.attrs;
   problem.has_subgraphs = !step.subplans.empty();
-  for (int value : inputs) problem.inputs.push_back(operand_of(plan, value));
+  std::vector<const Type*> types;
+  for (int value : inputs) {
+    problem.inputs.push_back(operand_of(plan, value));
+    types.push_back(value < 0 ? nullptr : &plan.values[static_cast<size_t>(value)].type);
+  }
   for (int value : step.outputs) problem.outputs.push_back(operand_of(plan, value));
+  if (!step.outputs.empty() && step.outputs[0] >= 0) {
+    note_like_output(problem, types, plan.values[static_cast<size_t>(step.outputs[0])].type);
+  }
   return problem;
 }
 

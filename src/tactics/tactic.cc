@@ -20,7 +20,7 @@ std::string operand_to_string(const OperandDesc& operand) {
     int64_t dim = operand.dims[static_cast<size_t>(i)];
     text += (i > 0 ? "," : "") + (dim == kDynamicDim ? "?" : std::to_string(dim));
   }
-  text += "]";
+  text += operand.like_output && !operand.is_static() ? "] like output" : "]";
   // The elements of small constants that say what to do: axes, sizes, starts.
   const Tensor* value = operand.constant;
   if (value != nullptr && is_int(value->dtype()) && value->count() <= kMaxShownElements) {
@@ -58,6 +58,14 @@ bool rounds_to_tf32(const Problem& problem) {
 bool OperandDesc::is_static() const {
   return !present ||
          (is_tensor && has_rank && std::find(dims.begin(), dims.end(), kDynamicDim) == dims.end());
+}
+
+void note_like_output(Problem& problem, std::span<const Type* const> inputs, const Type& output) {
+  for (size_t i = 0; i < problem.inputs.size(); ++i) {
+    OperandDesc& operand = problem.inputs[i];
+    bool ranked = operand.present && operand.is_tensor && operand.has_rank;
+    operand.like_output = ranked && inputs[i]->shape == output.shape;
+  }
 }
 
 Body body_of(const Problem& problem) {

@@ -10,6 +10,7 @@
 #include "base/status.h"
 #include "base/thread_pool.h"
 #include "core/tensor.h"
+#include "core/type.h"
 #include "device/compiler.h"
 #include "device/module.h"
 #include "ops/op.h"
@@ -26,6 +27,7 @@ struct OperandDesc {
   Dims dims;                         // kDynamicDim where a size may vary from run to run
   bool has_rank = true;              // false: even the rank may vary
   bool is_tensor = true;             // false: a sequence or an optional
+  bool like_output = false;          // its sizes, known or not, are always the first output's
   const Tensor* constant = nullptr;  // its value, when it is a constant of the model
   const Tensor* packed = nullptr;    // u8[n] instead, when the step's tactic packed it
 
@@ -45,6 +47,10 @@ struct Problem {
   // the tuning database.
   std::string to_string() const;
 };
+
+// Notes which inputs are like_output, of the operands' types: of inputs, null where absent, and the
+// first output.
+void note_like_output(Problem& problem, std::span<const Type* const> inputs, const Type& output);
 
 // A problem seen as a region: a fused region's own body, or the single op.
 Body body_of(const Problem& problem);

@@ -629,10 +629,14 @@ class Driver {
           if (options_.timed) print_time(where + text, c, results);
         }
         if (gpu_ == nullptr) continue;
-        // All sizes unknown, and the first one only; configs are those for the sizes, as the tuner
-        // has them.
-        for (const Problem& written :
-             {describe(c, results, constants, true), with_unknown_batch(problem)}) {
+        // All sizes unknown, or else most; and the first one only. Configs are those for the sizes,
+        // as the tuner has them.
+        std::vector<Problem> unknown = {describe(c, results, constants, true)};
+        if (!dynamic.ok()) {
+          unknown = {with_unknown_rows(problem, 1), with_unknown_rows(problem, 2)};
+        }
+        unknown.push_back(with_unknown_batch(problem));
+        for (const Problem& written : unknown) {
           if (!tactic->takes(written).ok()) continue;
           if (options_.once && !is_first(where, written)) continue;
           Status status = run_on_gpu(*tactic, written, problem, configs[0], c, results);
@@ -695,6 +699,37 @@ class Driver {
     for (const HostValue& result : results) {
       problem.outputs.push_back(describe(result, true, false, dynamic));
     }
+    for (size_t i = 0; i < c.inputs.size() && !results.empty(); ++i) {
+      const HostValue& input = c.inputs[i].value;
+      problem.inputs[i].like_output = c.inputs[i].present && is_tensor(input) &&
+                                      is_tensor(results[0]) &&
+                                      input.tensor.dims() == results[0].tensor.dims();
+    }
+    return problem;
+  }
+  static bool is_tensor(const HostValue& value) { return value.kind == HostValue::Kind::kTensor; }
+
+  // Nothing known but the last axis and what an anchor takes beside its first operand; or, with
+  // `step` 2, every other axis too.
+  static Problem with_unknown_rows(Problem problem, size_t step) {
+    std::vector<bool> known(problem.inputs.size());
+    for (const BodyNode& node : body_of(problem).nodes) {
+      for (size_t i = 1; i < node.inputs.size() && !node.op->has(kTraitPointwise); ++i) {
+        auto input = static_cast<size_t>(node.inputs[i]);
+        if (node.inputs[i] >= 0 && input < known.size()) known[input] = true;
+      }
+    }
+    auto hide = [&](OperandDesc& operand, bool broadcasts) {
+      for (size_t axis = 0; axis + 1 < operand.dims.size(); axis += step) {
+        if (broadcasts && operand.dims[axis] == 1 && !operand.like_output) continue;
+        operand.dims[axis] = kDynamicDim;
+      }
+    };
+    for (size_t i = 0; i < known.size(); ++i) {
+      OperandDesc& operand = problem.inputs[i];
+      if (operand.constant == nullptr && operand.present && !known[i]) hide(operand, i > 0);
+    }
+    for (OperandDesc& operand : problem.outputs) hide(operand, false);
     return problem;
   }
 

@@ -16,6 +16,8 @@ namespace {
 constexpr std::string_view kMainEntry = "product_tiles";
 constexpr std::string_view kSumEntry = "product_sums";
 constexpr int kSumThreads = 256;
+// So that none of a last tile's rows has a number beyond 2^31.
+constexpr int64_t kMostRows = INT32_MAX - 256;
 
 bool has_clusters(const cuda::DeviceInfo& device) { return device.compute_major >= 9; }
 
@@ -144,7 +146,7 @@ int packed_input(const ProductSpec& spec, const ProductKnobs& knobs) {
 
 std::string main_text(const Problem& problem, const ProductSpec& spec, const ProductTail& tail,
                       const ProductKnobs& knobs, bool cluster) {
-  std::string text = launch_signature(problem, tail, kMainEntry, knobs.threads(),
+  std::string text = launch_signature(problem, tail, spec.parameters, kMainEntry, knobs.threads(),
                                       packed_input(spec, knobs), knobs.resident);
   if (knobs.turns != 0) {
     text.pop_back();
@@ -157,7 +159,7 @@ std::string main_text(const Problem& problem, const ProductSpec& spec, const Pro
   text +=
       " {\n  const ProductPlace at = product_place<Numbers>(rows, (int)blockIdx.x, "
       "(int)blockIdx.z);\n  const int batch = at.batch;\n";
-  text += str_cat("  A a{{", spec.a.members, "}};\n");
+  text += str_cat(spec.statements, "  A a{{", spec.a.members, "}};\n");
   if (knobs.packed != 0) {
     int64_t chunks = divide_up(spec.columns, knobs.tile_columns);
     text += str_cat("  B b{in", spec.b_input, " + (i64)batch * ", chunks,
@@ -176,11 +178,11 @@ std::string main_text(const Problem& problem, const ProductSpec& spec, const Pro
 
 std::string sum_text(const Problem& problem, const ProductSpec& spec, const ProductTail& tail,
                      const ProductKnobs& knobs) {
-  std::string text =
-      launch_signature(problem, tail, kSumEntry, kSumThreads, packed_input(spec, knobs));
-  return str_cat(text, " {\n  Tail tail{out, rows", tail.arguments(), "};\n  sum_parts<",
-                 knobs.splits, ", Numbers::kLanes, Numbers::kColumns, ", kSumThreads,
-                 ">(parts, tail, rows, ", spec.batch, ");\n}\n");
+  std::string text = launch_signature(problem, tail, spec.parameters, kSumEntry, kSumThreads,
+                                      packed_input(spec, knobs));
+  return str_cat(text, " {\n", spec.statements, "  Tail tail{out, rows", tail.arguments(),
+                 "};\n  sum_parts<", knobs.splits, ", Numbers::kLanes, Numbers::kColumns, ",
+                 kSumThreads, ">(parts, tail, rows, ", spec.batch, ");\n}\n");
 }
 
 }  // namespace
@@ -197,10 +199,11 @@ int64_t ProductKnobs::shared_bytes(DType dtype) const {
 std::string product_text() {
   std::string text;
   for (const char* file :
-       {"types.cuh", "math.cuh", "index.cuh", "lanes.cuh", "arch/pdl.cuh", "arch/cluster.cuh",
-        "arch/async_copy.cuh", "arch/mma.cuh", "product/chunks.cuh", "arch/bulk_copy.cuh",
-        "arch/wgmma.cuh", "product/sources.cuh", "product/tiles.cuh", "product/numbers.cuh",
-        "product/cores.cuh", "product/warpgroups.cuh", "product/product.cuh"}) {
+       {"types.cuh", "math.cuh", "index.cuh", "division.cuh", "lanes.cuh", "arch/pdl.cuh",
+        "arch/cluster.cuh", "arch/async_copy.cuh", "arch/mma.cuh", "product/chunks.cuh",
+        "arch/bulk_copy.cuh", "arch/wgmma.cuh", "product/sources.cuh", "product/tiles.cuh",
+        "product/numbers.cuh", "product/cores.cuh", "product/warpgroups.cuh",
+        "product/product.cuh"}) {
     text += kernels::cuda::source(file);
   }
   return text;
@@ -357,11 +360,11 @@ Result<std::unique_ptr<Kernel>> prepare_product(const Problem& problem, const Pr
   std::vector<TailLaunch::Step> steps;
   std::string name = str_cat("a product of ", problem.op->name);
   int64_t total = spec.rows * spec.batch;
-  if (total == 0) return TailLaunch::create(problem, tail, 0, name, {}, 0);
+  if (total == 0) return TailLaunch::create(problem, tail, 0, {}, name, {}, 0);
   int64_t tiles =
       divide_up(spec.rows, knobs.tile_rows) * divide_up(spec.columns, knobs.tile_columns);
   int64_t groups = total * (spec.columns / tail.lanes());
-  if (total > INT32_MAX || tiles > INT32_MAX || divide_up(groups, kSumThreads) > INT32_MAX) {
+  if (total > kMostRows || tiles > INT32_MAX || divide_up(groups, kSumThreads) > INT32_MAX) {
     return unsupported("a product of ", total, " rows and ", spec.columns, " columns");
   }
   TailLaunch::Step main;
@@ -393,7 +396,8 @@ Result<std::unique_ptr<Kernel>> prepare_product(const Problem& problem, const Pr
   if (knobs.turns != 0) {
     map = {spec.a.input, {spec.rows, spec.depth, spec.a.stride, knobs.tile_rows}};
   }
-  return TailLaunch::create(problem, tail, spec.rows, name, std::move(steps), workspace, map);
+  return TailLaunch::create(problem, tail, spec.rows, spec.values, name, std::move(steps),
+                            workspace, map);
 }
 
 }  // namespace redline

@@ -33,6 +33,11 @@ struct ProductSpec {
   bool constant = false;          // b may be read ahead of the former step
   bool can_pack = false;
   bool tf32 = false;  // both are rounded
+  // Of the kernels, beside those that all products have: ", int height", statements that make of
+  // them what the members name, and, for sizes that are known, their values.
+  std::string parameters;
+  std::string statements;
+  std::vector<int> values;
 };
 
 // How a kernel does it.

@@ -9,7 +9,8 @@ namespace {
 const std::vector<std::string> kAnchors = {"conv"};
 // Images that an unknown number of them is tuned for.
 constexpr int64_t kUsualImages = 8;
-constexpr int64_t kMostGroups = 4096;  // with splits they must fit a grid's z
+constexpr int64_t kUsualPlaces = 1024;  // of an image whose sizes are unknown
+constexpr int64_t kMostGroups = 4096;   // with splits they must fit a grid's z
 
 // A convolution as a product: its rows are windows, its columns filters, its depth goes tap by tap
 // over the channels of a group; groups are a batch.
@@ -17,7 +18,8 @@ struct Parts {
   ProductSpec spec;
   ProductTail tail;
   std::string definitions;
-  int64_t places = 1;    // windows of an image
+  KernelSizes sizes;
+  int64_t places = 1;    // windows of an image; kDynamicDim when not known
   int64_t channels = 1;  // of a group
   int64_t taps = 1;
 };
@@ -50,18 +52,19 @@ Result<Parts> parts_of(const Problem& problem) {
   const OperandDesc& w = *region.operand(problem, 1);
   Dims image = channels_to_front(x.dims);
   Dims out = channels_to_front(problem.outputs[0].dims);
-  WindowGeometry window = geometry_of(conv_axes(attrs, image, w.dims, out));
+  WindowGeometry window = geometry_of(conv_axes(attrs, image, w.dims, out), attrs.auto_pad);
   Parts parts;
   ProductSpec& spec = parts.spec;
   parts.channels = w.dims[1];
   parts.taps = window.taps();
-  parts.places = window.y.out * window.x.out;
+  parts.places = window.places();
   spec.dtype = x.dtype;
   spec.tf32 = attrs.tf32;
   spec.batch = attrs.group;
   spec.columns = w.dims[0] / attrs.group;
   spec.depth = parts.channels * parts.taps;
-  spec.rows = image[0] == kDynamicDim ? kDynamicDim : image[0] * parts.places;
+  bool known = image[0] != kDynamicDim && parts.places != kDynamicDim;
+  spec.rows = known ? image[0] * parts.places : kDynamicDim;
   spec.b_input = static_cast<size_t>(region.operands[1]);
   spec.constant = w.constant != nullptr || w.packed != nullptr;
   spec.can_pack = true;
@@ -78,10 +81,14 @@ Result<Parts> parts_of(const Problem& problem) {
     spec.a = {str_cat("DenseRows<", type, ", ", parts.channels, ", ", image[1], "LL>"), first,
               vector, static_cast<size_t>(region.operands[0]), image[1]};
   } else {
-    parts.definitions = str_cat(
-        "struct Geometry {\n", window.numbers(), "  static constexpr int kPixel = ", image[1],
-        ", kChannels = ", parts.channels, ", kTaps = ", parts.taps, ";\n};\n");
-    spec.a = {str_cat("WindowRows<", type, ", Geometry>"), first, vector};
+    parts.sizes = window.sizes();
+    parts.definitions =
+        str_cat("struct Geometry {\n", window.numbers(), parts.sizes.members(),
+                "  static constexpr int kPixel = ", image[1], ", kChannels = ", parts.channels,
+                ", kTaps = ", parts.taps, ";\n};\n");
+    spec.parameters = parts.sizes.parameters();
+    spec.statements = str_cat("  const Geometry sizes{", parts.sizes.arguments(), "};\n");
+    spec.a = {str_cat("WindowRows<", type, ", Geometry>"), first + ", sizes", vector};
   }
   std::string filters = str_cat("in", spec.b_input, " + (i64)batch * ", spec.columns * spec.depth,
                                 ", ", spec.columns);
@@ -106,7 +113,8 @@ std::vector<Config> configs(const Problem& problem) {
   Result<Parts> parts = parts_of(problem);
   if (!parts.ok()) return {};
   int64_t rows = parts->spec.rows;
-  return product_configs(parts->spec, rows == kDynamicDim ? kUsualImages * parts->places : rows);
+  int64_t places = parts->places == kDynamicDim ? kUsualPlaces : parts->places;
+  return product_configs(parts->spec, rows == kDynamicDim ? kUsualImages * places : rows);
 }
 
 Result<std::vector<PackedOperand>> pack(const Problem& problem, Config& config,
@@ -132,6 +140,8 @@ Result<std::unique_ptr<Kernel>> prepare(const Problem& problem, const Config& co
                                         const PrepareArgs& args) {
   REDLINE_ASSIGN(Parts parts, parts_of(problem));
   REDLINE_ASSIGN(ProductKnobs knobs, product_knobs(config, parts.spec.dtype));
+  REDLINE_ASSIGN(Parts written, parts_of(*args.written));
+  parts.spec.values = parts.sizes.values(written.sizes);
   return prepare_product(problem, parts.spec, parts.tail, knobs, args);
 }
 

@@ -11,6 +11,7 @@ namespace {
 const std::vector<std::string> kAnchors = {"conv_transpose"};
 // Images that an unknown number of them is tuned for.
 constexpr int64_t kUsualImages = 8;
+constexpr int64_t kUsualPlaces = 1024;   // of a phase of an image whose sizes are unknown
 constexpr int64_t kMostProducts = 4096;  // with splits they must fit a grid's z
 
 // A transposed convolution as products, one for each group and phase: see product/phases.cuh.
@@ -21,7 +22,8 @@ struct Parts {
   WindowGeometry window;  // of the convolution that leads back
   int64_t channels = 1;   // of a group
   int64_t taps_y = 1, taps_x = 1;
-  int64_t places = 1;  // rows of a phase in one image
+  KernelSizes sizes;
+  int64_t places = 1;  // rows of a phase in one image; kDynamicDim when not known
 
   int64_t phases() const { return window.y.stride * window.x.stride; }
 };
@@ -48,15 +50,29 @@ Status check_operands(const Problem& problem, const AnchoredRegion& region) {
   return {};
 }
 
-std::string geometry_text(const Parts& parts, int64_t pixel, int64_t rows_y, int64_t rows_x) {
+// How many places a phase has along an axis.
+int64_t phase_size(const WindowAxis& axis) {
+  return axis.in == kDynamicDim ? kDynamicDim : divide_up(axis.in, axis.stride);
+}
+
+KernelSizes sizes_of(const WindowGeometry& window, int64_t places) {
+  KernelSizes sizes;
+  sizes.add("height", window.y.out);
+  sizes.add("width", window.x.out);
+  sizes.add("out_height", window.y.in);
+  sizes.add("out_width", window.x.in);
+  sizes.add("phase_width", phase_size(window.x));
+  sizes.add("phase_places", places);
+  sizes.add_quotient("by_phase_width", phase_size(window.x));
+  sizes.add_quotient("by_phase_places", places);
+  return sizes;
+}
+
+std::string geometry_text(const Parts& parts, int64_t pixel) {
   const WindowAxis& y = parts.window.y;
   const WindowAxis& x = parts.window.x;
-  std::string text = "struct Geometry {\n";
-  for (auto [name, value] : {std::pair<const char*, int64_t>{"Height", y.out},
-                             {"Width", x.out},
-                             {"OutHeight", y.in},
-                             {"OutWidth", x.in},
-                             {"KernelHeight", y.kernel},
+  std::string text = "struct Geometry {\n" + parts.sizes.members();
+  for (auto [name, value] : {std::pair<const char*, int64_t>{"KernelHeight", y.kernel},
                              {"KernelWidth", x.kernel},
                              {"StrideY", y.stride},
                              {"StrideX", x.stride},
@@ -64,8 +80,6 @@ std::string geometry_text(const Parts& parts, int64_t pixel, int64_t rows_y, int
                              {"PadX", x.pad_begin},
                              {"TapsY", parts.taps_y},
                              {"TapsX", parts.taps_x},
-                             {"RowsY", rows_y},
-                             {"RowsX", rows_x},
                              {"Pixel", pixel},
                              {"Channels", parts.channels},
                              {"Filters", parts.spec.columns}}) {
@@ -83,9 +97,14 @@ Result<Parts> parts_of(const Problem& problem) {
   Dims image = channels_to_front(x.dims);
   Dims out = channels_to_front(problem.outputs[0].dims);
   Parts parts;
-  parts.window = geometry_of(conv_transpose_axes(attrs, image, w.dims, out));
+  parts.window = geometry_of(conv_transpose_axes(attrs, image, w.dims, out), attrs.auto_pad);
   const WindowAxis& y = parts.window.y;
   const WindowAxis& x_axis = parts.window.x;
+  bool known = y.in != kDynamicDim && x_axis.in != kDynamicDim;
+  bool all_known = known && y.out != kDynamicDim && x_axis.out != kDynamicDim;
+  if (!all_known && (!attrs.output_shape.empty() || !parts.window.has_known_pads())) {
+    return unsupported("pads that depend on unknown sizes");
+  }
   if (y.dilation != 1 || x_axis.dilation != 1) return unsupported("takes no dilations");
   if (y.stride > kMostProducts || x_axis.stride > kMostProducts ||
       attrs.group > kMostProducts / parts.phases()) {
@@ -98,34 +117,35 @@ Result<Parts> parts_of(const Problem& problem) {
   parts.channels = image[1] / attrs.group;
   parts.taps_y = divide_up(y.kernel, y.stride);
   parts.taps_x = divide_up(x_axis.kernel, x_axis.stride);
-  int64_t rows_y = divide_up(y.in, y.stride);
-  int64_t rows_x = divide_up(x_axis.in, x_axis.stride);
-  parts.places = rows_y * rows_x;
+  parts.places = known ? phase_size(y) * phase_size(x_axis) : kDynamicDim;
+  parts.sizes = sizes_of(parts.window, parts.places);
   spec.dtype = x.dtype;
   spec.tf32 = attrs.tf32;
   spec.batch = attrs.group * parts.phases();
   spec.columns = w.dims[1];
   spec.depth = parts.channels * parts.taps_y * parts.taps_x;
-  spec.rows = image[0] == kDynamicDim ? kDynamicDim : image[0] * parts.places;
+  spec.rows = known && image[0] != kDynamicDim ? image[0] * parts.places : kDynamicDim;
   spec.b_input = static_cast<size_t>(region.operands[1]);
   spec.constant = w.constant != nullptr || w.packed != nullptr;
   spec.can_pack = true;
-  parts.definitions = str_cat(kernels::cuda::source("product/phases.cuh"),
-                              geometry_text(parts, image[1], rows_y, rows_x));
+  parts.definitions =
+      str_cat(kernels::cuda::source("product/phases.cuh"), geometry_text(parts, image[1]));
+  spec.parameters = parts.sizes.parameters();
+  spec.statements = str_cat("  const Geometry sizes{", parts.sizes.arguments(), "};\n");
   std::string_view type = storage_type(spec.dtype);
   std::string group = str_cat("batch / ", parts.phases());
   std::string phase = str_cat("batch % ", parts.phases());
-  spec.a = {
-      str_cat("PhaseRows<", type, ", Geometry>"),
-      str_cat("in", region.operands[0], " + ", group, " * ", parts.channels, ", rows, ", phase),
-      product_vector(spec.dtype, parts.channels)};
+  spec.a = {str_cat("PhaseRows<", type, ", Geometry>"),
+            str_cat("in", region.operands[0], " + ", group, " * ", parts.channels, ", rows, ",
+                    phase, ", sizes"),
+            product_vector(spec.dtype, parts.channels)};
   spec.b = {str_cat("PhaseFilters<", type, ", Geometry>"),
             str_cat("in", spec.b_input, " + (i64)(", group, ") * ", w.dims.count() / attrs.group,
                     ", ", phase),
             1};
   ProductTail::Shape shape;
   shape.parts = attrs.group;
-  shape.place = str_cat("    const int row = phase_place<Geometry>(", phase,
+  shape.place = str_cat("    const int row = phase_place(sizes, ", phase,
                         ", row_of_part), column = part_column + ", group, " * ", spec.columns,
                         ";\n    if (row < 0) return;\n");
   const OperandDesc* bias = region.operand(problem, 2);
@@ -140,7 +160,8 @@ std::vector<Config> configs(const Problem& problem) {
   Result<Parts> parts = parts_of(problem);
   if (!parts.ok()) return {};
   int64_t rows = parts->spec.rows;
-  return product_configs(parts->spec, rows == kDynamicDim ? kUsualImages * parts->places : rows);
+  int64_t places = parts->places == kDynamicDim ? kUsualPlaces : parts->places;
+  return product_configs(parts->spec, rows == kDynamicDim ? kUsualImages * places : rows);
 }
 
 // The filters as the products read them, [group, phase, filter, tap, channel]; zeros for taps
@@ -202,6 +223,8 @@ Result<std::unique_ptr<Kernel>> prepare(const Problem& problem, const Config& co
                                         const PrepareArgs& args) {
   REDLINE_ASSIGN(Parts parts, parts_of(problem));
   REDLINE_ASSIGN(ProductKnobs knobs, product_knobs(config, parts.spec.dtype));
+  REDLINE_ASSIGN(Parts written, parts_of(*args.written));
+  parts.spec.values = parts.sizes.values(written.sizes);
   return prepare_product(problem, parts.spec, parts.tail, knobs, args);
 }
 

@@ -169,7 +169,10 @@ Status ProductTail::add_operand(const Problem& problem, size_t input) {
   operand.each_column = own != 1;
   Dims rows = rows_of(desc.dims, row_dims_.rank(), shape_.has_columns);
   if (rows.rank() > row_dims_.rank()) return unsupported("an operand of a higher rank");
-  if (!always_one_step(row_dims_, rows)) return unsupported("an operand broadcast in two places");
+  operand.like_rows = desc.like_output;
+  if (!operand.like_rows && !always_one_step(row_dims_, rows)) {
+    return unsupported("an operand broadcast in two places");
+  }
   operand.known = is_known(rows) && is_known(row_dims_);
   if (operand.known) operand.step = *row_step(row_dims_, rows, own);
   // An operand without rows is the same for all sizes.
@@ -195,6 +198,7 @@ std::string ProductTail::arguments() const {
     text += str_cat(", in", operand.input);
     for (const char* name : {"div", "mod", "stride"}) text += str_cat(", ", name, operand.input);
   }
+  if (!shape_.place.empty()) text += ", sizes";
   return text;
 }
 
@@ -211,6 +215,9 @@ std::vector<int> ProductTail::values() const {
 std::string ProductTail::element_offset(const Operand& operand) const {
   std::string column = operand.each_column ? " + column" : "";
   size_t i = operand.input;
+  if (!operand.known && operand.like_rows) {
+    return str_cat("(i64)row * ", operand.each_column ? columns_ : 1, column);
+  }
   if (!operand.known) {
     return str_cat("(i64)(row / div", i, " % mod", i, ") * stride", i, column);
   }
@@ -247,6 +254,7 @@ Result<std::string> ProductTail::text() const {
       loads += str_cat("    operands.q", i, " = *(", place, ");\n");
     }
   }
+  if (!shape_.place.empty()) members += "  Geometry sizes;\n";
   std::string_view out = storage_type(out_);
   writer.line(str_cat("lanes_of<", out, ", ", lanes_, "> result;"));
   for (int lane = 0; lane < lanes_; ++lane) {

@@ -42,8 +42,8 @@ class ProductTail {
  public:
   // `bias`: the input that is added, times beta, to alpha times the sums; -1: none. `parts`: the
   // result's last axis is divided among as many products; else those of a batch follow each other.
-  // `place`: statements that make `row` and `column` of the result from batch, row_of_part and
-  // part_column, or return; empty: as just said.
+  // `place`: statements that make `row` and `column` of the result from batch, row_of_part,
+  // part_column and the kernel's `sizes`, or return; empty: as just said.
   struct Shape {
     bool has_columns = true;  // false: the result's axes are all rows, of one column
     int64_t parts = 1;
@@ -70,6 +70,7 @@ class ProductTail {
     size_t input = 0;
     bool each_column = false;  // else one element a row
     bool known = false;        // its step
+    bool like_rows = false;    // its rows are the result's
     RowStep step;
   };
   Status add_operand(const Problem& problem, size_t input);

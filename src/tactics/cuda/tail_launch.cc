@@ -6,8 +6,8 @@
 namespace redline {
 
 std::string launch_signature(const Problem& problem, const ProductTail& tail,
-                             std::string_view entry, int64_t threads, int packed,
-                             int64_t resident) {
+                             const std::string& own, std::string_view entry, int64_t threads,
+                             int packed, int64_t resident) {
   std::string text = str_cat("extern \"C\" __global__ void __launch_bounds__(", threads, ", ",
                              resident, ") ", entry, "(");
   for (size_t i = 0; i < problem.inputs.size(); ++i) {
@@ -17,13 +17,13 @@ std::string launch_signature(const Problem& problem, const ProductTail& tail,
     text += str_cat("const ", type, "* __restrict__ in", i, ", ");
   }
   return str_cat(text, storage_type(problem.outputs[0].dtype),
-                 "* __restrict__ out, float* parts, int rows", tail.parameters(), ")");
+                 "* __restrict__ out, float* parts, int rows", tail.parameters(), own, ")");
 }
 
 Result<std::unique_ptr<Kernel>> TailLaunch::create(const Problem& problem, const ProductTail& tail,
-                                                   int64_t rows, std::string name,
-                                                   std::vector<Step> steps, size_t workspace_bytes,
-                                                   std::optional<Map> map) {
+                                                   int64_t rows, const std::vector<int>& own,
+                                                   std::string name, std::vector<Step> steps,
+                                                   size_t workspace_bytes, std::optional<Map> map) {
   if (problem.inputs.size() > kMaxOperands) {
     return unsupported("more than ", kMaxOperands, " operands");
   }
@@ -32,6 +32,8 @@ Result<std::unique_ptr<Kernel>> TailLaunch::create(const Problem& problem, const
   launch->steps_ = std::move(steps);
   launch->sizes_ = tail.values();
   launch->sizes_.insert(launch->sizes_.begin(), static_cast<int>(rows));
+  REDLINE_ASSERT(own.size() <= kMaxOwn);
+  launch->sizes_.insert(launch->sizes_.end(), own.begin(), own.end());
   launch->workspace_bytes_ = workspace_bytes;
   launch->map_ = map;
   return std::unique_ptr<Kernel>(std::move(launch));
@@ -39,7 +41,7 @@ Result<std::unique_ptr<Kernel>> TailLaunch::create(const Problem& problem, const
 
 Status TailLaunch::run(const KernelArgs& args) const {
   const void* pointers[kMaxOperands + 2];
-  void* parameters[4 * kMaxOperands + 4];
+  void* parameters[4 * kMaxOperands + kMaxOwn + 4];
   size_t count = 0;
   for (const TensorView& input : args.inputs) pointers[count++] = input.data;
   pointers[count++] = args.outputs[0].data;

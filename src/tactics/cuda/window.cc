@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "base/checked.h"
 #include "kernels/cuda/sources.h"
 #include "tactics/cuda/element.h"
 #include "tactics/cuda/tail_launch.h"
@@ -15,6 +16,7 @@ constexpr std::string_view kEntry = "windows_of_channels";
 constexpr int64_t kThreads = 128;
 // Images that an unknown number of them is tuned for.
 constexpr int64_t kUsualImages = 8;
+constexpr int64_t kUsualSize = 32;  // ... of a size
 // As many threads keep an H100 busy.
 constexpr int64_t kManyThreads = 132 * 1024;
 
@@ -45,7 +47,7 @@ Result<Knobs> knobs_of(const Config& config) {
 int64_t row_reads(const WindowSpec& spec, int64_t pixels) {
   const WindowAxis& x = spec.window.x;
   int64_t reach = (pixels - 1) * x.stride + (x.kernel - 1) * x.dilation + 1;
-  return std::min(reach, pixels * x.kernel) + (spec.op_members.empty() ? 0 : x.kernel);
+  return std::min(reach, pixels * x.kernel) + (spec.packed_input < 0 ? 0 : x.kernel);
 }
 
 // Rows at a time: as many as there is room for, in equal turns.
@@ -56,25 +58,43 @@ int64_t rows_at_once(const WindowSpec& spec, int64_t pixels) {
   return (kernel + turns - 1) / turns;
 }
 
-// Threads of an image.
-int64_t image_threads(const WindowSpec& spec, const ProductTail& tail, int64_t pixels) {
-  int64_t strips = (spec.window.x.out + pixels - 1) / pixels;
-  return spec.channels / tail.lanes() * strips * spec.window.y.out;
+int64_t usual(int64_t size) { return size == kDynamicDim ? kUsualSize : size; }
+
+// Threads of a line of windows.
+int64_t line_threads(const WindowSpec& spec, const ProductTail& tail, int64_t pixels) {
+  if (spec.window.x.out == kDynamicDim) return kDynamicDim;
+  return spec.channels / tail.lanes() * divide_up(spec.window.x.out, pixels);
+}
+
+KernelSizes sizes_of(const WindowSpec& spec, const ProductTail& tail, int64_t pixels) {
+  KernelSizes sizes = spec.window.sizes();
+  int64_t threads = line_threads(spec, tail, pixels);
+  sizes.add("pad_end_y", spec.window.y.pad_end);
+  sizes.add("pad_end_x", spec.window.x.pad_end);
+  sizes.add("line_threads", threads);
+  sizes.add_quotient("by_line_threads", threads);
+  sizes.add_quotient("by_out_height", spec.window.y.out);
+  return sizes;
 }
 
 }  // namespace
 
 std::vector<Config> window_configs(const WindowSpec& spec, const ProductTail& tail) {
   int64_t images = spec.images == kDynamicDim ? kUsualImages : spec.images;
+  int64_t width = usual(spec.window.x.out);
+  auto threads = [&](int64_t pixels) {
+    return images * usual(spec.window.y.out) * divide_up(width, pixels) *
+           (spec.channels / tail.lanes());
+  };
   std::vector<int64_t> order = {1, 2, 4};
-  if (images * image_threads(spec, tail, 4) >= kManyThreads) {
+  if (threads(4) >= kManyThreads) {
     order = {4, 2, 1};
-  } else if (images * image_threads(spec, tail, 2) >= kManyThreads) {
+  } else if (threads(2) >= kManyThreads) {
     order = {2, 4, 1};
   }
   std::vector<Config> configs;
   for (int64_t pixels : order) {
-    bool many = pixels > spec.window.x.out || row_reads(spec, pixels) > most_reads(pixels);
+    bool many = pixels > width || row_reads(spec, pixels) > most_reads(pixels);
     if (pixels > 1 && many) continue;
     int64_t rows = rows_at_once(spec, pixels);
     configs.push_back({{"pixels", pixels}, {"rows", rows}});
@@ -90,30 +110,30 @@ Result<std::vector<cuda::KernelSource>> window_kernels(const Problem& problem,
                                                        const cuda::DeviceInfo& device) {
   REDLINE_ASSIGN(Knobs knobs, knobs_of(config));
   std::string text;
-  for (const char* file :
-       {"types.cuh", "math.cuh", "index.cuh", "lanes.cuh", "arch/pdl.cuh", "window/windows.cuh"}) {
+  for (const char* file : {"types.cuh", "math.cuh", "index.cuh", "division.cuh", "lanes.cuh",
+                           "arch/pdl.cuh", "window/windows.cuh"}) {
     text += kernels::cuda::source(file);
   }
   REDLINE_ASSIGN(std::string tail_text, tail.text());
-  const WindowGeometry& window = spec.window;
-  text +=
-      str_cat("struct Geometry {\n", window.numbers(),
-              "  static constexpr int kPixel = ", spec.channels, ", kPadEndY = ", window.y.pad_end,
-              ", kPadEndX = ", window.x.pad_end, ";\n};\nconstexpr int LANES = ", tail.lanes(),
-              ";\nconstexpr bool PACKED = ", knobs.packed ? "true" : "false", ";\n", tail_text);
-  text += launch_signature(problem, tail, kEntry, kThreads);
+  KernelSizes sizes = sizes_of(spec, tail, knobs.pixels);
+  text += str_cat("struct Geometry {\n", spec.window.numbers(), sizes.members(),
+                  "  static constexpr int kPixel = ", spec.channels,
+                  ";\n};\nconstexpr int LANES = ", tail.lanes(),
+                  ";\nconstexpr bool PACKED = ", knobs.packed ? "true" : "false", ";\n", tail_text);
+  text += launch_signature(problem, tail, sizes.parameters(), kEntry, kThreads);
   std::string_view type = storage_type(spec.dtype);
-  text += str_cat(" {\n  Tail tail{out, rows", tail.arguments(), "};\n  ", spec.op_type, " op{",
-                  spec.op_members, "};\n  windows<", type, ", Geometry, LANES, ", knobs.pixels,
-                  ", ", knobs.rows, ", ", kThreads, ">(in", spec.x_input,
-                  ", op, tail, rows / (Geometry::kOutHeight * Geometry::kOutWidth));\n}\n");
+  text +=
+      str_cat(" {\n  const Geometry sizes{", sizes.arguments(), "};\n  Tail tail{out, rows",
+              tail.arguments(), "};\n  ", spec.op_type, " op{", spec.op_members, "};\n  windows<",
+              type, ", Geometry, LANES, ", knobs.pixels, ", ", knobs.rows, ", ", kThreads, ">(in",
+              spec.x_input, ", op, tail, sizes, sizes.by_places(rows));\n}\n");
   return std::vector<cuda::KernelSource>{
       {std::string(kEntry), std::move(text), device.arch(), {"-DREDLINE_INDEX=int"}}};
 }
 
 Result<std::unique_ptr<Kernel>> prepare_window(const Problem& problem, const WindowSpec& spec,
-                                               const ProductTail& tail, const Config& config,
-                                               const PrepareArgs& args) {
+                                               const WindowSpec& written, const ProductTail& tail,
+                                               const Config& config, const PrepareArgs& args) {
   REDLINE_ASSIGN(Knobs knobs, knobs_of(config));
   if (args.modules.size() != 1) return incompatible("a window step without its kernel");
   if (knobs.packed) {
@@ -125,10 +145,15 @@ Result<std::unique_ptr<Kernel>> prepare_window(const Problem& problem, const Win
       return incompatible("a window step whose packed filters have other sizes");
     }
   }
-  int64_t rows = spec.images * spec.window.y.out * spec.window.x.out;
-  int64_t blocks =
-      (spec.images * image_threads(spec, tail, knobs.pixels) + kThreads - 1) / kThreads;
+  int64_t lines = spec.images * spec.window.y.out;
+  int64_t rows = lines * spec.window.x.out;
+  int64_t blocks = divide_up(lines * line_threads(spec, tail, knobs.pixels), kThreads);
   if (rows > INT32_MAX || blocks > INT32_MAX) return unsupported("more than 2^31 windows");
+  if (written.window.places() == kDynamicDim && blocks > INT32_MAX / kThreads) {
+    return unsupported(
+        "sizes that are not known when the engine is built, of more than 2^31 "
+        "threads' work");
+  }
   std::vector<TailLaunch::Step> steps;
   if (rows > 0) {
     TailLaunch::Step step;
@@ -138,7 +163,9 @@ Result<std::unique_ptr<Kernel>> prepare_window(const Problem& problem, const Win
     step.shape.programmatic = args.context->info().compute_major >= 9;
     steps.push_back(std::move(step));
   }
-  return TailLaunch::create(problem, tail, rows, str_cat("windows of ", problem.op->name),
+  std::vector<int> values =
+      sizes_of(spec, tail, knobs.pixels).values(sizes_of(written, tail, knobs.pixels));
+  return TailLaunch::create(problem, tail, rows, values, str_cat("windows of ", problem.op->name),
                             std::move(steps), 0);
 }
 

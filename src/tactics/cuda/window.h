@@ -17,8 +17,9 @@ struct WindowSpec {
   int64_t channels = 0;
   WindowGeometry window;
   size_t x_input = 0;
-  std::string
-      op_type;  // of windows.cuh, with LANES for the lanes and PACKED for what the knob says
+  // Of windows.cuh, with LANES for the lanes and PACKED for what the knob says; its members may be
+  // inputs and `sizes`.
+  std::string op_type;
   std::string op_members;
   int packed_input = -1;  // filters as [tap][channel], when the knob says so
 };
@@ -29,8 +30,9 @@ Result<std::vector<cuda::KernelSource>> window_kernels(const Problem& problem,
                                                        const ProductTail& tail,
                                                        const Config& config,
                                                        const cuda::DeviceInfo& device);
+// `written`: as the kernel was written.
 Result<std::unique_ptr<Kernel>> prepare_window(const Problem& problem, const WindowSpec& spec,
-                                               const ProductTail& tail, const Config& config,
-                                               const PrepareArgs& args);
+                                               const WindowSpec& written, const ProductTail& tail,
+                                               const Config& config, const PrepareArgs& args);
 
 }  // namespace redline

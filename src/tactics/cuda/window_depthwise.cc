@@ -45,8 +45,8 @@ Result<Parts> parts_of(const Problem& problem) {
   spec.dtype = x->dtype;
   spec.images = image[0];
   spec.channels = image[1];
-  spec.window =
-      geometry_of(conv_axes(attrs, image, w->dims, channels_to_front(problem.outputs[0].dims)));
+  spec.window = geometry_of(
+      conv_axes(attrs, image, w->dims, channels_to_front(problem.outputs[0].dims)), attrs.auto_pad);
   if (spec.window.taps() > kMostTaps || spec.window.x.kernel > 16) {
     return unsupported("windows of more than ", kMostTaps, " elements or 16 columns");
   }
@@ -103,7 +103,8 @@ Result<std::vector<cuda::KernelSource>> kernels(const Problem& problem, const Co
 Result<std::unique_ptr<Kernel>> prepare(const Problem& problem, const Config& config,
                                         const PrepareArgs& args) {
   REDLINE_ASSIGN(Parts parts, parts_of(problem));
-  return prepare_window(problem, parts.spec, parts.tail, config, args);
+  REDLINE_ASSIGN(Parts written, parts_of(*args.written));
+  return prepare_window(problem, parts.spec, written.spec, parts.tail, config, args);
 }
 
 }  // namespace

@@ -34,7 +34,8 @@ Result<WindowSpec> spec_of(const Problem& problem, const AnchoredRegion& region)
   spec.images = in[0];
   spec.channels = in[1];
   spec.window =
-      geometry_of(window_axes(window, {in.begin() + 2, in.end()}, {out.begin() + 2, out.end()}));
+      geometry_of(window_axes(window, {in.begin() + 2, in.end()}, {out.begin() + 2, out.end()}),
+                  attrs.auto_pad);
   if (spec.window.x.kernel > 16 || spec.window.y.kernel > 1024) {
     return unsupported("windows of more than 1024 rows or 16 columns");
   }
@@ -53,6 +54,7 @@ Result<Parts> parts_of(const Problem& problem) {
     bool padding = region.attrs.as<AveragePoolAttrs>().count_include_pad;
     parts.spec.op_type = str_cat("WindowAverage<", storage_type(parts.spec.dtype),
                                  ", Geometry, LANES, ", padding ? "true" : "false", ">");
+    parts.spec.op_members = "sizes";
   }
   REDLINE_ASSIGN(parts.tail, ProductTail::create(problem, std::move(region), {}));
   return parts;
@@ -75,7 +77,8 @@ Result<std::vector<cuda::KernelSource>> kernels(const Problem& problem, const Co
 Result<std::unique_ptr<Kernel>> prepare(const Problem& problem, const Config& config,
                                         const PrepareArgs& args) {
   REDLINE_ASSIGN(Parts parts, parts_of(problem));
-  return prepare_window(problem, parts.spec, parts.tail, config, args);
+  REDLINE_ASSIGN(Parts written, parts_of(*args.written));
+  return prepare_window(problem, parts.spec, written.spec, parts.tail, config, args);
 }
 
 }  // namespace

@@ -2,7 +2,8 @@
 // A transposed convolution as products. The places of the result whose remainders by the strides
 // are the same (a phase) see the same taps, so each phase is a product: its rows are places, its
 // columns channels of the result, its depth goes tap by tap over the channels of a group. G: the
-// sizes; place o of the result takes tap k of place i where o + pad = i * stride + k.
+// sizes, those of the image as constants or as members; place o of the result takes tap k of place
+// i where o + pad = i * stride + k.
 
 // What place q of phase p sees along one axis: tap first + j * stride of place `start` - j.
 template <int STRIDE, int PAD>
@@ -22,13 +23,14 @@ struct PhaseRows {
   };
   const T* base;
   int rows, phase;
+  G sizes;
   __device__ inline Row row(int r) const {
-    int image = r / (G::kRowsY * G::kRowsX);
-    int place = r - image * (G::kRowsY * G::kRowsX);
-    int q = place / G::kRowsX;
+    int image = sizes.by_phase_places(r);
+    int place = r - image * sizes.phase_places;
+    int q = sizes.by_phase_width(place);
     PhaseAxis<G::kStrideY, G::kPadY> y(phase / G::kStrideX, q);
-    PhaseAxis<G::kStrideX, G::kPadX> x(phase % G::kStrideX, place - q * G::kRowsX);
-    i64 first = (i64)image * ((i64)G::kHeight * G::kWidth * G::kPixel);
+    PhaseAxis<G::kStrideX, G::kPadX> x(phase % G::kStrideX, place - q * sizes.phase_width);
+    i64 first = (i64)image * ((i64)sizes.height * sizes.width * G::kPixel);
     return {r < rows ? first : -1, y.start, x.start, y.first, x.first};
   }
   __device__ inline bool at(const Row& row, int column, const T*& from) const {
@@ -39,10 +41,10 @@ struct PhaseRows {
     int y = row.y - j;
     int x = row.x - i;
     // A tap beyond the kernel must not meet what it would turn into NaN.
-    bool inside = row.image >= 0 && tap < G::kTapsY * G::kTapsX && (u32)y < (u32)G::kHeight &&
-                  (u32)x < (u32)G::kWidth && row.tap_y + j * G::kStrideY < G::kKernelHeight &&
+    bool inside = row.image >= 0 && tap < G::kTapsY * G::kTapsX && (u32)y < (u32)sizes.height &&
+                  (u32)x < (u32)sizes.width && row.tap_y + j * G::kStrideY < G::kKernelHeight &&
                   row.tap_x + i * G::kStrideX < G::kKernelWidth;
-    if (inside) from = base + row.image + ((y * G::kWidth + x) * G::kPixel + channel);
+    if (inside) from = base + row.image + ((y * sizes.width + x) * G::kPixel + channel);
     return inside;
   }
 };
@@ -72,12 +74,12 @@ struct PhaseFilters {
 
 // The place of the result that a row is, as a row of [n, height, width]; -1 where there is none.
 template <class G>
-__device__ inline int phase_place(int phase, int row) {
-  int image = row / (G::kRowsY * G::kRowsX);
-  int place = row - image * (G::kRowsY * G::kRowsX);
-  int q = place / G::kRowsX;
+__device__ inline int phase_place(const G& sizes, int phase, int row) {
+  int image = sizes.by_phase_places(row);
+  int place = row - image * sizes.phase_places;
+  int q = sizes.by_phase_width(place);
   int y = q * G::kStrideY + phase / G::kStrideX;
-  int x = (place - q * G::kRowsX) * G::kStrideX + phase % G::kStrideX;
-  bool inside = y < G::kOutHeight && x < G::kOutWidth;
-  return inside ? (image * G::kOutHeight + y) * G::kOutWidth + x : -1;
+  int x = (place - q * sizes.phase_width) * G::kStrideX + phase % G::kStrideX;
+  bool inside = y < sizes.out_height && x < sizes.out_width;
+  return inside ? (image * sizes.out_height + y) * sizes.out_width + x : -1;
 }

@@ -36,7 +36,8 @@ struct TransposedRows {
 };
 
 // The windows of a convolution over images [n, height, width, PIXEL]: a row is a window, its
-// elements go tap by tap and, inside, over CHANNELS channels. G: the sizes.
+// elements go tap by tap and, inside, over CHANNELS channels. G: the sizes, those of the image as
+// constants or as members.
 template <class T, class G>
 struct WindowRows {
   typedef T Element;
@@ -46,13 +47,14 @@ struct WindowRows {
   };
   const T* base;
   int rows;
+  G sizes;
   __device__ inline Row row(int r) const {
-    int image = r / (G::kOutHeight * G::kOutWidth);
-    int place = r - image * (G::kOutHeight * G::kOutWidth);
-    int y = place / G::kOutWidth;
-    int x = place - y * G::kOutWidth;
-    i64 first = (i64)image * ((i64)G::kHeight * G::kWidth * G::kPixel);
-    return {r < rows ? first : -1, y * G::kStrideY - G::kPadY, x * G::kStrideX - G::kPadX};
+    int image = sizes.by_places(r);
+    int place = r - image * sizes.places;
+    int y = sizes.by_out_width(place);
+    int x = place - y * sizes.out_width;
+    i64 first = (i64)image * ((i64)sizes.height * sizes.width * G::kPixel);
+    return {r < rows ? first : -1, y * G::kStrideY - sizes.pad_y, x * G::kStrideX - sizes.pad_x};
   }
   __device__ inline bool at(const Row& row, int column, const T*& from) const {
     int tap = column / G::kChannels;
@@ -62,8 +64,8 @@ struct WindowRows {
     int y = row.y + tap_y * G::kDilationY;
     int x = row.x + tap_x * G::kDilationX;
     bool inside =
-        row.image >= 0 && tap < G::kTaps && (u32)y < (u32)G::kHeight && (u32)x < (u32)G::kWidth;
-    if (inside) from = base + row.image + ((y * G::kWidth + x) * G::kPixel + channel);
+        row.image >= 0 && tap < G::kTaps && (u32)y < (u32)sizes.height && (u32)x < (u32)sizes.width;
+    if (inside) from = base + row.image + ((y * sizes.width + x) * G::kPixel + channel);
     return inside;
   }
 };
