@@ -415,9 +415,9 @@ class PySession {
     return take(without_gil([&] { return session_.profile(options); }));
   }
 
-  double time_kernels(int repeats) {
+  double time_kernels(int repeats, int times_in_graph) {
     Turn turn(running_);
-    return take(without_gil([&] { return session_.time_kernels(repeats); }));
+    return take(without_gil([&] { return session_.time_kernels(repeats, times_in_graph); }));
   }
 
   const Engine& engine() const { return engine_; }
@@ -538,6 +538,7 @@ class PyGraphBuilder {
   std::string text() const { return builder_.text(); }
   void set_position(const std::string& position) { builder_.set_position(position); }
   Engine build() { return take(builder_.build()); }
+  GraphBuilder& builder() { return builder_; }
 
  private:
   GraphBuilder builder_;
@@ -611,10 +612,12 @@ NB_MODULE(_redline, m) {
            "Time of each step of one run, in microseconds.")
       .def("profile_json", &PySession::profile_runs, "inputs"_a, "runs"_a = 20,
            nb::sig("def profile_json(self, inputs: dict[str, typing.Any], runs: int = 20) -> str"))
-      .def("time_kernels", &PySession::time_kernels, "repeats"_a = 20,
+      .def("time_kernels", &PySession::time_kernels, "repeats"_a = 20, "times_in_graph"_a = 1,
            "Microseconds that the GPU's kernels take for the sizes of the last run, without "
            "copies:\n"
-           "the mean of that many launches in a row. 0 on the CPU.")
+           "the mean of that many launches in a row, each of which runs them `times_in_graph` "
+           "times.\n"
+           "0 on the CPU.")
       .def_prop_ro("engine", &PySession::engine, nb::rv_policy::reference_internal)
       .def_prop_ro(
           "inputs", [](const PySession& s) { return describe(s.engine().inputs()); },
@@ -667,4 +670,11 @@ NB_MODULE(_redline, m) {
         return build_without_gil([&] { return load(bytes, settings); });
       },
       "model"_a, "options"_a);
+  m.def(
+      "build_graph",
+      [](PyGraphBuilder& builder, const nb::dict& options) {
+        BuildSettings settings = settings_from(options);
+        return build_without_gil([&] { return builder.builder().build(settings); });
+      },
+      "builder"_a, "options"_a);
 }

@@ -141,8 +141,9 @@ class REDLINE_API Session {
   // One run with the time of each step.
   Result<std::vector<StepTime>> run_timed();
   // Microseconds that the GPU's kernels take for the sizes of the last run, without copies: the
-  // mean of `repeats` launches in a row. 0 on the CPU.
-  Result<double> time_kernels(int repeats = 20);
+  // mean of `repeats` launches in a row. 0 on the CPU. With few and short kernels much of it is the
+  // launches' own time, unless each launch runs them several times.
+  Result<double> time_kernels(int repeats = 20, int times_in_graph = 1);
   // Where the time of runs with the bound inputs goes, as JSON: for each step its time alone,
   // bytes, floating-point operations and what part of the machine's rates that is; the parts of a
   // whole run; and in the chain of a GPU's kernels, where they have time stamps

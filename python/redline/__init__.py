@@ -40,7 +40,8 @@ def build(
     target: str = "",
     timestamps: bool = False,
 ) -> Engine:
-    """Builds an engine from a path, bytes or an onnx.ModelProto; bytes and paths of engines load.
+    """Builds an engine from a path, bytes, an onnx.ModelProto or a GraphBuilder, which is used up; bytes and paths of
+    engines load.
 
     output: where to save the engine. progress(phase, fraction) may return False to cancel.
     log(severity, message) gets messages. sizes: {symbol: size} to optimise for.
@@ -75,7 +76,9 @@ def build(
     }
     if hasattr(model, "SerializeToString"):
         model = model.SerializeToString()
-    if isinstance(model, (bytes, bytearray, memoryview)):
+    if isinstance(model, GraphBuilder):
+        engine = _redline.build_graph(model, options)
+    elif isinstance(model, (bytes, bytearray, memoryview)):
         engine = _redline.build_bytes(bytes(model), options)
     else:
         engine = _redline.build_path(_os.fspath(model), options)

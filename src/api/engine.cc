@@ -291,10 +291,15 @@ Result<std::vector<Session::StepTime>> Session::run_timed() {
   return std::move(timer.times);
 }
 
-Result<double> Session::time_kernels(int repeats) {
+Result<double> Session::time_kernels(int repeats, int times_in_graph) {
+  constexpr int kMostTimes = 1000;
   if (repeats < 1) return invalid_argument("kernels are timed at least once, not ", repeats);
+  if (times_in_graph < 1 || times_in_graph > kMostTimes) {
+    return invalid_argument("a graph holds kernels 1 to ", kMostTimes, " times, not ",
+                            times_in_graph);
+  }
   if (!impl_->has_run) return invalid_argument("no run has finished yet");
-  return impl_->executor->time_kernels(repeats);
+  return impl_->executor->time_kernels(repeats, times_in_graph);
 }
 
 size_t Session::activation_bytes() const { return impl_->executor->arena_bytes(); }

@@ -93,15 +93,17 @@ void Executor::find_segments(ShapeState& state) const {
 }
 
 Result<cuda::Graph> Executor::capture(ShapeState& state, size_t index, bool copies,
-                                      FunctionRef<Status(size_t step)> queued) {
+                                      FunctionRef<Status(size_t step)> queued, int times) {
   const ShapeState::Segment& segment = state.segments[index];
   return cuda::Graph::capture(gpu_->stream, [&]() -> Status {
-    for (size_t s = segment.first; s < segment.end; ++s) {
-      if (state.steps[s].skip || (!copies && state.steps[s].kernel == nullptr)) continue;
-      size_t first = s;
-      Status status = queue_step(state, s, segment.end);
-      if (status.ok()) status = queued(first);
-      if (!status.ok()) return status.at_node(plan_.steps[s].name);
+    for (int time = 0; time < times; ++time) {
+      for (size_t s = segment.first; s < segment.end; ++s) {
+        if (state.steps[s].skip || (!copies && state.steps[s].kernel == nullptr)) continue;
+        size_t first = s;
+        Status status = queue_step(state, s, segment.end);
+        if (status.ok()) status = queued(first);
+        if (!status.ok()) return status.at_node(plan_.steps[s].name);
+      }
     }
     return {};
   });
@@ -160,12 +162,12 @@ Status Executor::run_segment(ShapeState& state, size_t index) {
   return segment.graph.launch(gpu_->stream);
 }
 
-Result<double> Executor::time_kernels(int repeats) {
+Result<double> Executor::time_kernels(int repeats, int times_in_graph) {
   if (gpu_ == nullptr || current_ == nullptr) return 0.0;
   REDLINE_TRY(wait());
   std::vector<cuda::Graph> graphs;
   for (size_t i = 0; i < current_->segments.size(); ++i) {
-    REDLINE_ASSIGN(cuda::Graph graph, capture(*current_, i, /*copies=*/false));
+    REDLINE_ASSIGN(cuda::Graph graph, capture(*current_, i, /*copies=*/false, times_in_graph));
     if (graph.num_nodes() > 0) graphs.push_back(std::move(graph));
   }
   if (graphs.empty()) return 0.0;
@@ -183,7 +185,7 @@ Result<double> Executor::time_kernels(int repeats) {
   // Inputs were not copied anew: where others have had their memory, indices mean nothing.
   static_cast<void>(refusal());
   REDLINE_ASSIGN(double us, cuda::Event::microseconds_between(start, end));
-  return us / repeats;
+  return us / repeats / times_in_graph;
 }
 
 Status Executor::run_device_step(ShapeState& state, size_t index) {

@@ -65,8 +65,9 @@ class Executor {
   size_t arena_bytes() const;
   size_t arena_lower_bound() const;
   // Microseconds that the GPU's kernels take for the sizes of the last run, without copies and the
-  // host's steps: the mean of `repeats` launches in a row. 0 without such kernels.
-  Result<double> time_kernels(int repeats);
+  // host's steps: the mean of `repeats` launches in a row of graphs that hold them so many times. 0
+  // without such kernels.
+  Result<double> time_kernels(int repeats, int times_in_graph = 1);
   // From the next run on the steps go these ways whatever the sizes: by a variant, or their own
   // (-1); for who compares them. One for each step, or none: the nearest again.
   void use_variants(std::vector<int> variants);
@@ -159,11 +160,13 @@ class Executor {
   bool is_small_copy(const ShapeState& state, size_t index) const;
   Status queue_small_copies(ShapeState& state, size_t& index, size_t end);
   bool is_fixed_copy(const ShapeState& state, size_t index) const;
-  // `queued` is told of each step, or row of small copies, by the first of them.
+  // `queued` is told of each step, or row of small copies, by the first of them. `times`: the whole
+  // segment, so often in a row.
   Result<cuda::Graph> capture(ShapeState& state, size_t segment, bool copies,
-                              FunctionRef<Status(size_t step)> queued);
-  Result<cuda::Graph> capture(ShapeState& state, size_t segment, bool copies) {
-    return capture(state, segment, copies, [](size_t) { return Status(); });
+                              FunctionRef<Status(size_t step)> queued, int times = 1);
+  Result<cuda::Graph> capture(ShapeState& state, size_t segment, bool copies, int times = 1) {
+    return capture(
+        state, segment, copies, [](size_t) { return Status(); }, times);
   }
   Status run_segment(ShapeState& state, size_t segment);
   Status run_device_step(ShapeState& state, size_t index);

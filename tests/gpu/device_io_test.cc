@@ -300,6 +300,33 @@ TEST_F(DeviceIoTest, RunsComeAfterTheProducer) {
   EXPECT_EQ(waiting, session.stream());
 }
 
+// The time is that of one of them.
+TEST_F(DeviceIoTest, TimedGraphsHoldTheKernelsSoManyTimes) {
+  static int launches;
+  cuda::DriverApi api = emulator::driver();
+  api.cuLaunchKernelEx = [](const cuda::LaunchConfig* config, cuda::FunctionHandle function,
+                            void** arguments, void** extra) {
+    return ++launches, emulator::driver().cuLaunchKernelEx(config, function, arguments, extra);
+  };
+  context_ = cuda::Context::create(api, 0).value();
+  Engine engine = make_engine(kNetwork);
+  Session session = engine.create_session().value();
+  std::vector<Tensor> tensors = inputs(30, 1);
+  for (size_t i = 0; i < tensors.size(); ++i) {
+    ASSERT_TRUE(bind(session, engine.inputs()[i].name, tensors[i]).ok());
+  }
+  ASSERT_TRUE(session.run().ok());
+  emulator::set_span(1000);
+  launches = 0;
+  EXPECT_EQ(session.time_kernels(2).value(), 500);
+  int once = std::exchange(launches, 0);
+  EXPECT_GT(once, 0);
+  EXPECT_EQ(session.time_kernels(2, 5).value(), 100);
+  EXPECT_EQ(launches, 5 * once);
+  EXPECT_FALSE(session.time_kernels(2, 0).ok());
+  EXPECT_FALSE(session.time_kernels(2, 1001).ok());
+}
+
 // Other addresses are told to the graph that is there, and nothing crosses the bus.
 TEST_F(DeviceIoTest, NewAddressesNeedNoNewGraph) {
   static int copies;

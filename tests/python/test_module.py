@@ -214,6 +214,17 @@ def test_the_builder_names_the_position():
     assert (caught.value.position, caught.value.node) == ("net.txt:7", "product")
 
 
+def test_a_graph_is_built_with_options(tmp_path):
+    builder = redline.GraphBuilder()
+    builder.output(builder.op("relu", [builder.input("x", "float16", [3])]), "y")
+    engine = redline.build(builder, tmp_path / "m.engine", "cpu", opt_level=0)
+    assert [step["tactic"] for step in redline.inspect(engine)["steps"]] == ["reference"]
+    for session in (engine.create_session(), redline.load(tmp_path / "m.engine", device="cpu")):
+        np.testing.assert_array_equal(session.run({"x": np.array([-1, 0, 2], np.float16)})["y"], [0, 0, 2])
+    with pytest.raises(redline.Error, match="built its graph already"):
+        redline.build(builder, device="cpu")
+
+
 # DLPack
 
 
