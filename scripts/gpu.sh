@@ -13,6 +13,7 @@
 #
 # ./dev gpu-bench [--record] [NETWORK ...]: whole networks beside PyTorch; see bench/run_gpu.py. The times of kernels
 # that the builds measured are in dist/gpu/tuning.jsonl then, from which `redline tune prior` makes data/tuning/ARCH.jsonl.
+# ./dev gpu-bench [--record] layers [NETWORK ...]: their products and convolutions beside cuBLASLt and cuDNN; see bench/gpu/layers.py.
 #
 # --record writes the outcome to bench/results/gpu_test.md (the tables of the programs: gpu_PART.md) or gpu.md. Exit
 # code 1 when something failed.
@@ -170,11 +171,11 @@ test_sanitizer() { # TOOL
 }
 
 # A program of bench/gpu, which leaves a table and the cells of its row.
-test_program() { # PART
+test_program() { # PART [ARGUMENT...]
   local folder status=0
   folder=$(mktemp -d)
   PYTHONPATH="$PWD/$bundle/python:$PWD/$bundle/models" python3 "bench/gpu/$1.py" --redline "$bundle/redline" \
-    --output "$folder" || status=1
+    --output "$folder" "${@:2}" || status=1
   if [[ -f $folder/$1.row ]]; then
     local cells
     IFS=$'\t' read -ra cells <"$folder/$1.row"
@@ -207,6 +208,7 @@ case $verb in
     done
     exit $failed ;;
   bench)
+    [[ ${1:-} != layers ]] || { test_program "$@"; exit; }
     folder=$(mktemp -d)
     status=0
     rm -f "$bundle/tuning.jsonl"

@@ -29,6 +29,18 @@ def test_part_passes_on_the_cpu(name, tmp_path):
     assert run(name, tmp_path).startswith("| ")
 
 
+def test_layers_are_taken_from_an_engine(tmp_path):
+    redline = pytest.importorskip("redline", reason="the redline module is not built")
+    builder = redline.GraphBuilder()
+    builder.output(builder.op("relu", [builder.input("x", "float16", [3])]), "y")
+    try:
+        redline.build(builder, device="cuda", target="sm_90a", tuning_database=False)
+    except redline.Error as error:
+        pytest.skip(f"GPU kernels cannot be compiled here: {error}")
+    table = run("layers", tmp_path)
+    assert "| tiny | 2x10x8 | 1 | - |" in table and "(0 of 1 steps)" in table
+
+
 def test_what_misses_its_bar_fails(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "path", [str(ROOT / "bench" / "gpu"), *sys.path])
     import part
