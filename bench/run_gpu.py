@@ -33,7 +33,8 @@ TOLERANCE = 2e-2
 def redline(program, *arguments, **options):
     done = subprocess.run([program, *map(str, arguments)], capture_output=True, text=True, **options)
     if done.returncode:
-        raise RuntimeError(f"redline {arguments[0]}: {done.stderr.strip()[-1500:]}")
+        how = f"exit code {done.returncode}" if done.returncode > 0 else f"signal {-done.returncode}"
+        raise RuntimeError(f"redline {arguments[0]}: {how}: {done.stderr.strip()[-1500:]}")
     return done.stdout
 
 
