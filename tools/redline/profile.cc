@@ -38,7 +38,7 @@ std::vector<std::vector<std::string>> step_rows(const Json& profile, size_t top)
     });
   }
   std::vector<std::string> head = {"step", "us", "least", "share"};
-  if (traced) head.insert(head.end(), {"in graph", "gap"});
+  if (traced) head.insert(head.end(), {"in graph", "graph gap"});
   if (stamped) {
     for (const char* name : {"in chain", "gap", "early", "hand-off", "load", "multiply", "store"}) {
       head.emplace_back(name);
