@@ -13,6 +13,14 @@
 // (kDynamicDim) when a kernel is written.
 namespace redline {
 
+// What kernels for unknown numbers of images, and images of unknown sizes, are tuned for.
+inline constexpr int64_t kUsualImages = 8;
+inline constexpr int64_t kUsualSize = 32;
+// `places`: rows of an image.
+inline int64_t usual_rows(int64_t rows, int64_t places) {
+  return known_or(rows, kUsualImages * known_or(places, kUsualSize * kUsualSize));
+}
+
 struct WindowGeometry {
   WindowAxis y, x;  // an image of one axis is one row
   int64_t taps() const { return y.kernel * x.kernel; }

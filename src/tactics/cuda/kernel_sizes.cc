@@ -4,8 +4,6 @@
 #include <algorithm>
 #include <bit>
 
-#include "tactics/tactic.h"
-
 namespace redline {
 namespace {
 
@@ -55,14 +53,14 @@ std::string KernelSizes::parameters() const {
   return text;
 }
 
-std::string KernelSizes::arguments() const {
+std::string KernelSizes::definition() const {
   std::string text;
   for (const Size& size : sizes_) {
     if (size.value != kDynamicDim) continue;
     if (!text.empty()) text += ", ";
     text += size.divides ? str_cat(multiplier_of(size.name), ", ", shift_of(size.name)) : size.name;
   }
-  return text;
+  return str_cat("  const Geometry sizes{", text, "};\n");
 }
 
 std::vector<int> KernelSizes::values(const KernelSizes& written) const {

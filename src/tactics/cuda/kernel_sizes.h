@@ -5,7 +5,12 @@
 #include <string>
 #include <vector>
 
+#include "tactics/tactic.h"
+
 namespace redline {
+
+// The size, or what stands for one that is unknown when a kernel is chosen.
+inline int64_t known_or(int64_t size, int64_t usual) { return size == kDynamicDim ? usual : size; }
 
 // n / divisor = n * multiplier >> shift for 0 <= n < 2^31 (kernels/cuda/division.cuh).
 struct Reciprocal {
@@ -26,7 +31,8 @@ class KernelSizes {
   // Members of a struct.
   std::string members() const;
   std::string parameters() const;  // ", int height, ...", of a kernel
-  std::string arguments() const;   // "height, ...", that make the struct of them
+  // "const Geometry sizes{height, ...};", which makes the struct of them.
+  std::string definition() const;
   // Of those parameters, for sizes that are all known. `written`: what the text was written for.
   std::vector<int> values(const KernelSizes& written) const;
 

@@ -7,10 +7,7 @@ namespace redline {
 namespace {
 
 const std::vector<std::string> kAnchors = {"conv"};
-// Images that an unknown number of them is tuned for.
-constexpr int64_t kUsualImages = 8;
-constexpr int64_t kUsualPlaces = 1024;  // of an image whose sizes are unknown
-constexpr int64_t kMostGroups = 4096;   // with splits they must fit a grid's z
+constexpr int64_t kMostGroups = 4096;  // with splits they must fit a grid's z
 
 // A convolution as a product: its rows are windows, its columns filters, its depth goes tap by tap
 // over the channels of a group; groups are a batch.
@@ -87,7 +84,7 @@ Result<Parts> parts_of(const Problem& problem) {
                 "  static constexpr int kPixel = ", image[1], ", kChannels = ", parts.channels,
                 ", kTaps = ", parts.taps, ";\n};\n");
     spec.parameters = parts.sizes.parameters();
-    spec.statements = str_cat("  const Geometry sizes{", parts.sizes.arguments(), "};\n");
+    spec.statements = parts.sizes.definition();
     spec.a = {str_cat("WindowRows<", type, ", Geometry>"), first + ", sizes", vector};
   }
   std::string filters = str_cat("in", spec.b_input, " + (i64)batch * ", spec.columns * spec.depth,
@@ -112,9 +109,7 @@ Status supports(const Problem& problem) { return parts_of(problem).status(); }
 std::vector<Config> configs(const Problem& problem) {
   Result<Parts> parts = parts_of(problem);
   if (!parts.ok()) return {};
-  int64_t rows = parts->spec.rows;
-  int64_t places = parts->places == kDynamicDim ? kUsualPlaces : parts->places;
-  return product_configs(parts->spec, rows == kDynamicDim ? kUsualImages * places : rows);
+  return product_configs(parts->spec, usual_rows(parts->spec.rows, parts->places));
 }
 
 Result<std::vector<PackedOperand>> pack(const Problem& problem, Config& config,

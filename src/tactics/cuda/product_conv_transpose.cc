@@ -9,9 +9,6 @@ namespace redline {
 namespace {
 
 const std::vector<std::string> kAnchors = {"conv_transpose"};
-// Images that an unknown number of them is tuned for.
-constexpr int64_t kUsualImages = 8;
-constexpr int64_t kUsualPlaces = 1024;   // of a phase of an image whose sizes are unknown
 constexpr int64_t kMostProducts = 4096;  // with splits they must fit a grid's z
 
 // A transposed convolution as products, one for each group and phase: see product/phases.cuh.
@@ -131,7 +128,7 @@ Result<Parts> parts_of(const Problem& problem) {
   parts.definitions =
       str_cat(kernels::cuda::source("product/phases.cuh"), geometry_text(parts, image[1]));
   spec.parameters = parts.sizes.parameters();
-  spec.statements = str_cat("  const Geometry sizes{", parts.sizes.arguments(), "};\n");
+  spec.statements = parts.sizes.definition();
   std::string_view type = storage_type(spec.dtype);
   std::string group = str_cat("batch / ", parts.phases());
   std::string phase = str_cat("batch % ", parts.phases());
@@ -159,9 +156,7 @@ Status supports(const Problem& problem) { return parts_of(problem).status(); }
 std::vector<Config> configs(const Problem& problem) {
   Result<Parts> parts = parts_of(problem);
   if (!parts.ok()) return {};
-  int64_t rows = parts->spec.rows;
-  int64_t places = parts->places == kDynamicDim ? kUsualPlaces : parts->places;
-  return product_configs(parts->spec, rows == kDynamicDim ? kUsualImages * places : rows);
+  return product_configs(parts->spec, usual_rows(parts->spec.rows, parts->places));
 }
 
 // The filters as the products read them, [group, phase, filter, tap, channel]; zeros for taps

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "base/checked.h"
+#include "tactics/cuda/kernel_sizes.h"
 #include "tactics/knob.h"
 
 namespace redline {
@@ -23,8 +24,6 @@ constexpr double kHandOver = 1800;     // from the end of a step to the next pro
 constexpr double kBytesPerClock = 48;  // into one multiprocessor, from the L2
 constexpr double kMatrixClocks = 4;    // of one matrix instruction
 constexpr int64_t kModelBytes = 220 * 1024;
-
-int64_t known_or(int64_t dim, int64_t usual) { return dim == kDynamicDim ? usual : dim; }
 
 Status check_operands(const Problem& problem) {
   DType dtype = problem.inputs[0].dtype;

@@ -14,9 +14,6 @@ namespace {
 
 constexpr std::string_view kEntry = "windows_of_channels";
 constexpr int64_t kThreads = 128;
-// Images that an unknown number of them is tuned for.
-constexpr int64_t kUsualImages = 8;
-constexpr int64_t kUsualSize = 32;  // ... of a size
 // As many threads keep an H100 busy.
 constexpr int64_t kManyThreads = 132 * 1024;
 
@@ -58,8 +55,6 @@ int64_t rows_at_once(const WindowSpec& spec, int64_t pixels) {
   return (kernel + turns - 1) / turns;
 }
 
-int64_t usual(int64_t size) { return size == kDynamicDim ? kUsualSize : size; }
-
 // Threads of a line of windows.
 int64_t line_threads(const WindowSpec& spec, const ProductTail& tail, int64_t pixels) {
   if (spec.window.x.out == kDynamicDim) return kDynamicDim;
@@ -80,11 +75,11 @@ KernelSizes sizes_of(const WindowSpec& spec, const ProductTail& tail, int64_t pi
 }  // namespace
 
 std::vector<Config> window_configs(const WindowSpec& spec, const ProductTail& tail) {
-  int64_t images = spec.images == kDynamicDim ? kUsualImages : spec.images;
-  int64_t width = usual(spec.window.x.out);
+  int64_t images = known_or(spec.images, kUsualImages);
+  int64_t width = known_or(spec.window.x.out, kUsualSize);
+  int64_t height = known_or(spec.window.y.out, kUsualSize);
   auto threads = [&](int64_t pixels) {
-    return images * usual(spec.window.y.out) * divide_up(width, pixels) *
-           (spec.channels / tail.lanes());
+    return images * height * divide_up(width, pixels) * (spec.channels / tail.lanes());
   };
   std::vector<int64_t> order = {1, 2, 4};
   if (threads(4) >= kManyThreads) {
@@ -122,11 +117,10 @@ Result<std::vector<cuda::KernelSource>> window_kernels(const Problem& problem,
                   ";\nconstexpr bool PACKED = ", knobs.packed ? "true" : "false", ";\n", tail_text);
   text += launch_signature(problem, tail, sizes.parameters(), kEntry, kThreads);
   std::string_view type = storage_type(spec.dtype);
-  text +=
-      str_cat(" {\n  const Geometry sizes{", sizes.arguments(), "};\n  Tail tail{out, rows",
-              tail.arguments(), "};\n  ", spec.op_type, " op{", spec.op_members, "};\n  windows<",
-              type, ", Geometry, LANES, ", knobs.pixels, ", ", knobs.rows, ", ", kThreads, ">(in",
-              spec.x_input, ", op, tail, sizes, sizes.by_places(rows));\n}\n");
+  text += str_cat(" {\n", sizes.definition(), "  Tail tail{out, rows", tail.arguments(), "};\n  ",
+                  spec.op_type, " op{", spec.op_members, "};\n  windows<", type,
+                  ", Geometry, LANES, ", knobs.pixels, ", ", knobs.rows, ", ", kThreads, ">(in",
+                  spec.x_input, ", op, tail, sizes, sizes.by_places(rows));\n}\n");
   return std::vector<cuda::KernelSource>{
       {std::string(kEntry), std::move(text), device.arch(), {"-DREDLINE_INDEX=int"}}};
 }
