@@ -337,7 +337,8 @@ std::string ElementWriter::source_text(const std::string& signature,
 }
 
 // Names the lanes of an input at the first lane's index: one wide load, or one element for all.
-void ElementWriter::load_lanes(int input, const ElementIndex& at, int lanes) {
+void ElementWriter::load_lanes(int input, const ElementIndex& at, int lanes,
+                               std::string_view left) {
   const ElementOperand& operand = values_[static_cast<size_t>(input)];
   std::vector<std::string>& names = lanes_of_input_[input];
   names.clear();
@@ -352,82 +353,115 @@ void ElementWriter::load_lanes(int input, const ElementIndex& at, int lanes) {
     names.assign(static_cast<size_t>(lanes), name);
     return;
   }
-  line(str_cat("const lanes_of<", storage_type(operand.dtype), ", ", lanes, "> ", name,
-               " = load_lanes<", lanes, ">(", place, ");"));
+  std::string loaded = left.empty()
+                           ? str_cat("load_lanes<", lanes, ">(", place, ");")
+                           : str_cat("load_first_lanes<", lanes, ">(", place, ", ", left, ");");
+  line(str_cat("const lanes_of<", storage_type(operand.dtype), ", ", lanes, "> ", name, " = ",
+               loaded));
   for (int lane = 0; lane < lanes; ++lane) {
     names.push_back(str_cat("widen(", name, ".element[", lane, "])"));
   }
 }
 
-Result<ElementKernel> ElementWriter::vector_kernel(const std::string& entry, const Dims& rows,
-                                                   const std::vector<Dims>& inputs, int lanes,
+// Names the index along each axis of a group's first element.
+ElementIndex ElementWriter::take_apart(const VectorAxes& axes, const std::string& linear) {
+  std::string rest = fresh("rest");
+  line(str_cat("idx ", rest, " = ", linear, ";"));
+  ElementIndex at(axes.rows.size());
+  for (size_t axis = axes.rows.size(); axis-- > 0;) {
+    const std::string& size = axes.rows[axis];
+    at[axis] = fresh("x");
+    bool known = size.find("sizes") == std::string::npos;
+    if (axis == 0 || known) {
+      line(str_cat("const idx ", at[axis], " = ", rest, axis > 0 ? str_cat(" % ", size) : "", ";"));
+      if (axis > 0) line(str_cat(rest, " /= ", size, ";"));
+      continue;
+    }
+    std::string quotient = fresh("rest");
+    line(str_cat("idx ", quotient, " = sizes.by_row", axis, "(", rest, ");"));
+    line(str_cat("const idx ", at[axis], " = ", rest, " - ", quotient, " * ", size, ";"));
+    rest = quotient;
+  }
+  return at;
+}
+
+Status ElementWriter::write_group(const VectorAxes& axes, const std::string& linear) {
+  ElementIndex at = take_apart(axes, linear);
+  int lanes = axes.lanes;
+  std::string left = axes.even ? "" : str_cat("sizes.elements - ", linear);
+  for (size_t i = 0; i < problem_.inputs.size(); ++i) {
+    if (!problem_.inputs[i].present) continue;
+    ElementIndex from = at;
+    for (size_t axis = 0; axis < at.size(); ++axis) {
+      const std::string& size = axes.inputs[i][axis];
+      if (size == "1" || size == axes.rows[axis]) continue;
+      from[axis] = str_cat("(", size, " == 1 ? 0 : ", at[axis], ")");
+    }
+    load_lanes(static_cast<int>(i), from, lanes, left);
+  }
+  std::vector<std::string> results;
+  for (size_t i = 0; i < problem_.outputs.size(); ++i) {
+    results.push_back(fresh("r"));
+    line(str_cat("lanes_of<", storage_type(problem_.outputs[i].dtype), ", ", lanes, "> ",
+                 results.back(), ";"));
+  }
+  for (lane_ = 0; lane_ < lanes; ++lane_) {
+    open("");
+    for (size_t i = 0; i < problem_.outputs.size(); ++i) {
+      Result<std::string> value = element(body_.outputs[i], at);
+      if (!value.ok()) {
+        lane_ = -1;
+        return value.status();
+      }
+      line(str_cat("narrow(&", results[i], ".element[", lane_, "], ", *value, ");"));
+    }
+    close();
+  }
+  lane_ = -1;
+  for (size_t i = 0; i < problem_.outputs.size(); ++i) {
+    line(axes.even ? str_cat("store_lanes(out", i, " + ", linear, ", ", results[i], ");")
+                   : str_cat("store_first_lanes(out", i, " + ", linear, ", ", results[i], ", ",
+                             left, ");"));
+  }
+  return {};
+}
+
+Result<ElementKernel> ElementWriter::vector_kernel(const std::string& entry, const VectorAxes& axes,
                                                    int unroll, int threads) {
   REDLINE_TRY(check());
   next_name_ = 0;
   scopes_.assign(1, {});
   // Between inputs and outputs every value has the output's sizes: broadcasting is the loads'
   // matter.
-  std::vector<std::string> whole;
-  for (int64_t size : rows) whole.push_back(std::to_string(size));
   for (size_t v = 0; v < values_.size(); ++v) {
-    values_[v].dims = whole;
-    if (v >= inputs.size()) continue;
-    for (size_t axis = 0; axis < rows.size(); ++axis) {
-      values_[v].dims[axis] = std::to_string(inputs[v][axis]);
-    }
+    values_[v].dims = v < axes.inputs.size() ? axes.inputs[v] : axes.rows;
   }
   for (size_t i = 0; i < problem_.outputs.size(); ++i) {
     std::string_view type = storage_type(problem_.outputs[i].dtype);
     line(str_cat(type, "* out", i, " = (", type, "*)out_raw", i, ";"));
   }
-  int64_t groups = rows.count() / lanes;
   line(str_cat("const idx first = (idx)blockIdx.x * ", threads * unroll, " + threadIdx.x;"));
   for (int u = 0; u < unroll; ++u) {
-    open(str_cat("if (first + ", u * threads, " < ", groups, ")"));
+    open(str_cat("if (first + ", u * threads, " < ", axes.groups, ")"));
     std::string linear = fresh("linear");
-    line(str_cat("const idx ", linear, " = (first + ", u * threads, ") * ", lanes, ";"));
-    std::string rest = fresh("rest");
-    line(str_cat("idx ", rest, " = ", linear, ";"));
-    ElementIndex at(rows.size());
-    for (size_t axis = rows.size(); axis-- > 0;) {
-      at[axis] = fresh("x");
-      line(str_cat("const idx ", at[axis], " = ", rest, axis > 0 ? str_cat(" % ", rows[axis]) : "",
-                   ";"));
-      if (axis > 0) line(str_cat(rest, " /= ", rows[axis], ";"));
-    }
-    for (size_t i = 0; i < problem_.inputs.size(); ++i) {
-      if (problem_.inputs[i].present) load_lanes(static_cast<int>(i), at, lanes);
-    }
-    std::vector<std::string> results;
-    for (size_t i = 0; i < problem_.outputs.size(); ++i) {
-      results.push_back(fresh("r"));
-      line(str_cat("lanes_of<", storage_type(problem_.outputs[i].dtype), ", ", lanes, "> ",
-                   results.back(), ";"));
-    }
-    for (lane_ = 0; lane_ < lanes; ++lane_) {
-      open("");
-      for (size_t i = 0; i < problem_.outputs.size(); ++i) {
-        Result<std::string> value = element(body_.outputs[i], at);
-        if (!value.ok()) {
-          lane_ = -1;
-          return value.status();
-        }
-        line(str_cat("narrow(&", results[i], ".element[", lane_, "], ", *value, ");"));
-      }
-      close();
-    }
-    lane_ = -1;
-    for (size_t i = 0; i < problem_.outputs.size(); ++i) {
-      line(str_cat("store_lanes(out", i, " + ", linear, ", ", results[i], ");"));
-    }
+    line(str_cat("const idx ", linear, " = (first + ", u * threads, ") * ", axes.lanes, ";"));
+    REDLINE_TRY(write_group(axes, linear));
     close();
   }
   std::vector<std::string> rest;
   for (size_t i = 0; i < problem_.outputs.size(); ++i) {
     rest.push_back(str_cat("void* __restrict__ out_raw", i));
   }
-  return ElementKernel{entry, source_text(signature(entry, std::to_string(threads), rest),
-                                          {"lanes.cuh"}, body_text_)};
+  std::vector<std::string> files = {"lanes.cuh"};
+  std::string statements = body_text_;
+  if (!axes.sizes.all_known()) {
+    for (std::string& parameter : axes.sizes.parameter_list()) rest.push_back(std::move(parameter));
+    functions_.push_back(str_cat("struct Geometry {\n", axes.sizes.members(), "};"));
+    files.insert(files.end(), {"division.cuh", "first_lanes.cuh"});
+    statements = axes.sizes.definition() + body_text_;
+  }
+  return ElementKernel{
+      entry, source_text(signature(entry, std::to_string(threads), rest), files, statements)};
 }
 
 }  // namespace redline

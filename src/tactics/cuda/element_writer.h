@@ -7,8 +7,21 @@
 #include <vector>
 
 #include "tactics/cuda/element.h"
+#include "tactics/cuda/kernel_sizes.h"
 
 namespace redline {
+
+// What the threads of a kernel of pointwise ops go through: the problem's axes after those that all
+// operands share were joined. Their sizes are texts: numbers, or of `sizes` (indexed).
+struct VectorAxes {
+  std::vector<std::string> rows;
+  // Of each input: "1", the row's, or what is one of the two and known only when it runs.
+  std::vector<std::vector<std::string>> inputs;
+  KernelSizes sizes;
+  int lanes = 1;            // neighbours that are read and written at once
+  bool even = true;         // they divide the last axis; else that is the only one
+  std::string groups = {};  // of lanes
+};
 
 // Writes the text of the kernels of one problem. Values of the body are numbered as in ops/body.h.
 class ElementWriter {
@@ -18,12 +31,9 @@ class ElementWriter {
   // Whether all ops have rules that take them.
   Status check() const;
   Result<ElementKernel> kernel(size_t output);
-  // All outputs in one kernel that reads and writes `lanes` neighbours at once, for a problem of
-  // pointwise ops only whose sizes are known. `rows` are its axes after those that every operand
-  // shares were joined, `inputs` the inputs' sizes along them (each that of the output or 1); the
-  // last is a multiple of `lanes`. Each thread makes `unroll` groups of lanes.
-  Result<ElementKernel> vector_kernel(const std::string& entry, const Dims& rows,
-                                      const std::vector<Dims>& inputs, int lanes, int unroll,
+  // All outputs in one kernel, for a problem of pointwise ops only. Each thread makes `unroll`
+  // groups of lanes.
+  Result<ElementKernel> vector_kernel(const std::string& entry, const VectorAxes& axes, int unroll,
                                       int threads);
 
   // The pieces of a kernel that is written elsewhere, around an anchor: what a loop of ours or a
@@ -49,7 +59,8 @@ class ElementWriter {
   // Reads `lanes` neighbours of an input along its last axis with wide accesses (or one element
   // where that axis has size 1); until set_lane(-1), the input's element is the lane's set with
   // set_lane(), at whatever index.
-  void load_lanes(int input, const ElementIndex& at, int lanes);
+  // `left`: how many of them are there, if that is not all.
+  void load_lanes(int input, const ElementIndex& at, int lanes, std::string_view left = {});
   void set_lane(int lane) { lane_ = lane; }
   // The statements since begin().
   std::string take_statements() { return std::move(body_text_); }
@@ -83,6 +94,8 @@ class ElementWriter {
   std::string signature(const std::string& name, const std::string& bounds,
                         const std::vector<std::string>& rest) const;
   Status describe_values();
+  Status write_group(const VectorAxes& axes, const std::string& linear);
+  ElementIndex take_apart(const VectorAxes& axes, const std::string& linear);
 
   const Problem& problem_;
   Body body_;

@@ -9,6 +9,7 @@ namespace {
 
 std::string multiplier_of(const std::string& name) { return name + "_multiplier"; }
 std::string shift_of(const std::string& name) { return name + "_shift"; }
+std::string divisor_of(const std::string& name) { return name + "_divisor"; }
 
 }  // namespace
 
@@ -20,36 +21,73 @@ Reciprocal reciprocal(int64_t divisor) {
   return {static_cast<uint32_t>(((uint64_t{1} << (31 + log)) + d - 1) / d), 31 + log};
 }
 
+KernelSizes KernelSizes::indexed() {
+  KernelSizes sizes;
+  sizes.indexed_ = true;
+  return sizes;
+}
+
+std::vector<std::string> KernelSizes::arguments(const Size& size) const {
+  if (!size.divides) return {size.name};
+  std::vector<std::string> names = {multiplier_of(size.name), shift_of(size.name)};
+  if (indexed_) names.insert(names.begin(), divisor_of(size.name));
+  return names;
+}
+
+std::string KernelSizes::text(std::string_view name) const {
+  for (const Size& size : sizes_) {
+    if (size.name != name) continue;
+    return size.value != kDynamicDim ? std::to_string(size.value) : str_cat("sizes.", name);
+  }
+  REDLINE_ASSERT(false);
+  return {};
+}
+
+std::string KernelSizes::quotient_function(const Size& size) const {
+  std::string head = indexed_ ? str_cat("  __device__ inline idx ", size.name, "(idx n) const { ")
+                              : str_cat("  template <class I>\n  __device__ inline I ", size.name,
+                                        "(I n) const { ");
+  if (size.value != kDynamicDim) {
+    return str_cat(head, "return n / ", std::max<int64_t>(size.value, 1), "; }\n");
+  }
+  std::string multiplier = multiplier_of(size.name);
+  std::string shift = shift_of(size.name);
+  std::string wide =
+      indexed_ ? str_cat("if (sizeof(idx) > 4) return n / ", divisor_of(size.name), ";\n    ") : "";
+  return str_cat("  int ", multiplier, ", ", shift, ";\n", head, wide,
+                 "return quotient((int)n, (u32)", multiplier, ", ", shift, "); }\n");
+}
+
 std::string KernelSizes::members() const {
   std::string text;
   for (const Size& size : sizes_) {
     bool known = size.value != kDynamicDim;
-    std::string function =
-        str_cat("  template <class I>\n  __device__ inline I ", size.name, "(I n) const { return ");
-    if (size.divides && known) {
-      text += str_cat(function, "n / ", std::max<int64_t>(size.value, 1), "; }\n");
-    } else if (size.divides) {
-      std::string multiplier = multiplier_of(size.name);
-      std::string shift = shift_of(size.name);
-      text += str_cat("  int ", multiplier, ", ", shift, ";\n", function, "quotient((int)n, (u32)",
-                      multiplier, ", ", shift, "); }\n");
+    if (size.divides) {
+      if (indexed_ && !known) text += str_cat("  idx ", divisor_of(size.name), ";\n");
+      text += quotient_function(size);
     } else if (known) {
-      text += str_cat("  static constexpr int ", size.name, " = ", size.value, ";\n");
+      text += str_cat("  static constexpr ", size_type(), " ", size.name, " = ", size.value, ";\n");
     } else {
-      text += str_cat("  int ", size.name, ";\n");
+      text += str_cat("  ", size_type(), " ", size.name, ";\n");
     }
   }
   return text;
 }
 
-std::string KernelSizes::parameters() const {
-  std::string text;
+std::vector<std::string> KernelSizes::parameter_list() const {
+  std::vector<std::string> list;
   for (const Size& size : sizes_) {
     if (size.value != kDynamicDim) continue;
-    text += size.divides
-                ? str_cat(", int ", multiplier_of(size.name), ", int ", shift_of(size.name))
-                : str_cat(", int ", size.name);
+    for (const std::string& name : arguments(size)) {
+      list.push_back(str_cat(indexed_ ? "i64 " : "int ", name));
+    }
   }
+  return list;
+}
+
+std::string KernelSizes::parameters() const {
+  std::string text;
+  for (const std::string& parameter : parameter_list()) text += ", " + parameter;
   return text;
 }
 
@@ -57,25 +95,39 @@ std::string KernelSizes::definition() const {
   std::string text;
   for (const Size& size : sizes_) {
     if (size.value != kDynamicDim) continue;
-    if (!text.empty()) text += ", ";
-    text += size.divides ? str_cat(multiplier_of(size.name), ", ", shift_of(size.name)) : size.name;
+    std::vector<std::string> names = arguments(size);
+    for (size_t i = 0; i < names.size(); ++i) {
+      // Of a quotient only the divisor is as wide as an index.
+      std::string cast = !indexed_ ? "" : i == 0 ? "(idx)" : "(int)";
+      text += str_cat(text.empty() ? "" : ", ", cast, names[i]);
+    }
   }
   return str_cat("  const Geometry sizes{", text, "};\n");
 }
 
-std::vector<int> KernelSizes::values(const KernelSizes& written) const {
+std::vector<int64_t> KernelSizes::indexed_values(const KernelSizes& written) const {
   REDLINE_ASSERT(sizes_.size() == written.sizes_.size());
-  std::vector<int> values;
+  std::vector<int64_t> values;
   for (size_t i = 0; i < sizes_.size(); ++i) {
     if (written.sizes_[i].value != kDynamicDim) continue;
-    if (!sizes_[i].divides) {
-      values.push_back(static_cast<int>(sizes_[i].value));
-      continue;
+    int64_t value = sizes_[i].value;
+    if (sizes_[i].divides) {
+      value = std::max<int64_t>(value, 1);
+      if (indexed_) values.push_back(value);
+      // Kernels with 64-bit indices divide by what is larger.
+      Reciprocal by = value <= INT32_MAX ? reciprocal(value) : Reciprocal();
+      values.push_back(by.multiplier);
+      values.push_back(by.shift);
+    } else {
+      values.push_back(value);
     }
-    Reciprocal by = reciprocal(std::max<int64_t>(sizes_[i].value, 1));
-    values.push_back(static_cast<int>(by.multiplier));
-    values.push_back(by.shift);
   }
+  return values;
+}
+
+std::vector<int> KernelSizes::values(const KernelSizes& written) const {
+  std::vector<int> values;
+  for (int64_t value : indexed_values(written)) values.push_back(static_cast<int>(value));
   return values;
 }
 

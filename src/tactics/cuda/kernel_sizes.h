@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "tactics/tactic.h"
@@ -23,18 +24,26 @@ Reciprocal reciprocal(int64_t divisor);  // in [1, 2^31)
 // written, else (kDynamicDim) as parameters.
 class KernelSizes {
  public:
+  // Of a kernel whose indices are idx (kernels/cuda/index.cuh): sizes and indices are that too, and
+  // of any value where it has 64 bits. Its parameters are i64.
+  static KernelSizes indexed();
   void add(std::string name, int64_t value) { sizes_.push_back({std::move(name), value, false}); }
   // A function `name`(n) that is n / value, for n in [0, 2^31); 0 divides like 1.
   void add_quotient(std::string name, int64_t value) {
     sizes_.push_back({std::move(name), value, true});
   }
+  bool all_known() const { return parameter_list().empty(); }
+  // In a kernel's text behind definition(): the number, or "sizes.NAME".
+  std::string text(std::string_view name) const;
   // Members of a struct.
   std::string members() const;
-  std::string parameters() const;  // ", int height, ...", of a kernel
+  std::vector<std::string> parameter_list() const;  // "int height", ..., of a kernel
+  std::string parameters() const;                   // ", int height, ..."
   // "const Geometry sizes{height, ...};", which makes the struct of them.
   std::string definition() const;
   // Of those parameters, for sizes that are all known. `written`: what the text was written for.
   std::vector<int> values(const KernelSizes& written) const;
+  std::vector<int64_t> indexed_values(const KernelSizes& written) const;
 
  private:
   struct Size {
@@ -42,7 +51,11 @@ class KernelSizes {
     int64_t value;
     bool divides;
   };
+  std::string size_type() const { return indexed_ ? "idx" : "int"; }
+  std::vector<std::string> arguments(const Size& size) const;  // of an unknown size
+  std::string quotient_function(const Size& size) const;
   std::vector<Size> sizes_;
+  bool indexed_ = false;
 };
 
 }  // namespace redline
