@@ -219,6 +219,24 @@ ElementKernel ElementWriter::whole(const std::string& entry, int threads,
   return {entry, source_text(signature(entry, bounds, rest), files, named + statements)};
 }
 
+void ElementWriter::take_sizes(const KernelSizes& sizes, std::vector<std::string>& files,
+                               std::vector<std::string>& parameters, std::string& statements) {
+  std::vector<std::string> own = sizes.parameter_list();
+  if (own.empty()) return;
+  function(str_cat("struct Geometry {\n", sizes.members(), "};"));
+  files.emplace_back("division.cuh");
+  parameters.insert(parameters.end(), own.begin(), own.end());
+  statements = sizes.definition() + statements;
+}
+
+ElementKernel ElementWriter::whole(const std::string& entry, int threads,
+                                   std::vector<std::string> files, std::string statements,
+                                   const KernelSizes& sizes) {
+  std::vector<std::string> more;
+  take_sizes(sizes, files, more, statements);
+  return std::as_const(*this).whole(entry, threads, files, statements, more);
+}
+
 ElementContext ElementWriter::context_of(const BodyNode& node, size_t output) {
   ElementContext context;
   context.writer_ = this;
@@ -453,13 +471,9 @@ Result<ElementKernel> ElementWriter::vector_kernel(const std::string& entry, con
     rest.push_back(str_cat("void* __restrict__ out_raw", i));
   }
   std::vector<std::string> files = {"lanes.cuh"};
+  if (!axes.even) files.emplace_back("first_lanes.cuh");
   std::string statements = body_text_;
-  if (!axes.sizes.all_known()) {
-    for (std::string& parameter : axes.sizes.parameter_list()) rest.push_back(std::move(parameter));
-    functions_.push_back(str_cat("struct Geometry {\n", axes.sizes.members(), "};"));
-    files.insert(files.end(), {"division.cuh", "first_lanes.cuh"});
-    statements = axes.sizes.definition() + body_text_;
-  }
+  take_sizes(axes.sizes, files, rest, statements);
   return ElementKernel{
       entry, source_text(signature(entry, std::to_string(threads), rest), files, statements)};
 }

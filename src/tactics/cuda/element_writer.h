@@ -73,6 +73,9 @@ class ElementWriter {
   ElementKernel whole(const std::string& entry, int threads, const std::vector<std::string>& files,
                       const std::string& statements, const std::vector<std::string>& more = {},
                       int together = 512) const;
+  // With `sizes` (indexed), which the statements see, as further parameters where any is unknown.
+  ElementKernel whole(const std::string& entry, int threads, std::vector<std::string> files,
+                      std::string statements, const KernelSizes& sizes);
 
   // For ElementContext.
   Result<std::string> element(int value, const ElementIndex& at);
@@ -94,6 +97,9 @@ class ElementWriter {
   std::string signature(const std::string& name, const std::string& bounds,
                         const std::vector<std::string>& rest) const;
   Status describe_values();
+  // Adds to a kernel's files, parameters and statements what makes the sizes known there.
+  void take_sizes(const KernelSizes& sizes, std::vector<std::string>& files,
+                  std::vector<std::string>& parameters, std::string& statements);
   Status write_group(const VectorAxes& axes, const std::string& linear);
   ElementIndex take_apart(const VectorAxes& axes, const std::string& linear);
 

@@ -34,13 +34,16 @@ std::vector<std::string> KernelSizes::arguments(const Size& size) const {
   return names;
 }
 
+int64_t KernelSizes::value(std::string_view name) const {
+  auto size = std::find_if(sizes_.begin(), sizes_.end(),
+                           [&](const Size& other) { return other.name == name; });
+  REDLINE_ASSERT(size != sizes_.end());
+  return size->value;
+}
+
 std::string KernelSizes::text(std::string_view name) const {
-  for (const Size& size : sizes_) {
-    if (size.name != name) continue;
-    return size.value != kDynamicDim ? std::to_string(size.value) : str_cat("sizes.", name);
-  }
-  REDLINE_ASSERT(false);
-  return {};
+  int64_t known = value(name);
+  return known != kDynamicDim ? std::to_string(known) : str_cat("sizes.", name);
 }
 
 std::string KernelSizes::quotient_function(const Size& size) const {

@@ -33,6 +33,7 @@ class KernelSizes {
     sizes_.push_back({std::move(name), value, true});
   }
   bool all_known() const { return parameter_list().empty(); }
+  int64_t value(std::string_view name) const;
   // In a kernel's text behind definition(): the number, or "sizes.NAME".
   std::string text(std::string_view name) const;
   // Members of a struct.

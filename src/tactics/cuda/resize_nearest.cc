@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
+#include <cmath>
 #include <numeric>
 
 #include "ops/elements.h"
 #include "ops/resize.h"
 #include "tactics/cuda/element_writer.h"
 #include "tactics/cuda/kernel_launch.h"
+#include "tactics/cuda/kernel_sizes.h"
 #include "tactics/cuda/rule_code.h"
 
 namespace redline {
@@ -17,15 +19,24 @@ constexpr int kAccessBytes = 16;
 // Two places and a factor of 2 multiply to an int.
 constexpr int64_t kMostPlaces = 1 << 14;
 
-// Place o of an axis comes from place (o * step + shift) * in / (out * step), rounded down.
+// A half of a place of the largest factor is far more than what the coordinates are rounded by.
+constexpr double kMostTimes = 64;
+
+// Place o of an axis comes from place (o * step + shift) * times / over, rounded down. Sizes may be
+// unknown.
 struct Axis {
   int64_t in = 1, out = 1;
   int64_t step = 1, shift = 0;
-  bool same = true;  // place o comes from place o
+  int64_t times = 1, over = 1;
+  bool same = true;    // place o comes from place o
+  int64_t factor = 1;  // of the sizes
 };
 
-// Leading axes that stay are rows, whose number need not be known; of the others neighbours that
-// stay are one.
+int64_t product(int64_t a, int64_t b) {
+  return a == kDynamicDim || b == kDynamicDim ? kDynamicDim : a * b;
+}
+
+// Leading axes that stay are rows; of the others neighbours that stay are one.
 struct Boxes {
   size_t row_axes = 0;
   std::vector<Axis> axes;
@@ -33,30 +44,60 @@ struct Boxes {
 
   int lanes() const {
     if (!axes.back().same) return 1;
-    return static_cast<int>(std::gcd(axes.back().out, static_cast<int64_t>(kAccessBytes / bytes)));
+    return static_cast<int>(
+        std::gcd(axes.back().factor, static_cast<int64_t>(kAccessBytes / bytes)));
   }
   int64_t count(int64_t Axis::*size) const {
-    int64_t product = 1;
-    for (const Axis& axis : axes) product *= axis.*size;
-    return product;
+    int64_t count = 1;
+    for (const Axis& axis : axes) count = product(count, axis.*size);
+    return count;
   }
 };
 
+// Whether place o of an axis that grows `scale` times comes from place o / scale, however long it
+// is. Halves: o = q * scale + r gives the coordinate q + (r + 1/2) / scale - 1/2, which is less
+// than a half away from q.
+bool repeats(const ResizeAttrs& attrs, double scale) {
+  using enum ResizeCoordinates;
+  if (scale != std::floor(scale) || scale < 1 || scale > kMostTimes) return false;
+  ResizeCoordinates mode = attrs.coordinate_transformation_mode;
+  bool halves = mode == kHalfPixel || mode == kPytorchHalfPixel || mode == kHalfPixelSymmetric;
+  bool rounds = attrs.nearest_mode == ResizeNearest::kRoundPreferFloor ||
+                attrs.nearest_mode == ResizeNearest::kRoundPreferCeil;
+  bool from_start = mode == kAsymmetric || mode == kTfHalfPixelForNn;
+  return (halves && rounds) || (from_start && attrs.nearest_mode == ResizeNearest::kFloor);
+}
+
 // The op's own arithmetic, at every place, against the two forms that integers can say.
-Result<Axis> as_integers(const ResizeAttrs& attrs, int64_t in, int64_t out, double scale) {
-  if (in <= 0 || out <= 0 || out > kMostPlaces || in > kMostPlaces) {
-    return unsupported("takes axes of 1 to ", kMostPlaces, " places");
-  }
+std::optional<Axis> checked_at_all(const ResizeAttrs& attrs, int64_t in, int64_t out,
+                                   double scale) {
   AxisResize given{0, in, out, scale, 0, 1};
-  for (Axis axis : {Axis{in, out, 1, 0, false}, Axis{in, out, 2, 1, false}}) {
+  for (auto [step, shift] : {std::pair{1, 0}, {2, 1}}) {
     bool right = true;
     for (int64_t o = 0; right && o < out; ++o) {
       std::optional<double> x = resize_coordinate(attrs.coordinate_transformation_mode, given, o);
-      int64_t place = (o * axis.step + axis.shift) * in / (out * axis.step);
+      int64_t place = (o * step + shift) * in / (out * step);
       right = x && resize_nearest_index(attrs.nearest_mode, *x, in) == place;
     }
-    if (right) return axis;
+    int64_t factor = std::gcd(in, out * step);
+    if (right) return Axis{in, out, step, shift, in / factor, out * step / factor, false, out};
   }
+  return std::nullopt;
+}
+
+Result<Axis> as_integers(const ResizeAttrs& attrs, int64_t in, int64_t out, double scale) {
+  bool unknown = in == kDynamicDim || out == kDynamicDim;
+  bool few = in > 0 && out > 0 && out <= kMostPlaces && in <= kMostPlaces;
+  if (few) {
+    std::optional<Axis> axis = checked_at_all(attrs, in, out, scale);
+    if (axis) return *axis;
+  }
+  if (repeats(attrs, scale)) {
+    auto times = static_cast<int64_t>(scale);
+    if (unknown || out == in * times) return Axis{in, out, 1, 0, 1, times, false};
+  }
+  if (unknown) return unsupported("takes unknown sizes that become a whole number of times larger");
+  if (!few) return unsupported("takes axes of 1 to ", kMostPlaces, " places");
   return unsupported("places that are no fraction of the output's");
 }
 
@@ -113,20 +154,17 @@ Result<Boxes> boxes_of(const Problem& problem) {
   while (boxes.row_axes < in.size() && scale_of[boxes.row_axes] == 1) ++boxes.row_axes;
   if (boxes.row_axes == in.size()) return unsupported("resizes nothing");
   for (size_t i = boxes.row_axes; i < in.size(); ++i) {
-    if (in[i] == kDynamicDim || out[i] == kDynamicDim) {
-      return unsupported("takes known sizes from the first axis that changes on");
-    }
     if (scale_of[i] != 1) {
       REDLINE_ASSIGN(Axis axis, as_integers(attrs, in[i], out[i], scale_of[i]));
       boxes.axes.push_back(axis);
-    } else if (boxes.axes.back().same) {
-      boxes.axes.back().in *= in[i];
-      boxes.axes.back().out *= out[i];
-    } else {
-      boxes.axes.push_back({in[i], out[i]});
+      continue;
     }
+    if (!boxes.axes.back().same) boxes.axes.emplace_back();
+    Axis& axis = boxes.axes.back();
+    int64_t size = known_or(in[i], out[i]);
+    axis.in = axis.out = product(axis.in, size);
+    axis.factor *= known_or(size, 1);
   }
-  if (boxes.count(&Axis::out) == 0) return unsupported("takes no empty images");
   return boxes;
 }
 
@@ -135,36 +173,65 @@ Status supports(const Problem& problem) {
   return boxes_of(problem).status();
 }
 
-std::string statements(const Boxes& boxes, const ElementWriter& writer) {
+// `boxes` of the sizes that are wanted, `lanes` of what the kernel is written for. An empty image's
+// kernel is never launched.
+KernelSizes sizes_of(const Boxes& boxes, int lanes) {
+  KernelSizes sizes = KernelSizes::indexed();
+  auto groups_of = [&](int64_t size) {
+    return size == kDynamicDim ? size : std::max<int64_t>(size / lanes, 1);
+  };
+  int64_t groups = groups_of(boxes.count(&Axis::out));
+  sizes.add("groups", groups);
+  sizes.add_quotient("by_groups", groups);
+  sizes.add("row_elements", boxes.count(&Axis::in));
+  int64_t stride = 1;
+  for (size_t i = boxes.axes.size(); i-- > 0;) {
+    const Axis& axis = boxes.axes[i];
+    int64_t size = i + 1 == boxes.axes.size() ? groups_of(axis.out) : axis.out;
+    if (size != kDynamicDim) size = std::max<int64_t>(size, 1);
+    if (i > 0) sizes.add(str_cat("size", i), size);
+    if (i > 0) sizes.add_quotient(str_cat("by_size", i), size);
+    sizes.add(str_cat("stride", i), stride);
+    stride = product(stride, axis.in);
+  }
+  return sizes;
+}
+
+std::string statements(const Boxes& boxes, const KernelSizes& sizes, const ElementWriter& writer) {
   int lanes = boxes.lanes();
-  int64_t groups = boxes.count(&Axis::out) / lanes;
+  auto number = [&](const std::string& name) { return str_cat("idx(", sizes.text(name), ")"); };
+  auto is_known = [&](const std::string& name) { return sizes.value(name) != kDynamicDim; };
   std::string type = str_cat("u", 8 * boxes.bytes);
   std::string text = "  wait_for_former_kernels();\n  let_next_kernel_start();\n";
   text += "  const idx rows = idx(1)";
   for (size_t axis = 0; axis < boxes.row_axes; ++axis) {
     text += " * " + writer.value(0).dims[axis];
   }
+  std::string groups = number("groups");
   text += str_cat(";\n  const idx group = (idx)blockIdx.x * ", kThreads,
-                  " + (int)threadIdx.x;\n  if (group >= rows * idx(", groups,
-                  ")) return;\n  const idx row = group / idx(", groups,
-                  ");\n  idx rest = group - row * idx(", groups, ");\n");
-  std::string from = str_cat("row * idx(", boxes.count(&Axis::in), ")");
-  int64_t stride = 1;
+                  " + (int)threadIdx.x;\n  if (group >= rows * ", groups,
+                  ") return;\n  const idx row = ",
+                  is_known("groups") ? str_cat("group / ", groups) : "sizes.by_groups(group)",
+                  ";\n  idx rest = group - row * ", groups, ";\n");
+  std::string from = str_cat("row * ", number("row_elements"));
   for (size_t i = boxes.axes.size(); i-- > 0;) {
     const Axis& axis = boxes.axes[i];
-    bool last = i + 1 == boxes.axes.size();
-    int64_t size = last ? axis.out / lanes : axis.out;
-    std::string place = str_cat("(", i == 0 ? "rest" : str_cat("rest % idx(", size, ")"), ")");
-    if (last) place += str_cat(" * ", lanes);
+    std::string name = str_cat("size", i);
+    bool divided = i > 0 && !is_known(name);
+    if (divided) text += str_cat("  const idx rest", i, " = sizes.by_", name, "(rest);\n");
+    std::string place = i == 0    ? "rest"
+                        : divided ? str_cat("rest - rest", i, " * ", number(name))
+                                  : str_cat("rest % ", number(name));
+    place = str_cat("(", place, ")");
+    if (i + 1 == boxes.axes.size()) place += str_cat(" * ", lanes);
     if (!axis.same) {
-      int64_t factor = std::gcd(axis.in, axis.out * axis.step);
-      place = str_cat("(", place, " * ", axis.step, " + ", axis.shift, ") * idx(", axis.in / factor,
-                      ") / idx(", axis.out * axis.step / factor, ")");
+      place = str_cat("(", place, " * ", axis.step, " + ", axis.shift, ") * idx(", axis.times,
+                      ") / idx(", axis.over, ")");
     }
     text += str_cat("  const idx c", i, " = ", place, ";\n");
-    if (i > 0) text += str_cat("  rest /= idx(", size, ");\n");
-    from += str_cat(" + c", i, " * idx(", stride, ")");
-    stride *= axis.in;
+    if (divided) text += str_cat("  rest = rest", i, ";\n");
+    if (i > 0 && !divided) text += str_cat("  rest /= ", number(name), ";\n");
+    from += str_cat(" + c", i, " * ", number(str_cat("stride", i)));
   }
   return str_cat(text, "  store_lanes((", type, "*)out_raw0 + group * ", lanes, ", load_lanes<",
                  lanes, ">((const ", type, "*)in0 + (", from, ")));\n");
@@ -175,17 +242,23 @@ Result<std::vector<cuda::KernelSource>> kernels(const Problem& problem, const Co
   REDLINE_ASSIGN(Boxes boxes, boxes_of(problem));
   ElementWriter writer(problem);
   REDLINE_TRY(writer.check());
+  KernelSizes sizes = sizes_of(boxes, boxes.lanes());
+  std::string text = statements(boxes, sizes, writer);
   ElementKernel kernel =
-      writer.whole(kEntry, kThreads, {"lanes.cuh", "block.cuh"}, statements(boxes, writer));
+      writer.whole(kEntry, kThreads, {"lanes.cuh", "block.cuh"}, std::move(text), sizes);
   return indexed_sources(kernel, problem, device);
 }
 
 Result<std::unique_ptr<Kernel>> prepare(const Problem& problem, const Config&,
                                         const PrepareArgs& args) {
-  REDLINE_ASSIGN(Boxes boxes, boxes_of(*args.written));
+  REDLINE_ASSIGN(Boxes written, boxes_of(*args.written));
+  REDLINE_ASSIGN(Boxes boxes, boxes_of(problem));
+  int lanes = written.lanes();
   std::vector<int64_t> sizes = parameter_values(*args.written, problem);
-  int64_t groups = problem.outputs[0].dims.count() / boxes.lanes();
+  std::vector<int64_t> own = sizes_of(boxes, lanes).indexed_values(sizes_of(written, lanes));
   size_t module = !sizes.empty() && !fits_short_indices(problem) ? 1 : 0;
+  sizes.insert(sizes.end(), own.begin(), own.end());
+  int64_t groups = problem.outputs[0].dims.count() / lanes;
   REDLINE_ASSIGN(
       KernelLaunch::Step step,
       KernelLaunch::step(args, module, kEntry, (groups + kThreads - 1) / kThreads, kThreads));
