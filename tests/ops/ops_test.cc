@@ -629,11 +629,12 @@ class Driver {
           if (options_.timed) print_time(where + text, c, results);
         }
         if (gpu_ == nullptr) continue;
-        // All sizes unknown, or else most; and the first one only. Configs are those for the sizes,
-        // as the tuner has them.
-        std::vector<Problem> unknown = {describe(c, results, constants, true)};
-        if (!dynamic.ok()) {
-          unknown = {with_unknown_rows(problem, 1), with_unknown_rows(problem, 2)};
+        // All sizes unknown, or else most; for who looks at it, all but the last axis; and the
+        // first one only. Configs are those for the sizes, as the tuner has them.
+        std::vector<Problem> unknown = {dynamic.ok() ? describe(c, results, constants, true)
+                                                     : with_unknown_rows(problem, 2)};
+        if (!dynamic.ok() || tactic->preference > 0) {
+          unknown.push_back(with_unknown_rows(problem, 1));
         }
         unknown.push_back(with_unknown_batch(problem));
         for (const Problem& written : unknown) {

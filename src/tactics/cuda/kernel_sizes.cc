@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <bit>
 
+#include "base/checked.h"
+
 namespace redline {
 namespace {
 
@@ -11,7 +13,40 @@ std::string multiplier_of(const std::string& name) { return name + "_multiplier"
 std::string shift_of(const std::string& name) { return name + "_shift"; }
 std::string divisor_of(const std::string& name) { return name + "_divisor"; }
 
+int64_t unless_too_large(std::optional<int64_t> value) { return value.value_or(kDynamicDim); }
+
+SizeText combined(const SizeText& a, char sign, const SizeText& b, std::optional<int64_t> known) {
+  if (a.known && b.known && known) return SizeText(*known);
+  return SizeText(str_cat("(", a, " ", sign, " ", b, ")"));
+}
+
 }  // namespace
+
+int64_t known_sum(int64_t a, int64_t b) {
+  if (a == kDynamicDim || b == kDynamicDim) return kDynamicDim;
+  return unless_too_large(checked_add(a, b));
+}
+
+int64_t known_product(int64_t a, int64_t b) {
+  if (a == 0 || b == 0) return 0;
+  if (a == kDynamicDim || b == kDynamicDim) return kDynamicDim;
+  return unless_too_large(checked_mul(a, b));
+}
+
+SizeText operator+(const SizeText& a, const SizeText& b) {
+  if (b.known == 0) return a;
+  return combined(a, '+', b, a.known && b.known ? checked_add(*a.known, *b.known) : std::nullopt);
+}
+
+SizeText operator-(const SizeText& a, const SizeText& b) {
+  if (b.known == 0) return a;
+  return combined(a, '-', b, a.known && b.known ? checked_sub(*a.known, *b.known) : std::nullopt);
+}
+
+SizeText operator*(const SizeText& a, const SizeText& b) {
+  if (a.known == 1 || b.known == 1) return a.known == 1 ? b : a;
+  return combined(a, '*', b, a.known && b.known ? checked_mul(*a.known, *b.known) : std::nullopt);
+}
 
 // With l = ceil(log2 d) and m = ceil(2^(31 + l) / d), m * d exceeds 2^(31 + l) by less than d and
 // so by less than 2^l: n * m / 2^(31 + l) exceeds n / d by less than 1 / d for n < 2^31.
@@ -34,16 +69,11 @@ std::vector<std::string> KernelSizes::arguments(const Size& size) const {
   return names;
 }
 
-int64_t KernelSizes::value(std::string_view name) const {
+SizeText KernelSizes::size(std::string_view name) const {
   auto size = std::find_if(sizes_.begin(), sizes_.end(),
                            [&](const Size& other) { return other.name == name; });
   REDLINE_ASSERT(size != sizes_.end());
-  return size->value;
-}
-
-std::string KernelSizes::text(std::string_view name) const {
-  int64_t known = value(name);
-  return known != kDynamicDim ? std::to_string(known) : str_cat("sizes.", name);
+  return size->value != kDynamicDim ? SizeText(size->value) : SizeText(str_cat("sizes.", name));
 }
 
 std::string KernelSizes::quotient_function(const Size& size) const {

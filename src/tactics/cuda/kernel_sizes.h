@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -13,12 +14,29 @@ namespace redline {
 // The size, or what stands for one that is unknown when a kernel is chosen.
 inline int64_t known_or(int64_t size, int64_t usual) { return size == kDynamicDim ? usual : size; }
 
+// kDynamicDim where either is, or where the result does not fit; nothing times what is unknown is
+// nothing.
+int64_t known_sum(int64_t a, int64_t b);
+int64_t known_product(int64_t a, int64_t b);
+
 // n / divisor = n * multiplier >> shift for 0 <= n < 2^31 (kernels/cuda/division.cuh).
 struct Reciprocal {
   uint32_t multiplier = 1;
   int shift = 0;
 };
 Reciprocal reciprocal(int64_t divisor);  // in [1, 2^31)
+
+// A number in a kernel's text: an expression where it is not known.
+struct SizeText {
+  std::optional<int64_t> known;
+  std::string text;
+  explicit SizeText(int64_t value) : known(value), text(std::to_string(value)) {}
+  explicit SizeText(std::string expression) : text(std::move(expression)) {}
+  operator std::string_view() const { return text; }  // NOLINT: implicit, for str_cat
+};
+SizeText operator+(const SizeText& a, const SizeText& b);
+SizeText operator-(const SizeText& a, const SizeText& b);
+SizeText operator*(const SizeText& a, const SizeText& b);
 
 // Sizes in [0, 2^31) that a kernel has as constants of its text where they are known when that is
 // written, else (kDynamicDim) as parameters.
@@ -33,9 +51,8 @@ class KernelSizes {
     sizes_.push_back({std::move(name), value, true});
   }
   bool all_known() const { return parameter_list().empty(); }
-  int64_t value(std::string_view name) const;
   // In a kernel's text behind definition(): the number, or "sizes.NAME".
-  std::string text(std::string_view name) const;
+  SizeText size(std::string_view name) const;
   // Members of a struct.
   std::string members() const;
   std::vector<std::string> parameter_list() const;  // "int height", ..., of a kernel

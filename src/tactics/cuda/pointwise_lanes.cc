@@ -74,9 +74,7 @@ Joined join_axes(const Problem& problem) {
 int64_t joined_size(const Problem& problem, const std::vector<size_t>& axes, int64_t unknown) {
   int64_t size = 1;
   for (size_t axis : axes) {
-    int64_t one = known_or(problem.outputs[0].dims[axis], unknown);
-    if (one == kDynamicDim) return kDynamicDim;
-    size *= one;
+    size = known_product(size, known_or(problem.outputs[0].dims[axis], unknown));
   }
   return size;
 }
@@ -108,8 +106,7 @@ KernelSizes sizes_of(const Problem& problem, const Joined& joined, int lanes) {
       if (joined.extents[i][j] != Extent::kEither) continue;
       sizes.add(str_cat("in", i, "_", j), size_of(problem, i, joined.axes[j].front()));
     }
-    bool known = size != kDynamicDim && elements != kDynamicDim;
-    elements = known ? elements * size : kDynamicDim;
+    elements = known_product(elements, size);
   }
   sizes.add("elements", elements);
   sizes.add("groups", elements == kDynamicDim ? kDynamicDim : divide_up(elements, lanes));
@@ -121,16 +118,17 @@ VectorAxes vector_axes(const Problem& problem, const Joined& joined, int lanes) 
   axes.sizes = sizes_of(problem, joined, lanes);
   axes.lanes = lanes;
   axes.even = joined_size(problem, joined.axes.back(), 1) % lanes == 0;
-  axes.groups = axes.sizes.text("groups");
+  axes.groups = axes.sizes.size("groups").text;
   for (size_t j = 0; j < joined.axes.size(); ++j) {
-    axes.rows.push_back(axes.sizes.text(str_cat("row", j)));
+    axes.rows.push_back(axes.sizes.size(str_cat("row", j)).text);
   }
   for (size_t i = 0; i < joined.extents.size(); ++i) {
     axes.inputs.push_back(axes.rows);
     for (size_t j = 0; j < joined.axes.size(); ++j) {
       std::string& size = axes.inputs.back()[j];
       if (joined.extents[i][j] == Extent::kOne) size = "1";
-      if (joined.extents[i][j] == Extent::kEither) size = axes.sizes.text(str_cat("in", i, "_", j));
+      if (joined.extents[i][j] == Extent::kEither)
+        size = axes.sizes.size(str_cat("in", i, "_", j)).text;
     }
   }
   return axes;

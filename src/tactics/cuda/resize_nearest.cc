@@ -32,10 +32,6 @@ struct Axis {
   int64_t factor = 1;  // of the sizes
 };
 
-int64_t product(int64_t a, int64_t b) {
-  return a == kDynamicDim || b == kDynamicDim ? kDynamicDim : a * b;
-}
-
 // Leading axes that stay are rows; of the others neighbours that stay are one.
 struct Boxes {
   size_t row_axes = 0;
@@ -49,7 +45,7 @@ struct Boxes {
   }
   int64_t count(int64_t Axis::*size) const {
     int64_t count = 1;
-    for (const Axis& axis : axes) count = product(count, axis.*size);
+    for (const Axis& axis : axes) count = known_product(count, axis.*size);
     return count;
   }
 };
@@ -162,7 +158,7 @@ Result<Boxes> boxes_of(const Problem& problem) {
     if (!boxes.axes.back().same) boxes.axes.emplace_back();
     Axis& axis = boxes.axes.back();
     int64_t size = known_or(in[i], out[i]);
-    axis.in = axis.out = product(axis.in, size);
+    axis.in = axis.out = known_product(axis.in, size);
     axis.factor *= known_or(size, 1);
   }
   return boxes;
@@ -192,15 +188,15 @@ KernelSizes sizes_of(const Boxes& boxes, int lanes) {
     if (i > 0) sizes.add(str_cat("size", i), size);
     if (i > 0) sizes.add_quotient(str_cat("by_size", i), size);
     sizes.add(str_cat("stride", i), stride);
-    stride = product(stride, axis.in);
+    stride = known_product(stride, axis.in);
   }
   return sizes;
 }
 
 std::string statements(const Boxes& boxes, const KernelSizes& sizes, const ElementWriter& writer) {
   int lanes = boxes.lanes();
-  auto number = [&](const std::string& name) { return str_cat("idx(", sizes.text(name), ")"); };
-  auto is_known = [&](const std::string& name) { return sizes.value(name) != kDynamicDim; };
+  auto number = [&](const std::string& name) { return str_cat("idx(", sizes.size(name), ")"); };
+  auto is_known = [&](const std::string& name) { return sizes.size(name).known.has_value(); };
   std::string type = str_cat("u", 8 * boxes.bytes);
   std::string text = "  wait_for_former_kernels();\n  let_next_kernel_start();\n";
   text += "  const idx rows = idx(1)";

@@ -1,0 +1,262 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tactics/cuda/copy_text.h"
+
+#include <algorithm>
+
+namespace redline {
+namespace {
+
+using Sizes = std::vector<SizeText>;
+
+SizeText count_of(const Sizes& sizes) {
+  SizeText count(1);
+  for (const SizeText& size : sizes) count = count * size;
+  return count;
+}
+
+// The element of a row of `sizes` at c0 + shift[0], c1 + shift[1], ...
+std::string place_of(const Sizes& sizes, const Sizes& shift) {
+  std::string text;
+  SizeText stride(1);
+  for (size_t axis = sizes.size(); axis-- > 0;) {
+    text += str_cat(" + (c", axis, " + idx(", shift[axis], ")) * idx(", stride, ")");
+    stride = stride * sizes[axis];
+  }
+  return text;
+}
+
+Sizes negated(const Sizes& sizes) {
+  Sizes result;
+  for (const SizeText& size : sizes) result.push_back(SizeText(0) - size);
+  return result;
+}
+
+bool is_empty(const std::vector<int64_t>& sizes) { return CopyBoxes::count(sizes) == 0; }
+
+// Each thread moves a few groups of lanes of a piece, all reads before all writes.
+class CopyText {
+ public:
+  CopyText(const Problem& problem, const CopyBoxes& boxes, const CopyKnobs& knobs,
+           const KernelSizes& sizes)
+      : problem_(problem),
+        boxes_(boxes),
+        knobs_(knobs),
+        sizes_(sizes),
+        lanes_(knobs.gathered > 0 ? static_cast<int>(knobs.gathered) : boxes.lanes),
+        whole_(named("whole", boxes.whole.size())) {
+    type_ = str_cat("u", 8 * boxes.bytes);
+    for (size_t i = 0; i < boxes.pieces.size(); ++i) {
+      pieces_.push_back({named(str_cat("begin", i, "_"), boxes.whole.size()),
+                         named(str_cat("size", i, "_"), boxes.whole.size())});
+    }
+  }
+
+  std::string statements(const ElementWriter& writer) const {
+    const ElementOperand& whole =
+        writer.value(boxes_.from_whole ? 0 : static_cast<int>(problem_.inputs.size()));
+    std::string text = "  wait_for_former_kernels();\n  let_next_kernel_start();\n";
+    if (is_empty(boxes_.whole)) return text;
+    text += "  const idx rows = idx(1)";
+    for (size_t axis = 0; axis < boxes_.row_axes; ++axis) text += " * " + whole.dims[axis];
+    text += str_cat(";\n  typedef lanes_of<", type_, ", ", lanes_, "> Lanes;\n  Lanes held[",
+                    knobs_.unroll, "];\n  idx place[", knobs_.unroll,
+                    "];\n  const idx first = (idx)blockIdx.x * ", knobs_.threads * knobs_.unroll,
+                    " + (int)threadIdx.x;\n");
+    if (boxes_.fill) return text + fill_case();
+    text += "  switch ((int)blockIdx.y) {\n";
+    for (size_t i = 0; i < boxes_.pieces.size(); ++i) {
+      text += str_cat("  case ", i, ": {\n", piece_case(i), "    break;\n  }\n");
+    }
+    return text + "  }\n";
+  }
+
+ private:
+  struct Piece {
+    Sizes begin, size;
+  };
+
+  Sizes named(const std::string& name, size_t count) const {
+    Sizes result;
+    for (size_t axis = 0; axis < count; ++axis) result.push_back(sizes_.size(str_cat(name, axis)));
+    return result;
+  }
+
+  std::string source(size_t operand) const { return str_cat("(const ", type_, "*)in", operand); }
+  std::string target(size_t operand) const { return str_cat("(", type_, "*)out_raw", operand); }
+
+  // The quotient of `value` by a size, for which there is a function where it is not known.
+  std::string divided(const std::string& value, const std::string& name) const {
+    SizeText size = sizes_.size(name);
+    return size.known ? str_cat(value, " / idx(", size, ")")
+                      : str_cat("sizes.by_", name, "(", value, ")");
+  }
+
+  // Statements that take `rest` apart into c0, c1, ... along the axes of what is walked, the last
+  // in groups of lanes.
+  std::string coordinates(size_t walked, int lanes, bool fixed = true) const {
+    std::string text;
+    const char* type = fixed ? "const idx" : "idx";
+    size_t rank = boxes_.whole.size();
+    for (size_t axis = rank; axis-- > 0;) {
+      std::string name = str_cat("steps", walked, "_", axis);
+      std::string value = "rest";
+      std::string next;
+      if (axis > 0 && sizes_.size(name).known) {
+        value = str_cat("rest % ", sizes_.size(name));
+        next = str_cat("      rest /= ", sizes_.size(name), ";\n");
+      } else if (axis > 0) {
+        text += str_cat("      const idx rest", axis, " = ", divided("rest", name), ";\n");
+        value = str_cat("rest - rest", axis, " * ", sizes_.size(name));
+        next = str_cat("      rest = rest", axis, ";\n");
+      }
+      if (axis + 1 == rank && lanes > 1) value = str_cat("(", value, ") * ", lanes);
+      text += str_cat("      ", type, " c", axis, " = ", value, ";\n", next);
+    }
+    return text;
+  }
+
+  std::string each_group(size_t walked, const std::string& inside, size_t to) const {
+    std::string name = str_cat("groups", walked);
+    SizeText groups = sizes_.size(name);
+    std::string text = str_cat("#pragma unroll\n  for (int u = 0; u < ", knobs_.unroll,
+                               "; ++u) {\n    const idx group = first + u * ", knobs_.threads,
+                               ";\n    place[u] = -1;\n    if (group < rows * idx(", groups,
+                               ")) {\n      const idx row = ", divided("group", name),
+                               ";\n      idx rest = group - row * idx(", groups, ");\n");
+    return str_cat(text, inside, "    }\n  }\n#pragma unroll\n  for (int u = 0; u < ",
+                   knobs_.unroll, "; ++u) {\n    if (place[u] >= 0) store_lanes(", target(to),
+                   " + place[u], held[u]);\n  }\n");
+  }
+
+  // The elements of a result, `own` by row, each from its place in rows of `other`, whose element 0
+  // lies at -`shift` of the result's; the fill where that has none.
+  std::string gathered_case(size_t walked, const Sizes& own, const Sizes& other, const Sizes& shift,
+                            size_t from, size_t to) const {
+    std::string name = str_cat("groups", walked);
+    SizeText count = sizes_.size(name);
+    size_t last = own.size() - 1;
+    std::string text = str_cat(
+        "  const idx total = rows * idx(", count, ");\n#pragma unroll\n  for (int u = 0; u < ",
+        knobs_.unroll, "; ++u) {\n    const idx at = (first + u * ", knobs_.threads, ") * ", lanes_,
+        ";\n    place[u] = at < total ? at : -1;\n    if (at >= total) continue;\n",
+        "    const idx row = ", divided("at", name), ";\n    idx rest = at - row * idx(", count,
+        ");\n", coordinates(walked, 1, false), "      idx source = row * idx(", count_of(other),
+        ")", place_of(other, shift), ";\n#pragma unroll\n    for (int lane = 0; lane < ", lanes_,
+        "; ++lane) {\n      if (at + lane < total", boxes_.fill ? inside_test() : "", ") {\n",
+        "        held[u].element[lane] = (", source(from), ")[source];\n      }",
+        boxes_.fill ? " else {\n        held[u].element[lane] = value;\n      }\n" : "\n",
+        "      ++source;\n");
+    SizeText stride(1);
+    for (size_t axis = last + 1; axis-- > 0;) {
+      text += str_cat("      if (++c", axis, " == idx(", own[axis], ")) {\n      c", axis,
+                      " = 0;\n      source += idx(", (other[axis] - own[axis]) * stride, ");\n");
+      stride = stride * other[axis];
+    }
+    text += std::string(own.size(), '}') + "\n    }\n  }\n";
+    return str_cat(text, "#pragma unroll\n  for (int u = 0; u < ", knobs_.unroll,
+                   "; ++u) {\n    if (place[u] < 0) continue;\n    if (place[u] + ", lanes_,
+                   " <= total) {\n      store_lanes(", target(to),
+                   " + place[u], held[u]);\n      continue;\n    }\n#pragma unroll\n",
+                   "    for (int lane = 0; lane < ", lanes_, "; ++lane) {\n",
+                   "      if (place[u] + lane < total) (", target(to),
+                   ")[place[u] + lane] = held[u].element[lane];\n    }\n  }\n");
+  }
+
+  // Whether c0, c1, ... are in the piece of a padded result.
+  std::string inside_test() const {
+    const Piece& piece = pieces_[0];
+    std::string text;
+    for (size_t axis = 0; axis < whole_.size(); ++axis) {
+      text += str_cat(" && c", axis, " >= idx(", piece.begin[axis], ") && c", axis, " < idx(",
+                      piece.begin[axis] + piece.size[axis], ")");
+    }
+    return text;
+  }
+
+  std::string piece_case(size_t i) const {
+    const Piece& piece = pieces_[i];
+    size_t operand = boxes_.pieces[i].operand;
+    if (is_empty(boxes_.pieces[i].size)) return "";
+    if (knobs_.gathered > 0) {
+      return gathered_case(i, piece.size, whole_, piece.begin, 0, operand);
+    }
+    std::string text = coordinates(i, lanes_);
+    std::string in_whole =
+        str_cat("row * idx(", count_of(whole_), ")", place_of(whole_, piece.begin));
+    std::string in_piece = str_cat("group * ", lanes_);
+    bool from_whole = boxes_.from_whole;
+    text += str_cat("      held[u] = load_lanes<", lanes_, ">(", source(from_whole ? 0 : operand),
+                    " + (", from_whole ? in_whole : in_piece,
+                    "));\n      place[u] = ", from_whole ? in_piece : in_whole, ";\n");
+    return each_group(i, text, from_whole ? operand : 0);
+  }
+
+  std::string fill_case() const {
+    const Piece& piece = pieces_[0];
+    bool given = problem_.inputs.size() > 2 && problem_.inputs[2].present;
+    std::string text =
+        str_cat("  const ", type_,
+                " value = ", given ? str_cat("*(", source(2), ")") : str_cat(type_, "(0)"), ";\n");
+    Sizes shift = negated(piece.begin);
+    if (knobs_.gathered > 0) {
+      return text + gathered_case(0, whole_, piece.size, shift, 0, 0);
+    }
+    std::string inside = coordinates(0, lanes_);
+    inside +=
+        str_cat("      if (true", inside_test(), ") {\n        held[u] = load_lanes<", lanes_, ">(",
+                source(0), " + (row * idx(", count_of(piece.size), ")", place_of(piece.size, shift),
+                "));\n      } else {\n", "        for (int lane = 0; lane < ", lanes_,
+                "; ++lane) held[u].element[lane] = value;\n      }\n      place[u] = group * ",
+                lanes_, ";\n");
+    return text + each_group(0, inside, 0);
+  }
+
+  const Problem& problem_;
+  const CopyBoxes& boxes_;
+  const CopyKnobs& knobs_;
+  const KernelSizes& sizes_;
+  int lanes_;
+  Sizes whole_;
+  std::vector<Piece> pieces_;
+  std::string type_;
+};
+
+// What divides by sizes of the box whose elements threads go through.
+void add_walked(KernelSizes& sizes, size_t walked, const std::vector<int64_t>& box, int lanes) {
+  auto groups_of = [&](int64_t size) { return size == kDynamicDim ? size : size / lanes; };
+  std::string name = str_cat("groups", walked);
+  sizes.add(name, groups_of(CopyBoxes::count(box)));
+  sizes.add_quotient("by_" + name, groups_of(CopyBoxes::count(box)));
+  for (size_t axis = 1; axis < box.size(); ++axis) {
+    name = str_cat("steps", walked, "_", axis);
+    int64_t steps = axis + 1 == box.size() ? groups_of(box[axis]) : box[axis];
+    sizes.add(name, steps);
+    sizes.add_quotient("by_" + name, steps);
+  }
+}
+
+}  // namespace
+
+KernelSizes copy_sizes(const CopyBoxes& boxes, const CopyKnobs& knobs) {
+  KernelSizes sizes = KernelSizes::indexed();
+  auto add = [&](const std::string& name, const std::vector<int64_t>& values) {
+    for (size_t axis = 0; axis < values.size(); ++axis)
+      sizes.add(str_cat(name, axis), values[axis]);
+  };
+  add("whole", boxes.whole);
+  int lanes = knobs.gathered > 0 ? 1 : boxes.lanes;
+  if (boxes.fill) add_walked(sizes, 0, boxes.whole, lanes);
+  for (size_t i = 0; i < boxes.pieces.size(); ++i) {
+    add(str_cat("begin", i, "_"), boxes.pieces[i].begin);
+    add(str_cat("size", i, "_"), boxes.pieces[i].size);
+    if (!boxes.fill) add_walked(sizes, i, boxes.pieces[i].size, lanes);
+  }
+  return sizes;
+}
+
+std::string copy_statements(const Problem& problem, const CopyBoxes& boxes, const CopyKnobs& knobs,
+                            const KernelSizes& sizes, const ElementWriter& writer) {
+  return CopyText(problem, boxes, knobs, sizes).statements(writer);
+}
+
+}  // namespace redline
