@@ -242,6 +242,33 @@ TEST_F(GpuEngineTest, ManyOperandsOfUnknownSize) {
   }
 }
 
+TEST_F(GpuEngineTest, ImagesOfUnknownSize) {
+  constexpr std::string_view kImages = R"(graph g(%x: f32[n,h,w,8]) {
+  %axes: i64[2] = const [1, 2]
+  %m = reduce_mean(%x, %axes)
+  %gated = mul(%x, %m)
+  %scales: f32[4] = const [1, 2, 3, 1]
+  %large = resize(%gated, _, %scales) {coordinate_transformation_mode="asymmetric", nearest_mode="floor"}
+  %from: i64[2] = const [1, -4]
+  %to: i64[2] = const [9, -1]
+  %cut = slice(%large, %from, %to, %axes)
+  return %cut, %large
+}
+)";
+  Result<Plan> plan = build(kImages);
+  ASSERT_TRUE(plan.ok()) << plan.status().message();
+  EXPECT_EQ(count(*plan, "cuda.element"), 0u);
+  EXPECT_EQ(count(*plan, "cuda.pointwise"), 1u);
+  EXPECT_EQ(count(*plan, "cuda.resize_nearest"), 1u);
+  EXPECT_EQ(count(*plan, "cuda.copy"), 1u);
+  Plan reference = build_on_cpu(kImages);
+  auto gpu = make_executor(*plan).value();
+  auto cpu = Executor::create(reference, *tactics_, *pool_).value();
+  std::vector<Dims> sizes = {{2, 5, 7, 8}, {1, 1, 1, 8}, {3, 1, 13, 8}, {1, 6, 2, 8}, {0, 5, 7, 8}};
+  for (const Dims& dims : sizes) expect_same(*gpu, *cpu, ramp(dims));
+  EXPECT_EQ(log_, "");
+}
+
 // The ends of a range have ways of their own; each is used, and right, also from a file.
 TEST_F(GpuEngineTest, VariantsForOtherSizes) {
   constexpr std::string_view kHalves = R"(graph g(%x: f32[n,96]) {
