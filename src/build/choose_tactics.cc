@@ -98,15 +98,15 @@ Problem describe(const Plan& plan, const PlanStep& step) {
   problem.op = step.op;
   problem.attrs = step.attrs;
   problem.has_subgraphs = !step.subplans.empty();
-  std::vector<const Type*> types;
-  for (int input : step.inputs) {
-    problem.inputs.push_back(describe(plan, input));
-    types.push_back(input < 0 ? nullptr : &plan.values[static_cast<size_t>(input)].type);
-  }
-  for (int output : step.outputs) problem.outputs.push_back(describe(plan, output));
-  if (!step.outputs.empty() && step.outputs[0] >= 0) {
-    note_like_output(problem, types, plan.values[static_cast<size_t>(step.outputs[0])].type);
-  }
+  auto add = [&](int value, std::vector<OperandDesc>& operands, std::vector<const Type*>& types) {
+    operands.push_back(describe(plan, value));
+    types.push_back(value < 0 ? nullptr : &plan.values[static_cast<size_t>(value)].type);
+  };
+  std::vector<const Type*> input_types;
+  std::vector<const Type*> output_types;
+  for (int input : step.inputs) add(input, problem.inputs, input_types);
+  for (int output : step.outputs) add(output, problem.outputs, output_types);
+  note_like_output(problem, input_types, output_types);
   return problem;
 }
 
@@ -397,9 +397,12 @@ bool has_kernel(const RegionDraft& region, const OpDef& fused, const TacticRegis
         describe(input->type, input->is_constant() ? &input->constant : nullptr));
     types.push_back(&input->type);
   }
-  for (const Value* output : region.outputs)
+  std::vector<const Type*> output_types;
+  for (const Value* output : region.outputs) {
     problem.outputs.push_back(describe(output->type, nullptr));
-  note_like_output(problem, types, region.outputs[0]->type);
+    output_types.push_back(&output->type);
+  }
+  note_like_output(problem, types, output_types);
   for (const Tactic* tactic : tactics.candidates(options.device, fused.name)) {
     if (tactic->takes(problem).ok()) return true;
   }

@@ -123,15 +123,15 @@ Problem problem_of(const Plan& plan, const PlanStep& step, std::span<const int> 
   problem.op = step.op;
   problem.attrs = step.attrs;
   problem.has_subgraphs = !step.subplans.empty();
-  std::vector<const Type*> types;
-  for (int value : inputs) {
-    problem.inputs.push_back(operand_of(plan, value));
+  auto add = [&](int value, std::vector<OperandDesc>& operands, std::vector<const Type*>& types) {
+    operands.push_back(operand_of(plan, value));
     types.push_back(value < 0 ? nullptr : &plan.values[static_cast<size_t>(value)].type);
-  }
-  for (int value : step.outputs) problem.outputs.push_back(operand_of(plan, value));
-  if (!step.outputs.empty() && step.outputs[0] >= 0) {
-    note_like_output(problem, types, plan.values[static_cast<size_t>(step.outputs[0])].type);
-  }
+  };
+  std::vector<const Type*> input_types;
+  std::vector<const Type*> output_types;
+  for (int value : inputs) add(value, problem.inputs, input_types);
+  for (int value : step.outputs) add(value, problem.outputs, output_types);
+  note_like_output(problem, input_types, output_types);
   return problem;
 }
 

@@ -60,12 +60,15 @@ bool OperandDesc::is_static() const {
          (is_tensor && has_rank && std::find(dims.begin(), dims.end(), kDynamicDim) == dims.end());
 }
 
-void note_like_output(Problem& problem, std::span<const Type* const> inputs, const Type& output) {
-  for (size_t i = 0; i < problem.inputs.size(); ++i) {
-    OperandDesc& operand = problem.inputs[i];
+void note_like_output(Problem& problem, std::span<const Type* const> inputs,
+                      std::span<const Type* const> outputs) {
+  if (outputs.empty() || outputs[0] == nullptr) return;
+  auto note = [&](OperandDesc& operand, const Type* type) {
     bool ranked = operand.present && operand.is_tensor && operand.has_rank;
-    operand.like_output = ranked && inputs[i]->shape == output.shape;
-  }
+    operand.like_output = ranked && type->shape == outputs[0]->shape;
+  };
+  for (size_t i = 0; i < inputs.size(); ++i) note(problem.inputs[i], inputs[i]);
+  for (size_t i = 1; i < outputs.size(); ++i) note(problem.outputs[i], outputs[i]);
 }
 
 Body body_of(const Problem& problem) {

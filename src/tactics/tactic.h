@@ -48,9 +48,10 @@ struct Problem {
   std::string to_string() const;
 };
 
-// Notes which inputs are like_output, of the operands' types: of inputs, null where absent, and the
-// first output.
-void note_like_output(Problem& problem, std::span<const Type* const> inputs, const Type& output);
+// Notes which inputs and further outputs are like_output, of the operands' types, null where
+// absent.
+void note_like_output(Problem& problem, std::span<const Type* const> inputs,
+                      std::span<const Type* const> outputs);
 
 // A problem seen as a region: a fused region's own body, or the single op.
 Body body_of(const Problem& problem);

@@ -706,6 +706,10 @@ class Driver {
                                       is_tensor(results[0]) &&
                                       input.tensor.dims() == results[0].tensor.dims();
     }
+    for (size_t i = 1; i < results.size(); ++i) {
+      problem.outputs[i].like_output = is_tensor(results[i]) && is_tensor(results[0]) &&
+                                       results[i].tensor.dims() == results[0].tensor.dims();
+    }
     return problem;
   }
   static bool is_tensor(const HostValue& value) { return value.kind == HostValue::Kind::kTensor; }

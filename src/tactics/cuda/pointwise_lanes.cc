@@ -137,7 +137,12 @@ VectorAxes vector_axes(const Problem& problem, const Joined& joined, int lanes) 
 bool is_known(const Problem& problem) { return element_parameters(problem).empty(); }
 
 Status check_unknown(const Problem& problem) {
-  if (problem.outputs.size() > 1) return unsupported("takes known sizes of several results");
+  for (size_t i = 1; i < problem.outputs.size(); ++i) {
+    const OperandDesc& output = problem.outputs[i];
+    if (!output.is_static() && !output.like_output) {
+      return unsupported("results of sizes that may differ");
+    }
+  }
   Joined joined = join_axes(problem);
   for (const std::vector<Extent>& extents : joined.extents) {
     if (extents.back() == Extent::kEither) {
