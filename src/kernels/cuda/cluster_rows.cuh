@@ -15,90 +15,133 @@ __device__ inline S* cluster_states(int at) {
   return (S*)(cluster_memory + at * kClusterStateBytes);
 }
 
-// The states of a row's blocks become one, which all threads of them get. Consecutive calls use
-// different memory; behind the last one blocks stay until all have read theirs.
-template <int T, int C, class S, class Merge>
-__device__ inline S cluster_merge(S state, Merge merge, S* shared, S* mine) {
-  state = group_merge<T>(state, merge, shared);
-  if (threadIdx.x == 0) *mine = state;
-  cluster_sync();
-  state = *in_block(mine, (int)threadIdx.x % C);
-  return warp_merge<C>(state, merge);
+// Elements of the row that block `rank` has, of which groups of W lie together.
+template <int C, int W>
+__device__ inline idx count_of_block(idx size, int rank) {
+  const idx turns = size / (C * W);
+  const idx left = size - turns * (C * W) - rank * W;
+  return turns * W + (left < 0 ? 0 : left < W ? left : W);
+}
+
+// What the blocks know of a row becomes what there is to know of all of it; C neighbouring lanes,
+// of a whole warp, each take a block. The second state of one is of its own first state and
+// `count` elements.
+template <class Op, int C>
+__device__ inline void merge_blocks(typename Op::First& first, typename Op::Second& second,
+                                    idx count, idx size) {
+  const typename Op::First own = Op::settle(first, count);
+  first = Op::settle(warp_merge<C>(first, RowMerge<Op>()), size);
+  if constexpr (Op::kTwice) {
+    second = count > 0 ? Op::moved(second, own, first, count) : Op::second();
+    second = warp_merge<C>(second, RowMerge<Op>());
+  }
+}
+
+// Whether what op makes of elements is held instead of them, where it takes no more registers.
+template <class Op, int L, class Raw>
+struct HoldsMade {
+  static constexpr bool value = Op::kCarries && sizeof(Raw) == L * sizeof(typename Op::Value);
+};
+
+template <int L, class T>
+__device__ inline void copy_lanes(T (&to)[L], const T (&from)[L]) {
+#pragma unroll
+  for (int l = 0; l < L; ++l) to[l] = from[l];
 }
 
 // T threads a block, N groups of L elements a thread: a row has at most C * T * N * L elements.
 template <class Op, int T, int L, int N, int C, class Raw, class Fetch, class Open, class Done,
           class Store>
 __device__ inline void row_cluster(idx size, Fetch fetch, Open open, Done done, Store store) {
+  constexpr bool kHolds = HoldsMade<Op, L, Raw>::value;
   __shared__ typename Op::First shared_first[32];
   __shared__ typename Op::Second shared_second[32];
   const idx row = (idx)blockIdx.x / C;
-  const int start = ((int)blockIdx.x % C * T + (int)threadIdx.x) * L;
+  const int rank = (int)blockIdx.x % C;
+  const int start = (rank * T + (int)threadIdx.x) * L;
+  // Where all is full it is known so, and nothing branches.
+  const bool full = size == C * T * L * N;
+  auto place = [&](int i) { return start + i * (C * T * L); };
+  auto has = [&](int i) { return full || place(i) < size; };
   Raw raw[N];
 #pragma unroll
   for (int i = 0; i < N; ++i) {
-    const idx k = start + i * (C * T * L);
-    if (k < size) fetch(row, k, raw[i]);
+    if (has(i)) fetch(row, place(i), raw[i]);
   }
-  typename Op::Value x[L];
+  typename Op::Value x[L], made[kHolds ? N : 1][L];
   typename Op::First first = Op::first();
 #pragma unroll
   for (int i = 0; i < N; ++i) {
-    const idx k = start + i * (C * T * L);
-    if (k >= size) continue;
+    if (!has(i)) continue;
     open(raw[i], x);
-    add_lanes<Op, L>(first, x, k);
+    add_lanes<Op, L>(first, x, place(i));
   }
-  first = cluster_merge<T, C>(first, RowMerge<Op>(), shared_first,
-                              cluster_states<typename Op::First>(0));
-  first = Op::settle(first, size);
+  first = group_merge<T>(first, RowMerge<Op>(), shared_first);
+  const typename Op::First own = Op::settle(first, count_of_block<C, T * L>(size, rank));
   typename Op::Second second = Op::second();
   if constexpr (Op::kTwice) {
 #pragma unroll
     for (int i = 0; i < N; ++i) {
-      if (start + i * (C * T * L) >= size) continue;
+      if (!has(i)) continue;
       open(raw[i], x);
-      add_second_lanes<Op, L>(second, x, first);
+      add_second_lanes<Op, L>(second, x, own);
+      if constexpr (kHolds) copy_lanes<L>(made[i], x);
     }
-    second = cluster_merge<T, C>(second, RowMerge<Op>(), shared_second,
-                                 cluster_states<typename Op::Second>(1));
+    second = group_merge<T>(second, RowMerge<Op>(), shared_second);
   }
+  typename Op::First* const its_first = cluster_states<typename Op::First>(0);
+  typename Op::Second* const its_second = cluster_states<typename Op::Second>(1);
+  if (threadIdx.x == 0) {
+    *its_first = first;
+    *its_second = second;
+  }
+  cluster_sync();
+  const int other = (int)threadIdx.x % C;
+  first = *in_block(its_first, other);
+  second = *in_block(its_second, other);
+  merge_blocks<Op, C>(first, second, count_of_block<C, T * L>(size, other), size);
   cluster_arrive();
   const typename Op::Stat stat[1] = {Op::stat(first, second, size)};
+  typename Op::Value carry = 1;
+  if constexpr (kHolds) carry = Op::carry(own, first);
   if (start == 0) done(row, stat);
   if constexpr (Op::kApplies) {
 #pragma unroll
     for (int i = 0; i < N; ++i) {
-      const idx k = start + i * (C * T * L);
-      if (k >= size) continue;
-      open(raw[i], x);
-      transform_lanes<Op, L>(x, first);
-      store(row, k, x, stat);
+      if (!has(i)) continue;
+      if constexpr (kHolds) {
+#pragma unroll
+        for (int l = 0; l < L; ++l) x[l] = made[i][l] * carry;
+      } else {
+        open(raw[i], x);
+        transform_lanes<Op, L>(x, first);
+      }
+      store(row, place(i), x, stat);
     }
   }
   __syncwarp();
   cluster_wait();
 }
 
-// The same for each of X * L columns; `shared` is for merge_columns().
-template <int X, int Y, int L, int C, class S, class Merge>
-__device__ inline void merge_columns_of_cluster(S (&state)[L], Merge merge, S* shared, S* mine) {
-  merge_columns<X, Y, L>(state, merge, shared);
-  const int x = (int)threadIdx.x % X;
-  if ((int)threadIdx.x < X) {
-#pragma unroll
-    for (int l = 0; l < L; ++l) mine[l * X + x] = state[l];
-  }
-  cluster_sync();
-  for (int i = (int)threadIdx.x; i < X * L; i += X * Y) {
-    S one = *in_block(mine + i, 0);
-#pragma unroll 4
-    for (int c = 1; c < C; ++c) one = merge(one, *in_block(mine + i, c));
-    shared[i] = one;
+// The same for each of the X * L columns of a cluster, of which the block's states lie in
+// `its_first` and `its_second`; all threads get them in `shared_first` and `shared_second`.
+template <class Op, int X, int Y, int L, int C>
+__device__ inline void merge_columns_of_blocks(const typename Op::First* its_first,
+                                               const typename Op::Second* its_second,
+                                               typename Op::First* shared_first,
+                                               typename Op::Second* shared_second, idx size) {
+  constexpr int kColumns = X * L;
+  for (int i = (int)threadIdx.x; i < (kColumns * C + 31) / 32 * 32; i += X * Y) {
+    const int other = i % C, column = i / C < kColumns ? i / C : kColumns - 1;
+    typename Op::First first = *in_block(its_first + column, other);
+    typename Op::Second second = *in_block(its_second + column, other);
+    merge_blocks<Op, C>(first, second, count_of_block<C, Y>(size, other), size);
+    if (other == 0) {
+      shared_first[column] = first;
+      shared_second[column] = second;
+    }
   }
   __syncthreads();
-#pragma unroll
-  for (int l = 0; l < L; ++l) state[l] = shared[l * X + x];
 }
 
 // X threads side by side, Y along a column, of which a block holds Y * N elements.
@@ -108,54 +151,82 @@ __device__ inline void column_cluster(idx rows, idx size, Fetch fetch, Open open
                                       Store store) {
   static_assert(ColumnStates<X, Y, L>::kGroups > 1, "a block of several warps");
   constexpr int kStates = ColumnStates<X, Y, L>::kCount;
+  constexpr bool kHolds = HoldsMade<Op, L, Raw>::value;
   __shared__ typename Op::First shared_first[kStates];
-  __shared__ typename Op::Second shared_second[Op::kTwice ? kStates : 1];
+  __shared__ typename Op::Second shared_second[kStates];
   const idx column = ((idx)(blockIdx.x / C) * X + (int)threadIdx.x % X) * L;
-  const int start = (int)blockIdx.x % C * Y + (int)threadIdx.x / X;
-  const idx end = column < rows ? size : 0;
+  const int rank = (int)blockIdx.x % C;
+  const int start = rank * Y + (int)threadIdx.x / X;
+  const bool full = size == C * Y * N && rows % (X * L) == 0;
+  const bool exists = full || column < rows;
+  auto place = [&](int i) { return start + i * (C * Y); };
+  auto has = [&](int i) { return full || (exists && place(i) < size); };
   Raw raw[N];
 #pragma unroll
   for (int i = 0; i < N; ++i) {
-    const idx k = start + i * (C * Y);
-    if (k < end) fetch(column, k, raw[i]);
+    if (has(i)) fetch(column, place(i), raw[i]);
   }
-  typename Op::Value x[L];
-  typename Op::First first[L];
+  typename Op::Value x[L], made[kHolds ? N : 1][L];
+  typename Op::First first[L], own[L];
   typename Op::Second second[L];
   clear_each<Op, L>(first, second);
 #pragma unroll
   for (int i = 0; i < N; ++i) {
-    const idx k = start + i * (C * Y);
-    if (k >= end) continue;
+    if (!has(i)) continue;
     open(raw[i], x);
-    add_each<Op, L>(first, x, k);
+    add_each<Op, L>(first, x, place(i));
   }
-  merge_columns_of_cluster<X, Y, L, C>(first, RowMerge<Op>(), shared_first,
-                                       cluster_states<typename Op::First>(0));
-  settle_each<Op, L>(first, size);
+  merge_columns<X, Y, L>(first, RowMerge<Op>(), shared_first);
+#pragma unroll
+  for (int l = 0; l < L; ++l) own[l] = Op::settle(first[l], count_of_block<C, Y>(size, rank));
   if constexpr (Op::kTwice) {
 #pragma unroll
     for (int i = 0; i < N; ++i) {
-      if (start + i * (C * Y) >= end) continue;
+      if (!has(i)) continue;
       open(raw[i], x);
-      add_second_to_each<Op, L>(second, x, first);
+      add_second_to_each<Op, L>(second, x, own);
+      if constexpr (kHolds) copy_lanes<L>(made[i], x);
     }
-    merge_columns_of_cluster<X, Y, L, C>(second, RowMerge<Op>(), shared_second,
-                                         cluster_states<typename Op::Second>(X * L));
+    merge_columns<X, Y, L>(second, RowMerge<Op>(), shared_second);
   }
+  typename Op::First* const its_first = cluster_states<typename Op::First>(0);
+  typename Op::Second* const its_second = cluster_states<typename Op::Second>(X * L);
+  if ((int)threadIdx.x < X) {
+#pragma unroll
+    for (int l = 0; l < L; ++l) {
+      its_first[(int)threadIdx.x * L + l] = first[l];
+      its_second[(int)threadIdx.x * L + l] = second[l];
+    }
+  }
+  cluster_sync();
+  merge_columns_of_blocks<Op, X, Y, L, C>(its_first, its_second, shared_first, shared_second, size);
   cluster_arrive();
-  if (column < rows) {
+#pragma unroll
+  for (int l = 0; l < L; ++l) {
+    first[l] = shared_first[(int)threadIdx.x % X * L + l];
+    second[l] = shared_second[(int)threadIdx.x % X * L + l];
+  }
+  if (exists) {
     typename Op::Stat stat[L];
     column_stats<Op, L>(stat, first, second, size);
+    typename Op::Value carry[L];
+    if constexpr (kHolds) {
+#pragma unroll
+      for (int l = 0; l < L; ++l) carry[l] = Op::carry(own[l], first[l]);
+    }
     if (start == 0) done(column, stat);
     if constexpr (Op::kApplies) {
 #pragma unroll
       for (int i = 0; i < N; ++i) {
-        const idx k = start + i * (C * Y);
-        if (k >= end) continue;
-        open(raw[i], x);
-        transform_each<Op, L>(x, first);
-        store(column, k, x, stat);
+        if (!has(i)) continue;
+        if constexpr (kHolds) {
+#pragma unroll
+          for (int l = 0; l < L; ++l) x[l] = made[i][l] * carry[l];
+        } else {
+          open(raw[i], x);
+          transform_each<Op, L>(x, first);
+        }
+        store(column, place(i), x, stat);
       }
     }
   }

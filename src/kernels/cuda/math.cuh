@@ -34,6 +34,43 @@ __device__ inline T minimum(T x, T y) {
   return x < y || x != x ? x : y;
 }
 
+#ifndef REDLINE_EMULATED
+// One instruction.
+template <>
+__device__ inline float maximum<float>(float x, float y) {
+  float r;
+  asm("max.NaN.f32 %0, %1, %2;" : "=f"(r) : "f"(x), "f"(y));
+  return r;
+}
+template <>
+__device__ inline float minimum<float>(float x, float y) {
+  float r;
+  asm("min.NaN.f32 %0, %1, %2;" : "=f"(r) : "f"(x), "f"(y));
+  return r;
+}
+#endif
+
+// 2^x to two units in the last place; 0 where that is below 2^-126.
+__device__ inline float exp2_or_zero(float x) {
+#ifdef REDLINE_EMULATED
+  return x < -126.0f ? 0.0f : exp2f(x);
+#else
+  float r;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(x));
+  return r;
+#endif
+}
+
+// Not joined with a sum.
+__device__ inline float rounded_product(float x, float y) {
+#ifdef REDLINE_EMULATED
+  volatile float product = x * y;
+  return product;
+#else
+  return __fmul_rn(x, y);
+#endif
+}
+
 template <class T>
 __device__ inline T divide(T x, T y) {
   if constexpr (is_float_type<T>::value) {

@@ -55,9 +55,8 @@ Fold sum_of(const std::string& type, const std::string& term) {
 
 // The greatest or the least; a NaN is both.
 Fold extreme_of(const std::string& start, bool max) {
-  const char* sign = max ? ">" : "<";
-  return {start, str_cat("(s != s || s ", sign, " v ? s : v)"),
-          str_cat("(a != a || a ", sign, " b ? a : b)")};
+  const char* function = max ? "maximum" : "minimum";
+  return {start, str_cat(function, "(s, v)"), str_cat(function, "(a, b)")};
 }
 
 Fold fold_of(std::string_view op, DType source, const std::string& type) {
@@ -142,19 +141,40 @@ std::string reduction(std::string_view op, DType source, const std::string& type
          stat(wide + " result;", body);
 }
 
-std::string softmax(std::string_view op, DType source, const std::string& type) {
-  bool log = op == "log_softmax";
-  // What 16-bit floats are exact to needs no more.
+// Exponentials less the greatest, which where all are -inf is taken for 0: they are then 0, and
+// what 0 is divided by their sum is a NaN.
+std::string softmax(DType source, const std::string& type) {
+  std::string infinite = type + "(-INFINITY)";
+  std::string shift = str_cat("first.v == ", infinite, " ? ", type, "(0) : first.v");
+  std::string power = "exp(x - shift(first))";
+  std::string change = "exp(from.v - to.v)";
+  if (source == DType::kBFloat16) power = "exp2_or_zero((x - shift(first)) * 1.44269504f)";
+  if (source == DType::kFloat16) {
+    // One rounding: that of the shift, which for fp16 is no more than 1e5, is the same for all
+    // elements, so that it is divided out.
+    shift = str_cat("rounded_product(", shift, ", 1.44269504f)");
+    power = "exp2_or_zero(fmaf(x, 1.44269504f, -shift(first)))";
+    change = "exp2_or_zero(shift(from) - shift(to))";
+  }
+  return state("First", type, extreme_of(infinite, true), false) + keep_first() +
+         function("Work shift(const First& first)", str_cat("return ", shift, ";")) +
+         function("Work transform(Value x, const First& first)", str_cat("return ", power, ";")) +
+         function("Work carry(const First& from, const First& to)",
+                  str_cat("return from.v == to.v ? ", type, "(1) : from.v == ", infinite, " ? ",
+                          type, "(0) : ", change, ";")) +
+         state("Second", type, sum_of(type, "v"), true) + moved("s.v * carry(from, to)") +
+         stat(type + " value;", "return {1 / second.v};");
+}
+
+std::string log_softmax(DType source, const std::string& type) {
   bool narrow = source == DType::kFloat16 || source == DType::kBFloat16;
-  std::string power = narrow ? "exp2f((x - first.v) * 1.44269504f)" : "exp(x - first.v)";
   return state("First", type, extreme_of(type + "(-INFINITY)", true), false) + keep_first() +
-         function("Work transform(Value x, const First& first)",
-                  log ? "return x - first.v;" : str_cat("return ", power, ";")) +
-         state("Second", type, sum_of(type, log ? "exp(v)" : "v"), true) +
-         // The sum of a part of none but -inf is a NaN, which is so only when all are.
+         function("Work transform(Value x, const First& first)", "return x - first.v;") +
+         state("Second", type, sum_of(type, narrow ? "exp2_or_zero(v * 1.44269504f)" : "exp(v)"),
+               true) +
          moved(str_cat("from.v == to.v ? s.v : from.v == ", type, "(-INFINITY) ? ", type,
                        "(0) : s.v * exp(from.v - to.v)")) +
-         stat(type + " value;", log ? "return {log(second.v)};" : "return {1 / second.v};");
+         stat(type + " value;", "return {log(second.v)};");
 }
 
 // (x - mean), and the sum of its squares.
@@ -204,7 +224,8 @@ std::string op_text(const BodyNode& anchor, DType source, const std::string& typ
   std::string_view op = anchor.op->name;
   if (op == "hardmax" || op.starts_with("arg_")) return place(anchor, type);
   if (op.starts_with("reduce_")) return reduction(op, source, type);
-  if (op == "softmax" || op == "log_softmax") return softmax(op, source, type);
+  if (op == "softmax") return softmax(source, type);
+  if (op == "log_softmax") return log_softmax(source, type);
   if (op == "lp_norm") {
     bool one = anchor.attrs.as<LpNormAttrs>().p == 1;
     return uncentred(type, one ? "fabs(v)" : "v * v", one ? "s" : "sqrt(s)");
@@ -248,8 +269,9 @@ RowOp write_row_op(const BodyNode& anchor, DType source, bool applies, bool raw)
   result.text =
       str_cat("struct Op {\n  typedef ", compute_type(source), " Value;\n  typedef ", type,
               " Work;\n", flag("kTwice", result.twice), flag("kInPlace", result.in_place),
-              flag("kApplies", applies), "  static constexpr int kUnroll = ", unroll(op, type),
-              ";\n", op_text(anchor, source, type), "};");
+              flag("kCarries", result.in_place && op == "softmax"), flag("kApplies", applies),
+              "  static constexpr int kUnroll = ", unroll(op, type), ";\n",
+              op_text(anchor, source, type), "};");
   return result;
 }
 

@@ -156,14 +156,21 @@ void row_clusters(const Sizes& s, size_t most, std::vector<RowsWay>& ways) {
   }
 }
 
-// In the order of how much lies together and how many blocks run beside each other.
+// In the order of how much lies together and how many blocks run beside each other. Of 16-bit
+// elements half as many a thread leave registers for the states of all.
 void column_clusters(const Sizes& s, size_t most, std::vector<RowsWay>& ways) {
   size_t before = ways.size();
-  int64_t vectors = std::max<int64_t>(1, s.rows / s.lanes);
   for (auto [threads, across] : {std::pair(512, 8), {256, 8}, {512, 4}, {256, 4}, {1024, 4}}) {
-    if (ways.size() - before == most) return;
-    if (across > vectors) continue;
-    clustered({RowsKernel::kColumnCluster, threads, across}, s.length, threads / across, s, ways);
+    for (int lanes : {std::min(s.lanes, 4), s.lanes}) {
+      if (ways.size() - before >= most) return;
+      int wide = across * s.lanes / lanes;
+      if (wide > std::max<int64_t>(1, s.rows / lanes) || wide > 32) continue;
+      Sizes narrow = s;
+      narrow.lanes = lanes;
+      clustered({RowsKernel::kColumnCluster, threads, wide}, s.length, threads / wide, narrow,
+                ways);
+      if (s.lanes <= 4) break;
+    }
   }
 }
 

@@ -85,7 +85,7 @@ struct AttentionState {
       greatest = fmaxf(greatest, __shfl_xor_sync(0xffffffffu, greatest, 1));
       greatest = fmaxf(greatest, __shfl_xor_sync(0xffffffffu, greatest, 2));
       float shift = greatest == -INFINITY ? 0.0f : greatest;
-      float before = exp2f(most[r] - shift);
+      float before = exp2_or_zero(most[r] - shift);
       most[r] = greatest;
       total[r] *= before;
 #pragma unroll
@@ -97,7 +97,7 @@ struct AttentionState {
       for (int j = 0; j < N::kWarpKeys / 8; ++j) {
 #pragma unroll
         for (int e = 2 * r; e < 2 * r + 2; ++e) {
-          score[j][e] = exp2f(score[j][e] - shift);
+          score[j][e] = exp2_or_zero(score[j][e] - shift);
           total[r] += score[j][e];
         }
       }
@@ -315,7 +315,7 @@ __device__ inline void finish_attention(const AttentionState<N>& rows, float* sh
     float all = 0;
 #pragma unroll
     for (int k = 0; k < N::kKeyWarps; ++k) {
-      float factor = exp2f(most[k * N::kRows + row] - shift);
+      float factor = exp2_or_zero(most[k * N::kRows + row] - shift);
       all += total[k * N::kRows + row] * factor;
       auto lanes = load_lanes<LANES>(shared + (k * N::kRows + row) * N::kPitch + column);
 #pragma unroll
