@@ -156,21 +156,20 @@ void row_clusters(const Sizes& s, size_t most, std::vector<RowsWay>& ways) {
   }
 }
 
-// In the order of how much lies together and how many blocks run beside each other. Of 16-bit
-// elements half as many a thread leave registers for the states of all.
+// In the order of how much lies together and how many blocks run beside each other. Four elements a
+// thread side by side leave registers for the states of all of them.
 void column_clusters(const Sizes& s, size_t most, std::vector<RowsWay>& ways) {
   size_t before = ways.size();
-  for (auto [threads, across] : {std::pair(512, 8), {256, 8}, {512, 4}, {256, 4}, {1024, 4}}) {
-    for (int lanes : {std::min(s.lanes, 4), s.lanes}) {
-      if (ways.size() - before >= most) return;
-      int wide = across * s.lanes / lanes;
-      if (wide > std::max<int64_t>(1, s.rows / lanes) || wide > 32) continue;
-      Sizes narrow = s;
-      narrow.lanes = lanes;
-      clustered({RowsKernel::kColumnCluster, threads, wide}, s.length, threads / wide, narrow,
-                ways);
-      if (s.lanes <= 4) break;
-    }
+  Sizes narrow = s;
+  narrow.lanes = std::min(s.lanes, 4);
+  int64_t vectors = std::max<int64_t>(1, s.rows / narrow.lanes);
+  for (auto [threads, bytes] :
+       {std::pair(256, 128), {512, 128}, {256, 64}, {512, 64}, {256, 32}, {1024, 64}}) {
+    if (ways.size() - before == most) return;
+    int across = bytes / (narrow.lanes * s.bytes);
+    if (across < 1 || across > std::min<int64_t>(vectors, 32)) continue;
+    clustered({RowsKernel::kColumnCluster, threads, across}, s.length, threads / across, narrow,
+              ways);
   }
 }
 
