@@ -156,6 +156,7 @@ Status Stream::fill(DevicePtr dst, unsigned char value, size_t bytes) const {
 
 Status Stream::wait_for(const Event& event) const {
   REDLINE_TRY(context()->make_current());
+  waits_ = true;
   return context()->check(context()->api().cuStreamWaitEvent(get(), event.get(), 0),
                           "cuStreamWaitEvent");
 }

@@ -4,6 +4,7 @@
 #include <memory>
 #include <span>
 #include <string_view>
+#include <utility>
 
 #include "device/driver.h"
 #include "device/driver_api.h"
@@ -118,12 +119,16 @@ class Stream {
   Status copy_to_host(void* dst, DevicePtr src, size_t bytes) const;
   Status copy_on_device(DevicePtr dst, DevicePtr src, size_t bytes) const;
   Status fill(DevicePtr dst, unsigned char value, size_t bytes) const;
+  // What is queued from now on comes after the event.
   Status wait_for(const Event& event) const;
+  // Whether that was called since this was asked last.
+  bool take_waits() const { return std::exchange(waits_, false); }
   // Returns when all that was queued is done; reports what failed on the way.
   Status synchronize() const;
 
  private:
   Owned<StreamHandle, &DriverApi::cuStreamDestroy_v2> stream_;
+  mutable bool waits_ = false;
 };
 
 // A point in a stream.
@@ -132,6 +137,7 @@ class Event {
   Event() = default;
   static Result<Event> create(ContextPtr context, bool timed = true);
   EventHandle get() const { return event_.get(); }
+  explicit operator bool() const { return static_cast<bool>(event_); }
   Status record(const Stream& stream) const;
   Status record(StreamHandle stream) const;  // of somebody else
   // While the stream is captured: each launch of the graph records it anew.

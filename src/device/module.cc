@@ -85,7 +85,8 @@ Status launch(const Stream& stream, const Function& function, const LaunchShape&
     attributes[count].id = kLaunchClusterDimension;
     attributes[count++].value.cluster_dim = {shape.cluster.x, shape.cluster.y, shape.cluster.z};
   }
-  if (shape.programmatic) {
+  bool waits = stream.take_waits();
+  if (shape.programmatic && !waits) {
     attributes[count].id = kLaunchProgrammaticSerialization;
     attributes[count++].value.programmatic_serialization_allowed = 1;
   }
@@ -108,6 +109,7 @@ Status launch(const Stream& stream, const Function& function, const LaunchShape&
 
 Status Graph::begin_capture(const Stream& stream) {
   const Context& context = *stream.context();
+  static_cast<void>(stream.take_waits());
   REDLINE_TRY(context.make_current());
   return context.check(context.api().cuStreamBeginCapture_v2(stream.get(), kCaptureThreadLocal),
                        "cuStreamBeginCapture");

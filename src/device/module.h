@@ -68,7 +68,8 @@ struct LaunchShape {
   unsigned int shared_bytes = 0;
   // Programmatic dependent launch: the kernel may start before the one in front of it in the stream
   // has ended. It must execute griddepcontrol.wait before it reads what that one wrote or writes
-  // what that one reads.
+  // what that one reads. The first kernel after Stream::wait_for() starts when all before it has
+  // ended: griddepcontrol.wait is for one kernel in front.
   bool programmatic = false;
   // All blocks are on the GPU at once, so that they may wait for each other; a grid that is too
   // large for that fails.

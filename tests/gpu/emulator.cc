@@ -81,22 +81,6 @@ bool build(const std::string& path) {
   return library.built;
 }
 
-using Launch = std::function<CuResult()>;
-
-struct FakeNode {
-  GraphWork work;
-  Launch launch;
-  FunctionHandle function = nullptr;
-};
-using FakeGraph = std::vector<std::unique_ptr<FakeNode>>;
-GraphNodeHandle handle_of(const std::unique_ptr<FakeNode>& node) {
-  return reinterpret_cast<GraphNodeHandle>(node.get());
-}
-
-struct FakeStream {
-  std::unique_ptr<FakeGraph> recorded;  // while it is captured
-  GraphNodeHandle last = nullptr;
-};
 struct FakeFunction {
   KernelTable table;
   std::string name;
@@ -114,6 +98,7 @@ struct Settings {
   float span_us = 1000;
   ThreadOrder order = ThreadOrder::kForward;
   GraphEvents events;
+  GraphOrder graph_order = GraphOrder::kFirstFirst;
 };
 Settings& settings() {
   static Settings state;
@@ -158,15 +143,13 @@ bool fails() {
   return call == state.fail_at || (state.for_good && state.fail_at > 0 && call > state.fail_at);
 }
 
+FakeStream* fake(StreamHandle stream) { return reinterpret_cast<FakeStream*>(stream); }
+FakeEvent& fake(EventHandle event) { return *reinterpret_cast<FakeEvent*>(event); }
+FakeGraph& fake(GraphHandle graph) { return *reinterpret_cast<FakeGraph*>(graph); }
+
 CuResult do_or_record(StreamHandle stream, GraphWork work, Launch launch,
                       FunctionHandle function = nullptr) {
-  auto* fake = reinterpret_cast<FakeStream*>(stream);
-  if (fake != nullptr && fake->recorded != nullptr) {
-    fake->recorded->push_back(
-        std::make_unique<FakeNode>(FakeNode{std::move(work), std::move(launch), function}));
-    return kSuccess;
-  }
-  return launch();
+  return do_or_record(fake(stream), FakeNode{std::move(work), std::move(launch), function});
 }
 
 // Modules of one text have variables of their own: the loader gives a file but once, so each has a
@@ -187,6 +170,11 @@ bool open(FakeModule& module) {
 ThreadOrder thread_order() {
   std::lock_guard lock(settings().mutex);
   return settings().order;
+}
+
+GraphOrder graph_order() {
+  std::lock_guard lock(settings().mutex);
+  return settings().graph_order;
 }
 
 CuResult run_kernel(const KernelTable& kernel, void** parameters, Extent3 grid, Extent3 block,
@@ -256,6 +244,8 @@ DriverApi make_driver() {
     if (fails()) return kErrorOutOfMemory;
     void* data = std::aligned_alloc(256, (bytes + 255) / 256 * 256);
     if (data == nullptr) return kErrorOutOfMemory;
+    // NaN in every type of floats, so that what nobody wrote shows.
+    std::memset(data, 0xff, bytes);
     *ptr = reinterpret_cast<DevicePtr>(data);
     memory().add(data, bytes, kMemoryDevice);
     return kSuccess;
@@ -315,23 +305,22 @@ DriverApi make_driver() {
     return kSuccess;
   };
   api.cuStreamDestroy_v2 = [](StreamHandle stream) {
-    delete reinterpret_cast<FakeStream*>(stream);
+    delete fake(stream);
     return +kSuccess;
   };
   api.cuStreamSynchronize = [](StreamHandle) { return fails() ? +kErrorLaunchFailed : +kSuccess; };
   api.cuStreamQuery = [](StreamHandle) { return +kSuccess; };
-  api.cuStreamWaitEvent = [](StreamHandle, EventHandle, unsigned int) {
-    return fails() ? +kErrorInvalidValue : +kSuccess;
+  api.cuStreamWaitEvent = [](StreamHandle stream, EventHandle event, unsigned int) {
+    return fails() ? +kErrorInvalidValue : wait(fake(stream), fake(event));
   };
   api.cuStreamBeginCapture_v2 = [](StreamHandle stream, CaptureMode) -> CuResult {
     if (fails()) return kErrorInvalidValue;
-    reinterpret_cast<FakeStream*>(stream)->recorded = std::make_unique<FakeGraph>();
+    begin_capture(*fake(stream));
     return kSuccess;
   };
   api.cuStreamEndCapture = [](StreamHandle stream, GraphHandle* graph) -> CuResult {
-    auto* fake = reinterpret_cast<FakeStream*>(stream);
-    std::unique_ptr<FakeGraph> recorded = std::exchange(fake->recorded, nullptr);
-    if (fails()) return kErrorStreamCaptureInvalidated;
+    std::unique_ptr<FakeGraph> recorded = end_capture(*fake(stream));
+    if (fails() || recorded == nullptr) return kErrorStreamCaptureInvalidated;
     *graph = reinterpret_cast<GraphHandle>(recorded.release());
     return kSuccess;
   };
@@ -339,25 +328,31 @@ DriverApi make_driver() {
                                      GraphHandle* graph, const GraphNodeHandle** last,
                                      const void** edges, size_t* num_last) -> CuResult {
     if (fails()) return kErrorInvalidValue;
-    auto* fake = reinterpret_cast<FakeStream*>(stream);
-    FakeGraph* recorded = fake->recorded.get();
+    FakeStream& captured = *fake(stream);
+    FakeGraph* recorded = captured.capture == nullptr ? nullptr : &captured.capture->graph;
+    captured.last_nodes.clear();
+    for (size_t n : captured.last) captured.last_nodes.push_back(handle_of(recorded->nodes[n]));
     *status = recorded != nullptr ? 1 : 0;
     *id = 1;
     *graph = reinterpret_cast<GraphHandle>(recorded);
-    *num_last = recorded != nullptr && !recorded->empty() ? 1 : 0;
-    if (*num_last > 0) fake->last = handle_of(recorded->back());
-    *last = &fake->last;
+    *last = captured.last_nodes.data();
+    *num_last = captured.last_nodes.size();
     *edges = nullptr;
     return kSuccess;
   };
   api.cuEventCreate = [](EventHandle* event, unsigned int) -> CuResult {
     if (fails()) return kErrorOutOfMemory;
-    *event = reinterpret_cast<EventHandle>(1);
+    *event = reinterpret_cast<EventHandle>(new FakeEvent);
     return kSuccess;
   };
-  api.cuEventDestroy_v2 = [](EventHandle) { return +kSuccess; };
-  api.cuEventRecord = [](EventHandle, StreamHandle) {
-    return fails() ? +kErrorInvalidValue : +kSuccess;
+  api.cuEventDestroy_v2 = [](EventHandle event) {
+    delete &fake(event);
+    return +kSuccess;
+  };
+  api.cuEventRecord = [](EventHandle event, StreamHandle stream) {
+    if (fails()) return +kErrorInvalidValue;
+    record(fake(event), fake(stream));
+    return +kSuccess;
   };
   api.cuEventRecordWithFlags = [](EventHandle, StreamHandle, unsigned int) {
     return fails() ? +kErrorInvalidValue : +kSuccess;
@@ -443,13 +438,16 @@ DriverApi make_driver() {
     Extent3 block = {config->block_x, config->block_y, config->block_z};
     Extent3 cluster = {1, 1, 1};
     bool together = false;
+    bool early = false;
     for (unsigned int i = 0; i < config->num_attributes; ++i) {
       const LaunchAttribute& attribute = config->attributes[i];
+      if (attribute.id == kLaunchProgrammaticSerialization) early = true;
       if (attribute.id == kLaunchCooperative) together = attribute.value.cooperative != 0;
       if (attribute.id != kLaunchClusterDimension) continue;
       const auto& dim = attribute.value.cluster_dim;
       cluster = {dim.x, dim.y, dim.z};
     }
+    if (early && !may_start_early(fake(config->stream))) return kErrorInvalidValue;
     unsigned int shared_bytes = config->shared_bytes;
     auto run = [=, &kernel] {
       return run_kernel(kernel, owned.get(), grid, block, cluster, shared_bytes, together);
@@ -459,11 +457,10 @@ DriverApi make_driver() {
   api.cuGraphInstantiateWithFlags = [](GraphExecHandle* exec, GraphHandle graph,
                                        unsigned long long) -> CuResult {
     if (fails()) return kErrorOutOfMemory;
-    auto* copy = new FakeGraph;
-    for (const auto& node : *reinterpret_cast<FakeGraph*>(graph)) {
-      copy->push_back(std::make_unique<FakeNode>(*node));
+    auto* copy = new FakeGraph(fake(graph));
+    for (size_t n = 0; n < copy->nodes.size(); ++n) {
       if (const auto& cloned = settings().events.cloned) {
-        cloned(handle_of(copy->back()), handle_of(node));
+        cloned(handle_of(copy->nodes[n]), handle_of(fake(graph).nodes[n]));
       }
     }
     *exec = reinterpret_cast<GraphExecHandle>(copy);
@@ -471,7 +468,7 @@ DriverApi make_driver() {
   };
   // Not in the order in which they were made: nobody promises that.
   api.cuGraphGetNodes = [](GraphHandle graph, GraphNodeHandle* nodes, size_t* count) {
-    const auto& all = *reinterpret_cast<FakeGraph*>(graph);
+    const auto& all = fake(graph).nodes;
     size_t room = std::exchange(*count, all.size());
     for (size_t i = 0; nodes != nullptr && i < std::min(room, all.size()); ++i) {
       nodes[i] = handle_of(all[all.size() - 1 - i]);
@@ -489,11 +486,7 @@ DriverApi make_driver() {
   };
   api.cuGraphLaunch = [](GraphExecHandle exec, StreamHandle) -> CuResult {
     if (fails()) return kErrorLaunchFailed;
-    for (const auto& node : *reinterpret_cast<FakeGraph*>(exec)) {
-      if (CuResult result = node->launch(); result != kSuccess) return result;
-      if (const auto& ran = settings().events.ran) ran(handle_of(node), node->work);
-    }
-    return kSuccess;
+    return reinterpret_cast<FakeGraph*>(exec)->run(graph_order(), settings().events.ran);
   };
   api.cuGraphUpload = [](GraphExecHandle, StreamHandle) { return +kSuccess; };
   api.cuGraphExecDestroy = [](GraphExecHandle exec) {
@@ -531,6 +524,11 @@ void set_thread_order(ThreadOrder order) {
 }
 
 void watch_graphs(GraphEvents events) { settings().events = std::move(events); }
+
+void set_graph_order(GraphOrder order) {
+  std::lock_guard lock(settings().mutex);
+  settings().graph_order = order;
+}
 
 void set_span(float us) { settings().span_us = us; }
 

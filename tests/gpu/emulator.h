@@ -5,16 +5,18 @@
 #include <string>
 
 #include "block.h"
+#include "capture.h"
 #include "device/context.h"
 #include "device/nvrtc.h"
 
 // A GPU for tests on machines without one: the driver's functions over host memory, and kernels
 // compiled by the host's compiler, whose threads take turns at barriers, shuffles and exchanges of
 // their warp. It finds wrong indices, wrong values and writes out of bounds; it says nothing of
-// speed. PTX wants an emulated body (#ifdef REDLINE_EMULATED), written with emulated_exchange(),
-// emulated_barrier(), emulated_cluster_barrier() and emulated_yield() of shim.cc. Clusters run one
-// after another; one that waits for others of its grid, with emulated_yield(), lets the next begin
-// where the launch says that they run together.
+// speed. Graphs run in an order of the tests' choice where their edges leave one. PTX wants an
+// emulated body (#ifdef REDLINE_EMULATED), written with emulated_exchange(), emulated_barrier(),
+// emulated_cluster_barrier() and emulated_yield() of shim.cc. Clusters run one after another; one
+// that waits for others of its grid, with emulated_yield(), lets the next begin where the launch
+// says that they run together.
 namespace redline::emulator {
 
 // One GPU of this architecture. The table lives for ever.
@@ -27,18 +29,16 @@ Result<cuda::CompiledKernel> compile(const cuda::KernelSource& source);
 // For the launches from now on.
 void set_thread_order(ThreadOrder order);
 
-// What a node of a graph does.
-struct GraphWork {
-  std::string kernel;  // empty: a copy or a fill
-  bool copy = false;
-};
 // What is told of graphs from now on, to who records it: that a node of one that is ready to launch
 // was made from another, and that it ran.
 struct GraphEvents {
   std::function<void(cuda::GraphNodeHandle clone, cuda::GraphNodeHandle original)> cloned;
-  std::function<void(cuda::GraphNodeHandle node, const GraphWork& work)> ran;
+  GraphRan ran;
 };
 void watch_graphs(GraphEvents events);
+
+// For the graphs that are launched from now on.
+void set_graph_order(GraphOrder order);
 
 // What lies between any two events; 1000 us at first.
 void set_span(float us);

@@ -253,5 +253,56 @@ extern "C" __global__ void k(const float* x, float* y) {
   emulator::set_thread_order(ThreadOrder::kForward);
 }
 
+class EmulatorGraphs : public testing::Test {
+ protected:
+  void TearDown() override { emulator::set_graph_order(emulator::GraphOrder::kFirstFirst); }
+  Event mark(const Stream& stream) {
+    Event event = Event::create(context_, false).value();
+    EXPECT_TRUE(event.record(stream).ok());
+    return event;
+  }
+  // Two streams fill the same byte, the second after the first where it `waits`.
+  Result<int> fill_twice(bool waits, bool joins) {
+    REDLINE_ASSIGN(Graph graph, Graph::capture(one_, [&]() -> Status {
+                     REDLINE_TRY(other_.wait_for(mark(one_)));
+                     REDLINE_TRY(one_.fill(byte_.ptr(), 1, 1));
+                     if (waits) REDLINE_TRY(other_.wait_for(mark(one_)));
+                     REDLINE_TRY(other_.fill(byte_.ptr(), 2, 1));
+                     return joins ? one_.wait_for(mark(other_)) : Status();
+                   }));
+    REDLINE_TRY(graph.launch(one_));
+    return *static_cast<const char*>(byte_.data());
+  }
+
+  ContextPtr context_ = Context::create(emulator::driver(), 0).value();
+  Stream one_ = Stream::create(context_).value();
+  Stream other_ = Stream::create(context_).value();
+  DeviceBuffer byte_ = DeviceBuffer::create(context_, 1).value();
+};
+
+TEST_F(EmulatorGraphs, OrderShowsAMissingEdge) {
+  EXPECT_EQ(fill_twice(/*waits=*/true, /*joins=*/true).value(), 2);
+  EXPECT_EQ(fill_twice(/*waits=*/false, /*joins=*/true).value(), 2);
+  emulator::set_graph_order(emulator::GraphOrder::kLastFirst);
+  EXPECT_EQ(fill_twice(/*waits=*/true, /*joins=*/true).value(), 2);
+  EXPECT_EQ(fill_twice(/*waits=*/false, /*joins=*/true).value(), 1);
+}
+
+TEST_F(EmulatorGraphs, AStreamThatIsNotJoined) {
+  EXPECT_FALSE(fill_twice(/*waits=*/true, /*joins=*/false).ok());
+  EXPECT_TRUE(fill_twice(/*waits=*/true, /*joins=*/true).ok());
+}
+
+TEST_F(EmulatorGraphs, WaitingForAnotherCapture) {
+  Event before = mark(one_);
+  Event inside = Event::create(context_, false).value();
+  Result<Graph> graph = Graph::capture(one_, [&]() -> Status {
+    EXPECT_FALSE(one_.wait_for(before).ok());
+    return inside.record(one_);
+  });
+  EXPECT_TRUE(graph.ok());
+  EXPECT_FALSE(other_.wait_for(inside).ok());
+}
+
 }  // namespace
 }  // namespace redline::cuda
