@@ -309,6 +309,7 @@ BuildSettings settings_from(const nb::dict& options) {
   get("verify_passes", settings.verify_passes);
   get("dump_ir", settings.dump_ir);
   get("timestamps", settings.timestamps);
+  get("side_streams", settings.side_streams);
   get("opt_level", settings.opt_level);
   get("sizes", settings.optimal_sizes);
   std::vector<std::pair<std::string, std::vector<int64_t>>> shapes;

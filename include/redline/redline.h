@@ -46,6 +46,10 @@ struct BuildSettings : EngineOptions {
   // On a GPU: each kernel notes when its blocks pass its parts, for Session::profile(). That costs
   // a little time in each run.
   bool timestamps = false;
+  // On a GPU: whether steps that do not depend on each other run side by side, on streams beside
+  // the first, still as one launch. Results are the same. Not given: where this build, or an
+  // earlier one, measured that the whole is faster so; never in an engine for a range of sizes.
+  std::optional<bool> side_streams;
   std::vector<std::string> disabled_passes;
   bool verify_passes = false;  // run the reference before and after each pass
   std::string dump_ir;         // folder for the graph after each pass

@@ -45,6 +45,9 @@ Status check_not_built(const BuildSettings& settings) {
         "is an engine already: its kernels have time stamps if it was built with them; give the "
         "model instead, or an engine that was built so");
   }
+  if (settings.side_streams) {
+    return invalid_argument("is an engine already: its streams were chosen when it was built");
+  }
   if (settings.precision == Precision::kFloat32) return {};
   return invalid_argument("is an engine already: its precision was chosen when it was built");
 }
@@ -157,6 +160,7 @@ Result<Engine> build_graph(std::unique_ptr<OpRegistry> ops, Graph& graph, Engine
     options.host_fallback = settings.host_fallback || settings.device == "auto";
   }
   options.timestamps = settings.timestamps;
+  options.side_streams = settings.side_streams;
   if (settings.timestamps && gpu.compiler == nullptr) {
     return invalid_argument(
         "time stamps are for the kernels of a GPU, and this engine is for the CPU, where each step "

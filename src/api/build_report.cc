@@ -33,6 +33,15 @@ json describe_chain(const ChainReport& report) {
           {"changed", std::move(changed)}};
 }
 
+json describe_streams(const StreamsReport& report) {
+  json result = {{"count", report.count},
+                 {"tried", report.tried},
+                 {"us_one", report.us_one},
+                 {"us", report.us}};
+  if (!report.why.empty()) result["why"] = report.why;
+  return result;
+}
+
 }  // namespace
 
 std::string describe_build(const BuildReport& build, const Stages& stages) {
@@ -67,6 +76,7 @@ std::string describe_build(const BuildReport& build, const Stages& stages) {
                {"stages", std::move(times)},
                {"precision", describe_precision(build.precision)},
                {"chain", describe_chain(build.chain)},
+               {"streams", describe_streams(build.streams)},
                {"problems", std::move(problems)}})
       .dump(2, ' ', false, json::error_handler_t::replace);
 }

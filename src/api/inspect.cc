@@ -2,6 +2,7 @@
 #include <nlohmann/json.hpp>
 
 #include "api/engine_impl.h"
+#include "plan/step_order.h"
 
 namespace redline {
 namespace {
@@ -55,6 +56,7 @@ json describe(const Plan& plan) {
       }
       entry["variants"].push_back(std::move(other));
     }
+    if (step.stream > 0) entry["stream"] = step.stream;
     if (step.us > 0) entry["us"] = step.us;
     if (step.error >= 0) entry["error"] = step.error;
     for (const NamedAttr& knob : step.config)
@@ -72,6 +74,7 @@ std::string Engine::inspect() const {
   result["model"] = impl_->info.model;
   result["device"] = impl_->info.device;
   result["device_arch"] = impl_->info.device_arch;
+  result["streams"] = StepOrder::of(impl_->plan).streams();
   result["libraries"] = impl_->info.libraries;
   for (const ValueInfo& info : impl_->inputs) result["inputs"].push_back(describe(info));
   for (const ValueInfo& info : impl_->outputs) result["outputs"].push_back(describe(info));

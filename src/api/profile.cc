@@ -104,6 +104,7 @@ ordered_json describe(const StepProfile& step, const PlanStep& planned, double s
                          {"flops", flops},
                          {"tb_s", rate(step.work.bytes, us)},
                          {"tflop_s", rate(flops, us)}};
+  if (planned.stream > 0) result["stream"] = planned.stream;
   if (step.floor.us > 0) {
     result["roofline_us"] = step.floor.us;
     result["bound"] = step.floor.by_memory ? "memory" : "arithmetic";
@@ -152,9 +153,9 @@ double begin_of_graph(const Profile& profile, size_t step) {
 // are placed where the first part of the chain begins.
 ordered_json describe_timeline(const Profile& profile, const Plan& plan, bool stamped) {
   ordered_json events = ordered_json::array();
-  auto add = [&](const char* track, std::string name, double begin, double us) -> ordered_json& {
+  auto add = [&](std::string track, std::string name, double begin, double us) -> ordered_json& {
     events.push_back(
-        {{"track", track}, {"name", std::move(name)}, {"begin_us", begin}, {"us", us}});
+        {{"track", std::move(track)}, {"name", std::move(name)}, {"begin_us", begin}, {"us", us}});
     return events.back();
   };
   // Small copies are kernels of the chain too.
@@ -172,6 +173,10 @@ ordered_json describe_timeline(const Profile& profile, const Plan& plan, bool st
         add(on_gpu ? "gpu" : "host", std::move(name), piece.span.begin_us, piece.span.us);
     if (piece.part == Part::kHostStep) event["index"] = piece.step;
   }
+  auto track_of = [&](const char* what, size_t step) {
+    int stream = plan.steps[step].stream;
+    return stream == 0 ? what : str_cat(what, ", stream ", stream);
+  };
   double alone = 0;
   double graph_at = 0;  // where the graph begins whose steps follow
   size_t graph = SIZE_MAX;
@@ -181,12 +186,12 @@ ordered_json describe_timeline(const Profile& profile, const Plan& plan, bool st
       if (std::exchange(graph, step.graph->graph) != graph) {
         graph_at = begin_of_graph(profile, step.index);
       }
-      add("in the graph", name, graph_at + step.graph->begin_us, step.graph->us)["index"] =
-          step.index;
+      add(track_of("in the graph", step.index), name, graph_at + step.graph->begin_us,
+          step.graph->us)["index"] = step.index;
     }
     if (step.chain) {
       double at = std::max(kernels, 0.0) + step.chain->begin_us;
-      add("kernels", name, at, step.chain->us)["index"] = step.index;
+      add(track_of("kernels", step.index), name, at, step.chain->us)["index"] = step.index;
     }
     if (step.on_gpu && !stamped) {
       add("each step alone", name, alone, step.us.median)["index"] = step.index;

@@ -46,6 +46,11 @@ class GpuChain final : public Chain {
     return executor_->time_kernels(repeats);
   }
 
+  Status use_streams(std::span<const int> streams) override {
+    executor_->use_streams(streams);
+    return executor_->run(inputs_);
+  }
+
  private:
   std::vector<HostValue> inputs_;
   std::unique_ptr<Executor> executor_;

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "build/branches.h"
 #include "build/chain.h"
 #include "build/choose_tactics.h"
 #include "build/copy_kernel.h"
@@ -86,7 +87,7 @@ Result<Plan> build_plan(Graph& graph, const TacticRegistry& tactics, ThreadPool&
   std::vector<HostStep> host_steps;
   if (!on_gpu) {
     REDLINE_TRY(choose_tactics(plan, host, nullptr, options, host_steps));
-    if (report != nullptr) *report = {tuner.report(), {}, std::move(precision)};
+    if (report != nullptr) *report = {tuner.report(), {}, {}, std::move(precision)};
     return plan;
   }
   args.context = options.context;
@@ -114,11 +115,14 @@ Result<Plan> build_plan(Graph& graph, const TacticRegistry& tactics, ThreadPool&
   insert_copies(plan, tactics, graph.registry().get("identity"));
   REDLINE_TRY(give_copy_kernel(plan, args));
   REDLINE_TRY(chain.end(plan, chain_report));
+  StreamsReport streams_report;
+  choose_streams(plan, gpu, tactics, options, streams_report);
   if (options.timestamps) {
     REDLINE_TRY(stamper.stamp(plan, pool, options.progress, options.logger));
   }
   if (report != nullptr) {
-    *report = {gpu_tuner.report(), std::move(chain_report), std::move(precision)};
+    *report = {gpu_tuner.report(), std::move(chain_report), std::move(streams_report),
+               std::move(precision)};
   }
   return plan;
 }

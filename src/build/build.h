@@ -25,6 +25,8 @@ class Chain {
   // Microseconds of its kernels, the mean of `repeats` runs, with these variants of its steps; -1:
   // the step's own way.
   virtual Result<double> time(std::span<const int> variants, int repeats) = 0;
+  // From now on its steps are on these streams, one number a step.
+  virtual Status use_streams(std::span<const int> streams) = 0;
 };
 using MakeChain =
     std::function<Result<std::unique_ptr<Chain>>(const Plan&, std::span<const Dims> input_sizes)>;
@@ -50,6 +52,8 @@ struct BuildOptions {
   SymbolValues symbol_values;  // sizes to optimise for, by symbol
   // On a GPU: others to be good at too, by variants of steps (PlanVariant).
   std::vector<SymbolValues> further_values;
+  // On a GPU: whether independent steps run side by side; unset: where that is known to be faster.
+  std::optional<bool> side_streams;
   MakeChain make_chain;  // to choose among ways by the time of the whole; unset: alone only
   Logger logger;
   Progress progress;
@@ -67,10 +71,20 @@ struct ChainReport {
   std::vector<Changed> changed;
 };
 
+// Whether independent steps run side by side, and what timing the whole so showed.
+struct StreamsReport {
+  int count = 1;      // streams that the plan has
+  std::string why;    // empty: not on a GPU
+  int tried = 0;      // 0: it was not timed
+  double us_one = 0;  // all on one stream
+  double us = 0;
+};
+
 // How a plan came about, for people.
 struct BuildReport {
   TuneReport tuning;
   ChainReport chain;
+  StreamsReport streams;
   PrecisionReport precision;
 };
 

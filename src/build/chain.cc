@@ -47,6 +47,8 @@ void become(PlanStep& step, Made made, const Tuner::Way& way) {
   step.error = way.error;
 }
 
+}  // namespace
+
 Result<double> least_time(Chain& chain, std::span<const int> variants, int repeats) {
   double least = 0;
   for (int i = 0; i < kTimings; ++i) {
@@ -55,8 +57,6 @@ Result<double> least_time(Chain& chain, std::span<const int> variants, int repea
   }
   return least;
 }
-
-}  // namespace
 
 ChainChoice::ChainChoice(std::vector<OpenChoice> open, DeviceTuner& gpu,
                          const TacticRegistry& tactics, const BuildOptions& options)

@@ -5,6 +5,9 @@
 
 namespace redline {
 
+// The least of a few times.
+Result<double> least_time(Chain& chain, std::span<const int> variants, int repeats);
+
 // Which of several ways is best among the kernels around it, where alone they are about as fast:
 // what one leaves in the L2, when it lets the next begin, and how it fills the GPU count only in
 // the whole, which runs only when the plan is complete. So there are two halves. Steps with the

@@ -231,7 +231,8 @@ class Writer {
       auto captures_offset = b_.CreateVector(captures);
       steps.push_back(fbs::CreateStep(b_, op, attrs, inputs, outputs, name, tactic, config,
                                       subplans_offset, captures_offset, step.us, step.error,
-                                      kernels, step.elements, variants_offset));
+                                      kernels, step.elements, variants_offset,
+                                      static_cast<uint8_t>(step.stream)));
     }
     auto named = [&](const std::vector<NamedValue>& list) {
       std::vector<Offset<fbs::Named>> offsets;

@@ -44,13 +44,19 @@ std::vector<size_t> live_bytes(std::span<const MemoryItem> items, std::span<cons
 // end of its gap it takes, such that all of them end below the bound.
 class Search {
  public:
-  Search(std::span<const MemoryItem> items, size_t alignment)
+  Search(std::span<const MemoryItem> items, size_t alignment,
+         std::span<const std::pair<size_t, size_t>> apart)
       : items_(items),
         bytes_(rounded_sizes(items, alignment)),
         crowd_(items.size()),
         neighbours_(items.size()) {
     measure_crowds();
     find_neighbours();
+    for (auto [a, b] : apart) {
+      if (bytes_[a] == 0 || bytes_[b] == 0) continue;
+      neighbours_[a].push_back(b);
+      neighbours_[b].push_back(a);
+    }
     best_.peak = SIZE_MAX;
     best_.excess = SIZE_MAX;
   }
@@ -99,7 +105,7 @@ class Search {
     }
   }
 
-  // Which items are alive at the same time.
+  // Which items must not overlap: those that are alive at the same time.
   void find_neighbours() {
     std::vector<size_t> by_time(items_.size());
     std::iota(by_time.begin(), by_time.end(), size_t{0});
@@ -254,8 +260,9 @@ size_t live_peak(std::span<const MemoryItem> items, size_t alignment) {
   return *std::max_element(live.begin(), live.end());
 }
 
-MemoryPlan plan_memory(std::span<const MemoryItem> items, size_t alignment) {
-  return Search(items, alignment).run();
+MemoryPlan plan_memory(std::span<const MemoryItem> items, size_t alignment,
+                       std::span<const std::pair<size_t, size_t>> apart) {
+  return Search(items, alignment, apart).run();
 }
 
 }  // namespace redline

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <span>
+#include <utility>
 #include <vector>
 
 namespace redline {
@@ -23,9 +24,11 @@ struct MemoryPlan {
 // The largest sum of bytes alive at one step, each rounded up to `alignment`.
 size_t live_peak(std::span<const MemoryItem> items, size_t alignment = 64);
 
-// Offsets in one arena such that items alive at the same step do not overlap. Sizes are rounded up
-// to `alignment`, in the bound too. Best fit in several orders, then a search for a better order
-// that ends at the bound or after a fixed amount of work; equal items get equal offsets.
-MemoryPlan plan_memory(std::span<const MemoryItem> items, size_t alignment = 64);
+// Offsets in one arena such that items alive at the same step do not overlap, nor those of a pair
+// in `apart`. Sizes are rounded up to `alignment`, in the bound too, which knows nothing of
+// `apart`. Best fit in several orders, then a search for a better order that ends at the bound or
+// after a fixed amount of work; equal items get equal offsets.
+MemoryPlan plan_memory(std::span<const MemoryItem> items, size_t alignment = 64,
+                       std::span<const std::pair<size_t, size_t>> apart = {});
 
 }  // namespace redline

@@ -68,6 +68,7 @@ inline constexpr std::string_view kDownloadTactic = "download";
 
 // One op to run. Operands are indices of values; -1 is an absent one.
 struct PlanStep {
+  static constexpr int kMostStreams = 8;
   const OpDef* op = nullptr;
   Attrs attrs;
   std::vector<int> inputs;
@@ -79,6 +80,8 @@ struct PlanStep {
   std::vector<std::shared_ptr<const PlanKernel>> kernels;  // as Tactic::kernels lists them
   int64_t elements = 0;  // as above, in the sizes that config and kernels were chosen for
   std::vector<PlanVariant> variants;
+  // Of steps on the GPU in a row: those on different streams may run side by side, see StepOrder.
+  int stream = 0;
   double us = 0;      // measured when the engine was built; 0: not timed
   double error = -1;  // against the reference, over its largest value; negative: not checked
   // Subgraphs, each with the values it reads from outside, which follow its own inputs.

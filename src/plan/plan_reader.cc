@@ -403,6 +403,7 @@ class Reader {
     if (!std::isfinite(step.us) || !std::isfinite(step.error)) return damaged("times of a step");
     REDLINE_ASSIGN(step.kernels, kernels_of(stored.kernels()));
     step.elements = stored.elements();
+    step.stream = stored.stream();
     if (stored.variants() != nullptr) {
       for (const fbs::Variant* variant : *stored.variants()) {
         PlanVariant& added = step.variants.emplace_back();

@@ -94,8 +94,32 @@ void add_parts(const KernelStamps& kernel, ChainTimes& times) {
   times.store_us = marks[cuda::kStampEnd].mean_us - multiplied.mean_us;
 }
 
-void take_chain(const Plan& plan, const std::vector<KernelStamps>& chain, Profile& profile) {
-  double end = 0;
+// When the last of what a step comes after had ended.
+class ChainEnds {
+ public:
+  explicit ChainEnds(const StepOrder& order)
+      : order_(order), ends_(static_cast<size_t>(order.streams())) {}
+  double before(size_t step) const {
+    double us = 0;
+    for (int k = 0; k < order_.streams(); ++k) {
+      for (const auto& [place, end] : ends_[static_cast<size_t>(k)]) {
+        if (place < order_.before(step, k)) us = std::max(us, end);
+      }
+    }
+    return us;
+  }
+  void add(size_t step, double us) {
+    ends_[static_cast<size_t>(order_.stream(step))].emplace_back(order_.place(step), us);
+  }
+
+ private:
+  const StepOrder& order_;
+  std::vector<std::vector<std::pair<int, double>>> ends_;  // of each stream's steps
+};
+
+void take_chain(const Plan& plan, const std::vector<KernelStamps>& chain, const StepOrder& order,
+                Profile& profile) {
+  ChainEnds ends(order);
   bool behind_kernel = false;
   for (size_t i = 0; i < chain.size();) {
     size_t step = chain[i].step;
@@ -111,10 +135,11 @@ void take_chain(const Plan& plan, const std::vector<KernelStamps>& chain, Profil
       times.blocks += kernel.marks[cuda::kStampStart].blocks;
       add_parts(kernel, times);
     }
+    double end = ends.before(step);
     times.us = last - times.begin_us;
     times.gap_us = times.begin_us - end;
     times.early_us = std::max(0.0, end - start);
-    end = last;
+    ends.add(step, last);
     profile.gaps_us += times.gap_us;
     bool kernel = !plan.steps[step].is_copy();
     if (kernel && behind_kernel) profile.kernel_gaps_us += times.gap_us;
@@ -123,7 +148,7 @@ void take_chain(const Plan& plan, const std::vector<KernelStamps>& chain, Profil
                               [&](const StepProfile& s) { return s.index == step; });
     if (found != profile.steps.end()) found->chain = times;
   }
-  profile.chain_us = end;
+  profile.chain_us = span_of(chain);
 }
 
 Status time_chain(StepTimer& timer, const Plan& plan, const Progress& progress, Profile& profile) {
@@ -137,7 +162,7 @@ Status time_chain(StepTimer& timer, const Plan& plan, const Progress& progress, 
   auto middle = chains.begin() + static_cast<ptrdiff_t>(chains.size() / 2);
   std::nth_element(chains.begin(), middle, chains.end(),
                    [](const auto& a, const auto& b) { return span_of(a) < span_of(b); });
-  take_chain(plan, *middle, profile);
+  take_chain(plan, *middle, timer.order(), profile);
   return {};
 }
 

@@ -20,11 +20,12 @@ struct Range {
 };
 
 // How a step ran in the chain, by its kernels' time stamps. Its time is from when its first block
-// could go on to when its last had ended, so that times and gaps add up to the whole chain.
+// could go on to when its last had ended, so that times and gaps add up to the whole chain on one
+// stream.
 struct ChainTimes {
   double begin_us = 0;  // from the chain's first block
   double us = 0;
-  double gap_us = 0;    // from the end of the former step
+  double gap_us = 0;    // from the end of what it comes after
   double early_us = 0;  // how long before that end its first block had begun; 0: it had not
   uint64_t blocks = 0;
   // Means over the blocks: from a block's start until it may read what was written before it, and

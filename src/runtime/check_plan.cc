@@ -138,6 +138,9 @@ Problem problem_of(const Plan& plan, const PlanStep& step, std::span<const int> 
 Status check_plan(const Plan& plan, const TacticRegistry& tactics, bool has_gpu) {
   REDLINE_TRY(check_values(plan));
   for (const PlanStep& step : plan.steps) {
+    if (step.stream < 0 || step.stream >= PlanStep::kMostStreams) {
+      return refuse(step, str_cat("is on stream ", step.stream));
+    }
     bool view = step.tactic == kViewTactic;
     bool copy = step.is_copy();
     if (view && !step.op->has(kTraitView)) return refuse(step, "is no view");

@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "runtime/executor_state.h"
+#include "runtime/fork.h"
 #include "tactics/cuda/small_copies.h"
 
 // Steps on a GPU, and copies between it and the host.
@@ -95,24 +96,35 @@ void Executor::find_segments(ShapeState& state) const {
 Result<cuda::Graph> Executor::capture(ShapeState& state, size_t index, bool copies,
                                       FunctionRef<Status(size_t step)> queued, int times) {
   const ShapeState::Segment& segment = state.segments[index];
+  REDLINE_ASSIGN(Fork fork, Fork::create(*gpu_, order_));
   return cuda::Graph::capture(gpu_->stream, [&]() -> Status {
     for (int time = 0; time < times; ++time) {
       for (size_t s = segment.first; s < segment.end; ++s) {
         if (state.steps[s].skip || (!copies && state.steps[s].kernel == nullptr)) continue;
         size_t first = s;
-        Status status = queue_step(state, s, segment.end);
+        Status status = queue_step(state, s, segment.end, fork);
         if (status.ok()) status = queued(first);
         if (!status.ok()) return status.at_node(plan_.steps[s].name);
       }
+      REDLINE_TRY(fork.join());
     }
     return {};
   });
 }
 
-Status Executor::queue_step(ShapeState& state, size_t& index, size_t end) {
+Status Executor::queue_step(ShapeState& state, size_t& index, size_t end, Fork& fork) {
   NvtxRange range = step_range(index);
-  if (is_small_copy(state, index)) return queue_small_copies(state, index, end);
-  return run_device_step(state, index);
+  size_t first = index;
+  if (is_small_copy(state, index)) {
+    REDLINE_TRY(queue_small_copies(state, index, end, fork));
+  } else {
+    REDLINE_TRY(fork.enter(index));
+    REDLINE_TRY(run_device_step(state, index, fork.stream_of(index)));
+  }
+  for (size_t s = first; s <= index; ++s) {
+    if (!state.steps[s].skip) REDLINE_TRY(fork.leave(s));
+  }
+  return {};
 }
 
 // Large ones too where both sides are on the GPU.
@@ -123,7 +135,7 @@ bool Executor::is_small_copy(const ShapeState& state, size_t index) const {
 }
 
 // The copy at `index` and those behind it, of which it becomes the last.
-Status Executor::queue_small_copies(ShapeState& state, size_t& index, size_t end) {
+Status Executor::queue_small_copies(ShapeState& state, size_t& index, size_t end, Fork& fork) {
   auto modules = gpu_->image->modules(plan_.steps[index].kernels);
   if (modules.size() != 1) return incompatible("a copy has ", modules.size(), " kernels, not one");
   REDLINE_ASSIGN(SmallCopies copies, SmallCopies::create(modules[0]));
@@ -134,6 +146,7 @@ Status Executor::queue_small_copies(ShapeState& state, size_t& index, size_t end
     if (ready.skip) continue;
     // What one copy brings another may take away.
     if (plan_.steps[s].tactic != plan_.steps[index].tactic) break;
+    if (&fork.stream_of(s) != &fork.stream_of(index)) break;
     const void* from = ready.staging.bytes() > 0 ? ready.staging.data() : ready.inputs[0].data;
     void* to = ready.outputs[0].data;
     size_t bytes = ready.outputs[0].bytes();
@@ -146,10 +159,11 @@ Status Executor::queue_small_copies(ShapeState& state, size_t& index, size_t end
       fits = copies.add_to_named(from, gpu_->address_of(s), bytes);
     }
     if (!fits) break;
+    REDLINE_TRY(fork.enter(s));
     last = s;
   }
   index = last;
-  return copies.launch(gpu_->stream);
+  return copies.launch(fork.stream_of(index));
 }
 
 Status Executor::run_segment(ShapeState& state, size_t index) {
@@ -188,17 +202,18 @@ Result<double> Executor::time_kernels(int repeats, int times_in_graph) {
   return us / repeats / times_in_graph;
 }
 
-Status Executor::run_device_step(ShapeState& state, size_t index) {
+Status Executor::run_device_step(ShapeState& state, size_t index, const cuda::Stream& stream) {
   const PlanStep& step = plan_.steps[index];
-  if (step.tactic == kUploadTactic) return upload(state, index);
-  if (step.tactic == kDownloadTactic) return download(state, index);
+  if (step.tactic == kUploadTactic) return upload(state, index, stream);
+  if (step.tactic == kDownloadTactic) return download(state, index, stream);
   const ShapeState::Step& ready = state.steps[index];
   gpu_->busy = true;
   KernelArgs args;
   args.inputs = ready.inputs;
   args.outputs = ready.outputs;
-  args.workspace = gpu_->workspace.data();
-  args.stream = &gpu_->stream;
+  size_t workspace = state.workspace_of_stream[static_cast<size_t>(order_.stream(index))];
+  args.workspace = static_cast<char*>(gpu_->workspace.data()) + workspace;
+  args.stream = &stream;
   args.refused = gpu_->refused_of(index);
   return ready.kernel->run(args);
 }
@@ -210,26 +225,26 @@ void Executor::stage(ShapeState& state, size_t index) {
   std::memcpy(ready.staging.data(), ready.inputs[0].data, ready.inputs[0].bytes());
 }
 
-Status Executor::upload(ShapeState& state, size_t index) {
+Status Executor::upload(ShapeState& state, size_t index, const cuda::Stream& stream) {
   const ShapeState::Step& ready = state.steps[index];
   const TensorView& from = ready.inputs[0];
   const void* source = ready.staging.bytes() > 0 ? ready.staging.data() : from.data;
   gpu_->busy = true;
   auto to = reinterpret_cast<cuda::DevicePtr>(ready.outputs[0].data);
   if (state.direct[index]) {
-    return gpu_->stream.copy_on_device(to, *gpu_->address_of(index), from.bytes());
+    return stream.copy_on_device(to, *gpu_->address_of(index), from.bytes());
   }
-  return gpu_->stream.copy_to_device(to, source, from.bytes());
+  return stream.copy_to_device(to, source, from.bytes());
 }
 
-Status Executor::download(ShapeState& state, size_t index) {
+Status Executor::download(ShapeState& state, size_t index, const cuda::Stream& stream) {
   const ShapeState::Step& ready = state.steps[index];
   auto from = reinterpret_cast<cuda::DevicePtr>(ready.inputs[0].data);
   gpu_->busy = true;
   if (state.direct[index]) {
-    return gpu_->stream.copy_on_device(*gpu_->address_of(index), from, ready.inputs[0].bytes());
+    return stream.copy_on_device(*gpu_->address_of(index), from, ready.inputs[0].bytes());
   }
-  return gpu_->stream.copy_to_host(ready.outputs[0].data, from, ready.outputs[0].bytes());
+  return stream.copy_to_host(ready.outputs[0].data, from, ready.outputs[0].bytes());
 }
 
 Status Executor::wait() {

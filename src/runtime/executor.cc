@@ -37,6 +37,7 @@ Result<std::unique_ptr<Executor>> Executor::create(const Plan& plan, const Tacti
 
 Status Executor::initialize(DeviceImagePtr image) {
   REDLINE_TRY(check_plan(plan_, tactics_, image != nullptr));
+  order_ = StepOrder::of(plan_);
   if (image != nullptr) {
     gpu_ = std::make_unique<Gpu>();
     gpu_->image = std::move(image);
@@ -275,7 +276,7 @@ Status Executor::run_step(ShapeState& state, size_t index) {
   }
   if (on_gpu) {
     stage(state, index);
-    return run_device_step(state, index);
+    return run_device_step(state, index, gpu_->stream);
   }
   if (ready.kernel == nullptr) return run_reference_step(index, ready.outputs);
   return ready.kernel->run({ready.inputs, ready.outputs, workspace_.get(), &pool_});

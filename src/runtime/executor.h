@@ -12,6 +12,7 @@
 #include "base/function_ref.h"
 #include "base/nvtx.h"
 #include "plan/plan.h"
+#include "plan/step_order.h"
 #include "runtime/device_image.h"
 #include "runtime/placement.h"
 #include "tactics/tactic.h"
@@ -71,6 +72,8 @@ class Executor {
   // From the next run on the steps go these ways whatever the sizes: by a variant, or their own
   // (-1); for who compares them. One for each step, or none: the nearest again.
   void use_variants(std::vector<int> variants);
+  // The same for the streams of steps (PlanStep::stream): one for each step.
+  void use_streams(std::span<const int> streams);
   // Steps that run slower than they should for some sizes, with the reasons: on the reference,
   // where their tactic refused them, or by a kernel that says so. Emptied by the call.
   std::vector<std::string> take_refusals() { return std::exchange(refusals_, {}); }
@@ -85,6 +88,7 @@ class Executor {
   struct ShapeState;
   class StepContext;
   struct Gpu;
+  class Fork;
   struct Bases;
   struct DimProgram;
   struct ValueInfo;
@@ -156,9 +160,9 @@ class Executor {
   Status make_staging(ShapeState& state);
   // One step, or the small copies from there on and before `end`, of which `index` becomes the
   // last.
-  Status queue_step(ShapeState& state, size_t& index, size_t end);
+  Status queue_step(ShapeState& state, size_t& index, size_t end, Fork& fork);
   bool is_small_copy(const ShapeState& state, size_t index) const;
-  Status queue_small_copies(ShapeState& state, size_t& index, size_t end);
+  Status queue_small_copies(ShapeState& state, size_t& index, size_t end, Fork& fork);
   bool is_fixed_copy(const ShapeState& state, size_t index) const;
   // `queued` is told of each step, or row of small copies, by the first of them. `times`: the whole
   // segment, so often in a row.
@@ -169,10 +173,10 @@ class Executor {
         state, segment, copies, [](size_t) { return Status(); }, times);
   }
   Status run_segment(ShapeState& state, size_t segment);
-  Status run_device_step(ShapeState& state, size_t index);
+  Status run_device_step(ShapeState& state, size_t index, const cuda::Stream& stream);
   static void stage(ShapeState& state, size_t index);
-  Status upload(ShapeState& state, size_t index);
-  Status download(ShapeState& state, size_t index);
+  Status upload(ShapeState& state, size_t index, const cuda::Stream& stream);
+  Status download(ShapeState& state, size_t index, const cuda::Stream& stream);
   Result<HostValue> on_host(const HostValue& value);
   // Of the steps that ran since it was asked last.
   Status refusal();
@@ -189,6 +193,7 @@ class Executor {
   Status send_outputs();
 
   const Plan& plan_;
+  StepOrder order_{1};
   const TacticRegistry& tactics_;
   ThreadPool& pool_;
   std::vector<ValueInfo> values_;

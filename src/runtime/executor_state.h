@@ -54,6 +54,7 @@ struct Executor::Bases {
 struct Executor::Gpu {
   DeviceImagePtr image;
   cuda::Stream stream;
+  std::vector<cuda::Stream> branches;  // beside it, in captures only
   cuda::DeviceBuffer arena;
   cuda::DeviceBuffer workspace;
   std::unique_ptr<DevicePool> pool;  // for what is not in the arena
@@ -102,7 +103,8 @@ struct Executor::ShapeState {
   std::vector<Segment> segments;
   size_t workspace = 0;
   size_t device_workspace = 0;
-  std::optional<Bases> placed;  // what the views were made for
+  std::vector<size_t> workspace_of_stream;  // where in it
+  std::optional<Bases> placed;              // what the views were made for
 };
 
 }  // namespace redline

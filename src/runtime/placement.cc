@@ -2,6 +2,7 @@
 #include "runtime/placement.h"
 
 #include <algorithm>
+#include <climits>
 #include <optional>
 
 #include "ops/concat.h"
@@ -309,10 +310,60 @@ class Placer {
            !sized_.dynamic[static_cast<size_t>(place.maker)];
   }
 
+  // When the steps that touch a buffer run, in numbers of steps of each stream.
+  struct Use {
+    std::vector<int> begins;  // after so many, at least
+    std::vector<int> ends;    // not before all of so many have run
+  };
+
+  std::vector<Use> uses_of(size_t items, const std::vector<int>& item_of_value) {
+    const StepOrder& order = sized_.order;
+    auto streams = static_cast<size_t>(order.streams());
+    std::vector<Use> uses(items,
+                          {std::vector<int>(streams, INT_MAX), std::vector<int>(streams, 0)});
+    auto touch = [&](int value, size_t step) {
+      int item = value < 0 ? -1 : item_of_value[static_cast<size_t>(root_of(value))];
+      if (item < 0) return;
+      Use& use = uses[static_cast<size_t>(item)];
+      for (size_t k = 0; k < streams; ++k) {
+        use.begins[k] = std::min(use.begins[k], order.before(step, static_cast<int>(k)));
+      }
+      int& end = use.ends[static_cast<size_t>(order.stream(step))];
+      end = std::max(end, order.place(step) + 1);
+    };
+    for (size_t s = 0; s < plan_.steps.size(); ++s) {
+      for (int value : plan_.steps[s].inputs) touch(value, s);
+      for (int value : plan_.steps[s].outputs) touch(value, s);
+      for (const auto& captures : plan_.steps[s].captures) {
+        for (int value : captures) touch(value, s);
+      }
+    }
+    return uses;
+  }
+
+  // Buffers of which one is dead before the other is born in the list of steps, but not on the GPU.
+  std::vector<std::pair<size_t, size_t>> side_by_side(const std::vector<MemoryItem>& items,
+                                                      const std::vector<int>& item_of_value) {
+    std::vector<std::pair<size_t, size_t>> pairs;
+    if (sized_.order.streams() == 1) return pairs;
+    std::vector<Use> uses = uses_of(items.size(), item_of_value);
+    for (size_t a = 0; a < items.size(); ++a) {
+      for (size_t b = 0; b < items.size(); ++b) {
+        if (items[a].last >= items[b].first) continue;
+        for (size_t k = 0; k < uses[a].ends.size(); ++k) {
+          if (uses[a].ends[k] <= uses[b].begins[k]) continue;
+          pairs.emplace_back(a, b);
+          break;
+        }
+      }
+    }
+    return pairs;
+  }
+
   MemoryPlan plan_space(Space space, size_t alignment, std::vector<int>& item_of_value) {
     std::vector<int> items_here;
     std::vector<MemoryItem> items = roots(space, &items_here);
-    MemoryPlan memory = plan_memory(items, alignment);
+    MemoryPlan memory = plan_memory(items, alignment, side_by_side(items, items_here));
     memory.lower_bound = std::min(memory.lower_bound, least_bytes(items, items_here, alignment));
     for (size_t v = 0; v < values_.size(); ++v) {
       if (items_here[v] >= 0) item_of_value[v] = items_here[v];

@@ -6,6 +6,7 @@
 
 #include "plan/memory_plan.h"
 #include "plan/plan.h"
+#include "plan/step_order.h"
 
 namespace redline {
 
@@ -16,6 +17,8 @@ struct SizedPlan {
   const std::vector<bool>& sized;   // one a value: its sizes follow from the inputs'
   const std::vector<bool>& output;  // one a value: the caller gets it
   std::vector<bool> dynamic;        // one a step: it asks for its sizes during the run
+  // Which steps may run side by side; their values then share no memory.
+  const StepOrder& order;
 };
 
 // Where the values of a plan lie for one set of sizes. A part of a value (split, slice, one index

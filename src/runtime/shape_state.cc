@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstdlib>
 #include <limits>
@@ -47,6 +48,13 @@ const PlanVariant* Executor::variant_for(size_t step, std::span<const TensorView
 void Executor::use_variants(std::vector<int> variants) {
   static_cast<void>(wait());
   forced_ = std::move(variants);
+  current_ = nullptr;
+  states_.clear();
+}
+
+void Executor::use_streams(std::span<const int> streams) {
+  static_cast<void>(wait());
+  order_ = StepOrder::of(plan_, streams);
   current_ = nullptr;
   states_.clear();
 }
@@ -160,7 +168,7 @@ Placement Executor::place(ShapeState& state) const {
                     std::any_of(step.outputs.begin(), step.outputs.end(), unsized);
     dynamic.push_back(ready.dynamic);
   }
-  return plan_placement({plan_, state.dims, sized, output, std::move(dynamic)});
+  return plan_placement({plan_, state.dims, sized, output, std::move(dynamic), order_});
 }
 
 // The sizes that symbols gave must be what the op's own rule says of the actual sizes: the symbolic
@@ -258,6 +266,7 @@ Status Executor::prepare_steps(ShapeState& state) {
   };
   state.patches.clear();
   state.workspace = state.device_workspace = 0;
+  std::array<size_t, PlanStep::kMostStreams> of_stream = {};
   for (size_t s = 0; s < plan_.steps.size(); ++s) {
     const PlanStep& step = plan_.steps[s];
     ShapeState::Step& ready = state.steps[s];
@@ -292,9 +301,16 @@ Status Executor::prepare_steps(ShapeState& state) {
       ready.dynamic = ready.kernel == nullptr && !ready.told;
     }
     if (ready.kernel) {
-      size_t& workspace = on_gpu ? state.device_workspace : state.workspace;
+      auto stream = static_cast<size_t>(order_.stream(s));
+      size_t& workspace = on_gpu ? of_stream[stream] : state.workspace;
       workspace = std::max(workspace, ready.kernel->workspace_bytes());
     }
+  }
+  state.workspace_of_stream.clear();
+  for (size_t bytes : of_stream) {
+    state.workspace_of_stream.push_back(state.device_workspace);
+    constexpr size_t kAlignment = 256;
+    state.device_workspace += (bytes + kAlignment - 1) / kAlignment * kAlignment;
   }
   if (gpu_ != nullptr) {
     REDLINE_TRY(ensure_device_memory(0, state.device_workspace));

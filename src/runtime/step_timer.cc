@@ -5,6 +5,7 @@
 #include <chrono>
 
 #include "runtime/executor_state.h"
+#include "runtime/fork.h"
 
 namespace redline {
 namespace {
@@ -74,17 +75,23 @@ Result<StepTimer::TimedGraph*> StepTimer::timed_graph(size_t index, bool each_st
   };
   timed.intervals.clear();
   timed.events.clear();
+  Executor::Fork fork(*executor_.gpu_);
+  if (!each_step) {
+    REDLINE_ASSIGN(fork, Executor::Fork::create(*executor_.gpu_, executor_.order_));
+  }
   REDLINE_ASSIGN(
       timed.graph, cuda::Graph::capture(stream, [&]() -> Status {
         for (size_t s = segment.first; s < segment.end; ++s) {
           if (state.steps[s].skip) continue;
           Part part = part_of(s);
           if (timed.intervals.empty() || each_step || timed.intervals.back().part != part) {
+            REDLINE_TRY(fork.join());
             REDLINE_TRY(mark());
             timed.intervals.push_back({part, s});
           }
-          REDLINE_TRY(executor_.queue_step(state, s, each_step ? s + 1 : segment.end));
+          REDLINE_TRY(executor_.queue_step(state, s, each_step ? s + 1 : segment.end, fork));
         }
+        REDLINE_TRY(fork.join());
         return mark();
       }));
   return &timed;

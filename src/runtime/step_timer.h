@@ -107,6 +107,7 @@ class StepTimer {
   // Of a step as it was run; for steps with nothing to do, too.
   bool on_gpu(size_t step) const;
   const std::string& tactic(size_t step) const;
+  const StepOrder& order() const { return executor_.order_; }
   // Null: absent, or not a tensor.
   const Tensor* value(int index) const;
 

@@ -52,6 +52,7 @@ class GpuEngineTest : public testing::Test {
     options.opt_level = opt_level;
     options.tf32 = tf32_;
     options.make_chain = make_chain_;
+    options.side_streams = false;
     options.logger =
         Logger([this](Severity, std::string_view message) { log_ += str_cat(message, "\n"); });
     return build_plan(*graph, *tactics_, *pool_, options, &report_);
@@ -129,6 +130,7 @@ class FakeChain final : public Chain {
     }
     return us;
   }
+  Status use_streams(std::span<const int>) override { return {}; }
 
  private:
   const Plan& plan_;

@@ -28,6 +28,15 @@ constexpr std::string_view kNetwork = R"(graph g(%x: f32[32,64]) {
   return %s
 }
 )";
+// Two products of the same kernel that may run side by side.
+constexpr std::string_view kBranches = R"(graph g(%x: f32[32,64]) {
+  %v: f32[64,64] = const random 1
+  %w: f32[64,64] = const random 2
+  %p = matmul(%x, %v)
+  %q = matmul(%x, %w)
+  return %p, %q
+}
+)";
 constexpr int kNs = 1000;
 
 class GraphTraceTest : public testing::Test {
@@ -59,15 +68,18 @@ class GraphTraceTest : public testing::Test {
   }
   void TearDown() override {
     emulator::watch_graphs({});
+    emulator::set_graph_order(emulator::GraphOrder::kFirstFirst);
     EXPECT_EQ(fake_->subscribers, 0);
     for (const auto& [kind, enabled] : fake_->enabled) EXPECT_FALSE(enabled) << kind;
   }
-  Plan build() {
-    auto graph = parse_graph(*ops_, kNetwork).value();
+  Plan build(std::string_view network = kNetwork) {
+    auto graph = parse_graph(*ops_, network).value();
     BuildOptions options;
     options.device = "cuda";
     options.gpu = &context_->info();
     options.compiler = &compiler_;
+    options.side_streams = true;
+    options.disabled_passes = {"merge_siblings"};
     return build_plan(*graph, *tactics_, *pool_, options).value();
   }
   Profile profile() {
@@ -145,6 +157,33 @@ TEST_F(GraphTraceTest, NodesTellStepsOfOtherOrders) {
   ASSERT_TRUE(result.graph.has_value()) << result.graph_left_out;
   EXPECT_LT(result.steps[3].graph->begin_us, result.steps[2].graph->begin_us);
   EXPECT_EQ(result.steps[3].graph->us, 1);
+}
+
+// Each kernel takes longer than those that ran before it, so times tell who came first; names do
+// not tell who it was.
+TEST_F(GraphTraceTest, BranchesByTheirNodes) {
+  plan_ = build(kBranches);
+  for (bool first : {true, false}) {
+    emulator::set_graph_order(first ? emulator::GraphOrder::kFirstFirst
+                                    : emulator::GraphOrder::kLastFirst);
+    Profile result = profile();
+    ASSERT_TRUE(result.graph.has_value()) << result.graph_left_out;
+    std::vector<GraphTimes> products;
+    for (const StepProfile& step : result.steps) {
+      const PlanStep& planned = plan_.steps[step.index];
+      if (planned.op->name != "matmul") continue;
+      ASSERT_TRUE(step.graph.has_value());
+      EXPECT_EQ(planned.stream, static_cast<int>(products.size()));
+      products.push_back(*step.graph);
+    }
+    ASSERT_EQ(products.size(), 2u);
+    EXPECT_EQ(products[0].us < products[1].us, first);
+    EXPECT_EQ(products[0].begin_us < products[1].begin_us, first);
+  }
+  fake_->has_graph_nodes = false;
+  Profile result = profile();
+  EXPECT_FALSE(result.graph.has_value());
+  EXPECT_NE(result.graph_left_out.find("whose steps run side by side"), std::string::npos);
 }
 
 TEST_F(GraphTraceTest, AChainByItsOrderWhereNodesAreNotTold) {

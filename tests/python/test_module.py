@@ -320,3 +320,9 @@ def test_a_profile_has_each_step_and_the_parts_of_a_run():
         redline.profile(session, {"x": x[:2]})
     with pytest.raises(redline.Error, match="leave them out"):
         redline.build(model("Relu", {"x": [4]}, [4]), device="cpu", timestamps=True)
+
+
+def test_side_streams():
+    for given in (None, True, False):
+        engine = redline.build(model("Relu", {"x": [4]}, [4]), device="cpu", side_streams=given)
+        assert redline.build_report(engine)["streams"]["count"] == 1

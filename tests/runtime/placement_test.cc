@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <random>
+
 #include "build/build.h"
 #include "ir/interpreter.h"
 #include "ops/concat.h"
@@ -190,6 +192,83 @@ TEST_F(PlacementTest, ViewsOfDynamicValues) {
   finish({add("neg", {again}), add("neg", {flat})});
   run({ramp({2, 2}, 1)});
   run({ramp({2, 2}, 5)});
+}
+
+// Memory is handed on only to what comes after all that touched it, whatever the streams are.
+TEST_F(PlacementTest, WhatRunsSideBySideSharesNoMemory) {
+  Value* x = input({4, 6});
+  std::vector<Value*> made = {add("neg", {x})};
+  std::mt19937 random(3);
+  auto any = [&] { return made[made.size() - 1 - random() % std::min<size_t>(made.size(), 5)]; };
+  for (int i = 0; i < 40; ++i) {
+    made.push_back(i % 3 == 0 ? add("add", {any(), any()}) : add("exp", {any()}));
+  }
+  finish({made.back()});
+  size_t count = plan_.steps.size();
+  std::vector<std::vector<size_t>> touching(plan_.values.size());
+  std::vector<Dims> dims(plan_.values.size(), Dims{4, 6});
+  std::vector<bool> sized(plan_.values.size(), true);
+  std::vector<bool> output(plan_.values.size());
+  output[static_cast<size_t>(plan_.outputs[0].value)] = true;
+  for (size_t s = 0; s < count; ++s) {
+    for (int v : plan_.steps[s].inputs) touching[static_cast<size_t>(v)].push_back(s);
+    for (int v : plan_.steps[s].outputs) touching[static_cast<size_t>(v)].push_back(s);
+  }
+  size_t shared = 0;
+  for (int turn = 0; turn < 30; ++turn) {
+    std::vector<int> streams;
+    for (size_t s = 0; s < count; ++s) streams.push_back(static_cast<int>(random() % 3));
+    // Which comes before which, the long way.
+    std::vector<std::vector<bool>> before(count, std::vector<bool>(count));
+    for (size_t b = 0; b < count; ++b) {
+      for (size_t a = b; a-- > 0;) {
+        bool read = false;
+        for (int v : plan_.steps[b].inputs) {
+          const std::vector<int>& outputs = plan_.steps[a].outputs;
+          read |= std::find(outputs.begin(), outputs.end(), v) != outputs.end();
+        }
+        if (!read && streams[a] != streams[b]) continue;
+        before[a][b] = true;
+        for (size_t c = 0; c < a; ++c) before[c][b] = before[c][b] || before[c][a];
+      }
+    }
+    auto all_before = [&](size_t a, size_t b) {
+      for (size_t s : touching[a]) {
+        for (size_t t : touching[b]) {
+          if (!before[s][t]) return false;
+        }
+      }
+      return true;
+    };
+    StepOrder order = StepOrder::of(plan_, streams);
+    Placement placement =
+        plan_placement({plan_, dims, sized, output, std::vector<bool>(count), order});
+    for (size_t a = 0; a < touching.size(); ++a) {
+      for (size_t b = 0; b < a; ++b) {
+        int items[] = {placement.item_of_value[a], placement.item_of_value[b]};
+        if (items[0] < 0 || items[1] < 0) continue;
+        const std::vector<size_t>& offsets = placement.host.offsets;
+        if (offsets[static_cast<size_t>(items[0])] != offsets[static_cast<size_t>(items[1])]) {
+          continue;
+        }
+        ++shared;
+        EXPECT_TRUE(all_before(a, b) || all_before(b, a)) << a << " and " << b;
+      }
+    }
+  }
+  EXPECT_GT(shared, 0u);
+}
+
+TEST(StepOrderTest, TooManyStepsAreOneAfterAnother) {
+  Plan plan;
+  plan.steps.resize(StepOrder::kMostSteps);
+  std::vector<int> streams(plan.steps.size(), 1);
+  EXPECT_EQ(StepOrder::of(plan, streams).streams(), 2);
+  plan.steps.emplace_back();
+  streams.push_back(1);
+  StepOrder order = StepOrder::of(plan, streams);
+  EXPECT_EQ(order.streams(), 1);
+  EXPECT_EQ(order.stream(0), 0);
 }
 
 }  // namespace

@@ -58,6 +58,17 @@ void print_chain(const Json& chain) {
   }
 }
 
+void print_streams(const Json& streams) {
+  if (!streams.contains("why")) return;
+  std::printf("streams %d: %s", streams["count"].get<int>(),
+              streams["why"].get<std::string>().c_str());
+  if (streams["tried"] > 0) {
+    std::printf(", %d ways tried, %.1f us on one -> %.1f us", streams["tried"].get<int>(),
+                streams["us_one"].get<double>(), streams["us"].get<double>());
+  }
+  std::printf("\n");
+}
+
 void print_report(const Json& report) {
   print_precision(report["precision"]);
   for (const Json& problem : report["problems"]) {
@@ -79,6 +90,7 @@ void print_report(const Json& report) {
     std::printf("%s", format_table(rows).c_str());
   }
   print_chain(report["chain"]);
+  print_streams(report["streams"]);
   print_stages(report["stages"]);
   std::printf("timing %.2f s, checks %.2f s\n", report["timing_seconds"].get<double>(),
               report["check_seconds"].get<double>());

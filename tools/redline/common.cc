@@ -180,6 +180,10 @@ std::shared_ptr<ModelOptions> add_model_options(CLI::App& app) {
   app.add_flag("--verify-passes", options->verify_passes,
                "Run the reference before and after each pass");
   app.add_option("--dump-ir", options->dump_ir, "Folder for the graph after each pass");
+  app.add_flag_function(
+      "--side-streams,!--no-side-streams",
+      [options](int64_t count) { options->side_streams = count > 0; },
+      "On a GPU, whether independent steps run side by side; else as is measured to be faster");
   app.add_option("--build-time", options->build_seconds, "Seconds to spend on timing kernels")
       ->check(CLI::NonNegativeNumber);
   auto* file = app.add_option("--tuning-db", options->tuning_database,
@@ -249,6 +253,7 @@ Result<BuildSettings> build_settings(const ModelOptions& options) {
   settings.verify_passes = options.verify_passes;
   settings.dump_ir = options.dump_ir;
   settings.timestamps = options.timestamps;
+  settings.side_streams = options.side_streams;
   settings.build_seconds = options.build_seconds;
   settings.tuning_database = tuning_database(options);
   REDLINE_ASSIGN(settings.optimal_sizes, parse_sizes(options.sizes));

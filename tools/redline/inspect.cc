@@ -17,8 +17,9 @@ Status run(const ModelOptions& options) {
     std::printf("input   %s: %s\n", input.name.c_str(), input.type.c_str());
   for (const ValueInfo& output : engine.outputs())
     std::printf("output  %s: %s\n", output.name.c_str(), output.type.c_str());
-  std::printf("device  %s %s\nweights %zu, %.1f MB\n\n", std::string(engine.device()).c_str(),
-              info["device_arch"].get<std::string>().c_str(), info["weights"].size(),
+  std::printf("device  %s %s\nstreams %d\nweights %zu, %.1f MB\n\n",
+              std::string(engine.device()).c_str(), info["device_arch"].get<std::string>().c_str(),
+              info["streams"].get<int>(), info["weights"].size(),
               info["weight_bytes"].get<double>() / 1e6);
   std::vector<std::vector<std::string>> rows = {
       {"step", "op", "tactic", "us", "error", "output", "nodes"}};
@@ -33,6 +34,7 @@ Status run(const ModelOptions& options) {
       std::snprintf(error, sizeof error, "%.1e", step["error"].get<double>());
     }
     std::string op = step["op"];
+    if (step.contains("stream")) op += str_cat(" (stream ", step["stream"].get<int>(), ")");
     if (step["attributes"].get<std::string>().find("tf32=1") != std::string::npos) op += " (tf32)";
     rows.push_back({std::to_string(i++), op, step["tactic"], us, error, type, name});
   }

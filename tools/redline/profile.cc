@@ -74,6 +74,7 @@ std::vector<std::vector<std::string>> step_rows(const Json& profile, size_t top)
     const Json& rated = chain.contains("roofline") ? chain : step;
     row.push_back(rated.contains("roofline") ? percent(rated["roofline"].get<double>()) : "");
     row.push_back(step["op"]);
+    if (step.contains("stream")) row.back() += str_cat(" (stream ", step["stream"].get<int>(), ")");
     row.push_back(step["tactic"]);
     std::string name = step["name"];
     row.push_back(name.size() > 40 ? name.substr(0, 37) + "..." : name);
@@ -174,7 +175,11 @@ void print_profile(const Json& profile, const ProfileArguments& arguments) {
 
 // In the format of chrome://tracing, which ui.perfetto.dev reads too.
 Json make_trace(const Json& profile) {
-  constexpr const char* kTracks[] = {"host", "gpu", "in the graph", "kernels", "each step alone"};
+  std::vector<std::string> tracks = {"host", "gpu", "in the graph", "kernels", "each step alone"};
+  for (const Json& from : profile["timeline"]) {
+    std::string track = from["track"];
+    if (std::find(tracks.begin(), tracks.end(), track) == tracks.end()) tracks.push_back(track);
+  }
   std::map<size_t, const Json*> steps;
   for (const Json& step : profile["steps"]) steps[step["index"].get<size_t>()] = &step;
   Json events = Json::array();
@@ -183,18 +188,18 @@ Json make_trace(const Json& profile) {
                     {"tid", 0},
                     {"name", "process_name"},
                     {"args", {{"name", "redline"}}}});
-  for (size_t track = 0; track < std::size(kTracks); ++track) {
+  for (size_t track = 0; track < tracks.size(); ++track) {
     events.push_back({{"ph", "M"},
                       {"pid", 1},
                       {"tid", track},
                       {"name", "thread_name"},
-                      {"args", {{"name", kTracks[track]}}}});
+                      {"args", {{"name", tracks[track]}}}});
   }
   for (const Json& from : profile["timeline"]) {
-    auto track = std::find(std::begin(kTracks), std::end(kTracks), from["track"]);
+    auto track = std::find(tracks.begin(), tracks.end(), from["track"].get<std::string>());
     Json event = {{"ph", "X"},
                   {"pid", 1},
-                  {"tid", track - std::begin(kTracks)},
+                  {"tid", track - tracks.begin()},
                   {"name", from["name"]},
                   {"ts", from["begin_us"]},
                   {"dur", from["us"]}};

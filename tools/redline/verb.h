@@ -48,6 +48,7 @@ struct ModelOptions {
   bool verify_passes = false;
   std::string dump_ir;
   bool timestamps = false;
+  std::optional<bool> side_streams;
   std::optional<double> build_seconds;
   std::string tuning_database;  // empty: the default one
   bool no_tuning_database = false;

@@ -1,0 +1,307 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "build/branches.h"
+
+#include <algorithm>
+#include <chrono>
+#include <map>
+#include <sstream>
+
+#include "base/hash.h"
+#include "build/chain.h"
+#include "build/insert_copies.h"
+#include "plan/step_order.h"
+
+namespace redline {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr int kStreams = 4;
+constexpr double kWaitUs = 2;  // for a kernel of another stream, more than for one of the same
+constexpr double kUntimedUs = 3;
+constexpr double kMostSeconds = 2;
+constexpr double kSpanUs = 4000;  // of one timing
+// Of the whole that branches must gain: several times what timings of it differ by.
+constexpr double kGain = 0.005;
+
+bool is_kernel(const PlanStep& step, const TacticRegistry& tactics) {
+  const Tactic* tactic = tactics.find(step.tactic);
+  return tactic != nullptr && tactic->device == "cuda";
+}
+
+// Takes the steps in order and begins each as soon as it can.
+class Schedule {
+ public:
+  Schedule(const Plan& plan, const TacticRegistry& tactics)
+      : plan_(plan), tactics_(tactics), sized_(sized_values(plan)) {}
+
+  std::vector<Branch> run() {
+    std::vector<std::vector<size_t>> makers = makers_of_steps(plan_);
+    for (size_t s = 0; s < makers.size(); ++s) {
+      const PlanStep& step = plan_.steps[s];
+      if (in_row(step)) {
+        place(s, makers[s], step.us > 0 ? step.us : kUntimedUs);
+      } else {
+        bool splits = !step.is_copy() && step.tactic != kViewTactic;
+        if (splits) std::fill(free_.begin(), free_.end(), latest());
+        bool follows = step.tactic == kViewTactic && !makers[s].empty();
+        add(s, makers[s], follows ? order_.stream(makers[s][0]) : 0, 0);
+      }
+    }
+    return std::move(branches_);
+  }
+
+ private:
+  bool in_row(const PlanStep& step) const {
+    auto sized = [&](int v) { return v < 0 || sized_[static_cast<size_t>(v)]; };
+    return is_kernel(step, tactics_) && !step.op->has(kTraitDataDependent) &&
+           std::all_of(step.inputs.begin(), step.inputs.end(), sized) &&
+           std::all_of(step.outputs.begin(), step.outputs.end(), sized);
+  }
+
+  double latest() const { return *std::max_element(free_.begin(), free_.end()); }
+
+  double start(const std::vector<size_t>& makers, int stream) const {
+    double us = free_[static_cast<size_t>(stream)];
+    for (size_t maker : makers) {
+      us = std::max(us, end_[maker] + (order_.stream(maker) == stream ? 0 : kWaitUs));
+    }
+    return us;
+  }
+
+  bool come_after(const std::vector<size_t>& makers, int step) const {
+    auto other = static_cast<size_t>(step);
+    return std::any_of(makers.begin(), makers.end(), [&](size_t maker) {
+      return maker == other || order_.before(maker, order_.stream(other)) > order_.place(other);
+    });
+  }
+
+  void place(size_t s, const std::vector<size_t>& makers, double us) {
+    int stream = 0;
+    // Where all branches meet, the first stream goes on.
+    bool meet = std::all_of(last_.begin(), last_.end(),
+                            [&](int last) { return last < 0 || come_after(makers, last); });
+    for (int k = 1; !meet && k < order_.streams(); ++k) {
+      if (start(makers, k) < start(makers, stream)) stream = k;
+    }
+    int& last = last_[static_cast<size_t>(stream)];
+    if (stream > 0) {
+      bool goes_on = last >= 0 && come_after(makers, last);
+      size_t& branch = branch_of_[stream];
+      if (!goes_on) {
+        branch = branches_.size();
+        branches_.push_back({{}, stream});
+      }
+      branches_[branch].steps.push_back(s);
+    }
+    add(s, makers, stream, us);
+    free_[static_cast<size_t>(stream)] = end_[s];
+    last = static_cast<int>(s);
+  }
+
+  void add(size_t s, const std::vector<size_t>& makers, int stream, double us) {
+    double begin = us > 0 ? start(makers, stream) : 0;
+    for (size_t maker : makers) begin = std::max(begin, end_[maker]);
+    end_.resize(s + 1, begin + us);
+    order_.add(makers, stream);
+  }
+
+  const Plan& plan_;
+  const TacticRegistry& tactics_;
+  StepOrder order_{kStreams};
+  std::vector<bool> sized_;
+  std::vector<double> free_ = std::vector<double>(kStreams);  // when each stream's last step ends
+  std::vector<int> last_ = std::vector<int>(kStreams, -1);    // and that step
+  std::vector<double> end_;                                   // of each step
+  std::map<int, size_t> branch_of_;
+  std::vector<Branch> branches_;
+};
+
+std::string text_of(const Plan& plan, size_t s) {
+  const PlanStep& step = plan.steps[s];
+  std::string text = str_cat(step.op->name, " ", step.attrs.to_string(), " ", step.tactic, " {",
+                             config_to_string(step.config), "}");
+  for (int v : step.outputs) {
+    text += str_cat(" ", plan.values[static_cast<size_t>(v)].type.to_string());
+  }
+  return text + "\n";
+}
+
+std::string key_of(const Plan& plan, const std::string& machine) {
+  std::string text = machine + "\n";
+  std::vector<std::vector<size_t>> makers = makers_of_steps(plan);
+  for (size_t s = 0; s < plan.steps.size(); ++s) {
+    text += text_of(plan, s);
+    for (size_t maker : makers[s]) text += str_cat(maker, " ");
+  }
+  return "streams " + hash128(std::as_bytes(std::span(text))).to_hex();
+}
+
+void give(Plan& plan, const std::vector<int>& streams) {
+  for (size_t s = 0; s < streams.size(); ++s) plan.steps[s].stream = streams[s];
+}
+
+// Views go with what they show.
+std::vector<int> streams_with(const Plan& plan, const std::vector<Branch>& branches) {
+  std::vector<int> streams(plan.steps.size());
+  for (const Branch& branch : branches) {
+    for (size_t s : branch.steps) streams[s] = branch.stream;
+  }
+  std::vector<std::vector<size_t>> makers = makers_of_steps(plan);
+  for (size_t s = 0; s < streams.size(); ++s) {
+    bool follows = plan.steps[s].tactic == kViewTactic && !makers[s].empty();
+    if (follows) streams[s] = streams[makers[s][0]];
+  }
+  return streams;
+}
+
+// False for a text that is not of this plan.
+bool take_known(Plan& plan, const std::string& note) {
+  std::istringstream words(note);
+  std::vector<int> known;
+  for (int stream = 0; words >> stream;) known.push_back(stream);
+  bool fits = known.size() == plan.steps.size() &&
+              std::all_of(known.begin(), known.end(),
+                          [](int stream) { return stream >= 0 && stream < kStreams; });
+  if (fits) give(plan, known);
+  return fits;
+}
+
+// Branches that do the same are decided together.
+class Search {
+ public:
+  Search(const Plan& plan, const std::vector<Branch>& branches, Chain& chain)
+      : plan_(plan), chain_(chain) {
+    std::map<std::string, std::vector<Branch>> groups;
+    for (const Branch& branch : branches) {
+      std::string key;
+      for (size_t s : branch.steps) key += text_of(plan, s);
+      groups[key].push_back(branch);
+    }
+    for (auto& [key, members] : groups) groups_.push_back({std::move(members), false});
+    std::stable_sort(groups_.begin(), groups_.end(),
+                     [&](const Group& a, const Group& b) { return us_of(a) > us_of(b); });
+  }
+
+  Status run(double seconds, StreamsReport& report) {
+    auto begin = Clock::now();
+    streams_.assign(plan_.steps.size(), 0);
+    REDLINE_TRY(chain_.use_streams(streams_));
+    std::vector<int> own(plan_.steps.size(), -1);
+    REDLINE_ASSIGN(double once, chain_.time(own, 1));
+    if (once <= 0) return unsupported("it takes no time");
+    repeats_ = std::clamp(static_cast<int>(kSpanUs / once), 1, 50);
+    REDLINE_ASSIGN(report.us_one, time());
+    report.us = report.us_one;
+    for (Group& group : groups_) group.apart = true;
+    if (!better(report)) {
+      for (Group& group : groups_) group.apart = false;
+    }
+    for (size_t i = 0; i < groups_.size() && groups_.size() > 1; ++i) {
+      std::chrono::duration<double> spent = Clock::now() - begin;
+      if (spent.count() > seconds) break;
+      groups_[i].apart = !groups_[i].apart;
+      if (!better(report)) groups_[i].apart = !groups_[i].apart;
+    }
+    return {};
+  }
+
+  const std::vector<int>& chosen() const { return streams_; }
+
+ private:
+  struct Group {
+    std::vector<Branch> members;
+    bool apart;
+  };
+
+  double us_of(const Group& group) const {
+    double us = 0;
+    for (const Branch& branch : group.members) {
+      for (size_t s : branch.steps) us += plan_.steps[s].us;
+    }
+    return us;
+  }
+
+  std::vector<int> streams() const {
+    std::vector<Branch> apart;
+    for (const Group& group : groups_) {
+      if (group.apart) apart.insert(apart.end(), group.members.begin(), group.members.end());
+    }
+    return streams_with(plan_, apart);
+  }
+
+  Result<double> time() {
+    return least_time(chain_, std::vector<int>(plan_.steps.size(), -1), repeats_);
+  }
+
+  // Whether the groups as they are now beat the best so far, which is timed once more in turn: the
+  // clock may have changed in between. What cannot be captured is not better.
+  bool better(StreamsReport& report) {
+    ++report.tried;
+    std::vector<int> now = streams();
+    if (!chain_.use_streams(now).ok()) return false;
+    Result<double> us = time();
+    if (!us.ok() || *us >= report.us * (1 - kGain) || !chain_.use_streams(streams_).ok()) {
+      return false;
+    }
+    Result<double> again = time();
+    if (!again.ok() || *us >= *again * (1 - kGain)) return false;
+    report.us = *us;
+    streams_ = std::move(now);
+    return true;
+  }
+
+  const Plan& plan_;
+  Chain& chain_;
+  std::vector<Group> groups_;
+  std::vector<int> streams_;  // the best so far
+  int repeats_ = 1;
+};
+
+// Says why the streams are as they are.
+std::string choose(Plan& plan, DeviceTuner& gpu, const TacticRegistry& tactics,
+                   const BuildOptions& options, StreamsReport& report) {
+  if (options.side_streams == false) return "not asked for";
+  std::vector<Branch> branches = find_branches(plan, tactics);
+  if (branches.empty()) return "no step would begin sooner beside others";
+  if (options.side_streams == true) {
+    give(plan, streams_with(plan, branches));
+    return "as asked for, not measured";
+  }
+  if (!options.further_values.empty()) return "the engine is for a range of sizes";
+  TuningDatabase& database = gpu.tuner.database();
+  std::string key = key_of(plan, gpu.tuner.report().machine);
+  const std::string* note = database.find_note(key);
+  if (note != nullptr && take_known(plan, *note)) return "as an earlier build measured";
+  std::optional<std::vector<Dims>> sizes = likely_input_sizes(plan, options);
+  if (gpu.args.context == nullptr || !options.make_chain) return "not measured, there is no GPU";
+  double seconds = std::min(kMostSeconds, gpu.tuner.seconds_left());
+  if (options.opt_level < 3 || seconds <= 0) return "not measured, no time is spent on that";
+  if (!sizes) return "not measured, sizes are not known";
+  Stages::Span stage(options.stages, "streams");
+  Result<std::unique_ptr<Chain>> chain = options.make_chain(plan, *sizes);
+  if (!chain.ok()) return str_cat("not measured, ", chain.status().message());
+  Search search(plan, branches, **chain);
+  Status searched = search.run(seconds, report);
+  if (!searched.ok()) return str_cat("not measured, ", searched.message());
+  give(plan, search.chosen());
+  std::string found;
+  for (const PlanStep& step : plan.steps) found += str_cat(found.empty() ? "" : " ", step.stream);
+  database.add_note(key, found);
+  return "measured";
+}
+
+}  // namespace
+
+std::vector<Branch> find_branches(const Plan& plan, const TacticRegistry& tactics) {
+  if (plan.steps.size() > StepOrder::kMostSteps) return {};
+  return Schedule(plan, tactics).run();
+}
+
+void choose_streams(Plan& plan, DeviceTuner& gpu, const TacticRegistry& tactics,
+                    const BuildOptions& options, StreamsReport& report) {
+  report.why = choose(plan, gpu, tactics, options, report);
+  report.count = StepOrder::of(plan).streams();
+}
+
+}  // namespace redline
