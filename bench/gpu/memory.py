@@ -3,7 +3,7 @@
 """How near regions that only move memory come to a copy of as many bytes.
 
 Each region is a model of its own that has it as many times as make 256 MB, each on inputs of its own, so that a replay
-finds nothing of the one before in the L2. What is timed are replays of the graph of its kernels, data on the GPU. A
+finds nothing of the one before in the L2; they run one after another. What is timed are replays of the graph of its kernels, data on the GPU. A
 region's bytes are its inputs and outputs, once each; of a table of rows those that are gathered. The copy is the faster
 of PyTorch's copy_, in a graph too, and Redline's own negation. Some results are compared with NumPy in double precision.
 """
@@ -67,7 +67,8 @@ def time_region(region, numbers, size, arguments):
     import redline
 
     times = max(1, (arguments.all or ALL) // size)
-    engine = redline.build(model_of(region, times), device=arguments.device, tuning_database=False, opt_level=arguments.level)
+    engine = redline.build(model_of(region, times), device=arguments.device, tuning_database=False, opt_level=arguments.level,
+                           side_streams=False)
     if arguments.ways:
         print_ways(redline.build_report(engine))
     session = engine.create_session()
