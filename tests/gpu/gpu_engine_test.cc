@@ -272,6 +272,26 @@ TEST_F(GpuEngineTest, ImagesOfUnknownSize) {
   EXPECT_EQ(log_, "");
 }
 
+// What stands for unknown sizes when kernels are chosen need not add up.
+TEST_F(GpuEngineTest, PartsOfUnknownSizes) {
+  constexpr std::string_view kParts = R"(graph g(%x: f32[6], %sizes: i64[2]) {
+  %a, %b = split(%x, %sizes)
+  return %a, %b
+}
+)";
+  Plan reference = build_on_cpu(kParts);
+  auto cpu = Executor::create(reference, *tactics_, *pool_).value();
+  for (int opt_level : {0, 1, 3}) {
+    Result<Plan> plan = build(kParts, /*host_fallback=*/true, opt_level);
+    ASSERT_TRUE(plan.ok()) << plan.status().message();
+    auto gpu = make_executor(*plan).value();
+    for (const auto& parts : {std::vector<int64_t>{2, 4}, {6, 0}, {1, 5}}) {
+      Tensor sizes = Tensor::from<int64_t>(DType::kInt64, {2}, parts);
+      expect_close(*gpu, *cpu, {HostValue::of(ramp({6})), HostValue::of(sizes)}, 0);
+    }
+  }
+}
+
 // The ends of a range have ways of their own; each is used, and right, also from a file.
 TEST_F(GpuEngineTest, VariantsForOtherSizes) {
   constexpr std::string_view kHalves = R"(graph g(%x: f32[n,96]) {

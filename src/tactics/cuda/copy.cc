@@ -52,12 +52,13 @@ Status supports(const Problem& problem) {
 }
 
 std::vector<Config> configs(const Problem& problem) {
-  Result<CopyBoxes> boxes = copy_boxes(problem);
-  if (!boxes.ok()) return {};
-  int64_t groups = problem.outputs[0].dims.count() / boxes->lanes;
   auto config = [](int64_t threads, int64_t unroll) {
     return Config{{"threads", threads}, {"unroll", unroll}};
   };
+  Result<CopyBoxes> boxes = copy_boxes(problem);
+  // Sizes that stand for unknown ones need not fit together as those of a run do.
+  if (!boxes.ok()) return {config(128, 1)};
+  int64_t groups = problem.outputs[0].dims.count() / boxes->lanes;
   // Several accesses a thread keep more of them in flight, once there are threads enough.
   bool large = groups >= (1 << 18);
   std::vector<Config> result =
