@@ -2,7 +2,6 @@
 #include "build/chain.h"
 
 #include <algorithm>
-#include <map>
 #include <sstream>
 
 #include "base/hash.h"
@@ -102,6 +101,9 @@ Status ChainChoice::begin(Plan& plan) {
     }
     if (kept.empty()) continue;
     choice.alternatives = std::move(kept);
+    groups_[choice.asked.to_string() + choice.sized.to_string()].push_back(open.size());
+    // They name constants, which from now on the plan has only if steps read them.
+    choice.asked = choice.sized = {};
     open.push_back(std::move(choice));
     places_.push_back({c, std::move(places)});
   }
@@ -127,10 +129,6 @@ Status ChainChoice::take_known(Plan& plan, const std::string& note) {
 
 void ChainChoice::search(Chain& chain, const std::vector<size_t>& steps, size_t all,
                          ChainReport& report) {
-  std::map<std::string, std::vector<size_t>> groups;
-  for (size_t i = 0; i < open_.size(); ++i) {
-    groups[open_[i].asked.to_string() + open_[i].sized.to_string()].push_back(i);
-  }
   std::vector<int> variants(all, -1);
   auto set = [&](const std::vector<size_t>& members, int way) {
     for (size_t i : members) variants[steps[i]] = best_[i] = way;
@@ -152,7 +150,7 @@ void ChainChoice::search(Chain& chain, const std::vector<size_t>& steps, size_t 
   auto time_is_up = [&] {
     return std::chrono::duration<double>(Clock::now() - start).count() > most;
   };
-  for (const auto& [problem, members] : groups) {
+  for (const auto& [problem, members] : groups_) {
     // What cannot gain enough, however much better the other ways are, is not worth timing.
     double most_gain = static_cast<double>(members.size()) *
                        (open_[members[0]].chosen.us * kMostGain + kMostGainUs);

@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <map>
+#include <string>
+#include <vector>
+
 #include "build/choose_tactics.h"
 
 namespace redline {
@@ -37,6 +41,7 @@ class ChainChoice {
   const BuildOptions& options_;
   std::string key_;
   bool searching_ = false;
+  std::map<std::string, std::vector<size_t>> groups_;  // of those that are open, by their problems
   std::vector<int> best_;  // of each that was open: the index of its alternative, -1 for its own
   // Where the choices and ways that are left were in the beginning, which is how notes name them.
   struct Places {

@@ -183,6 +183,27 @@ TEST_F(GpuEngineTest, TheWholeDecidesBetweenWaysThatAreAlike) {
   std::filesystem::remove(file);
 }
 
+// Weights that all ways pack are gone when the whole is timed. (A sanitizer sees them used.)
+TEST_F(GpuEngineTest, TheWholeIsTimedWithoutWhatWasPacked) {
+  constexpr std::string_view kProducts = R"(graph g(%x: f16[8,32]) {
+  %w: f16[32,32] = const random 1
+  %y = matmul(%x, %w)
+  return %y, %x
+}
+)";
+  emulator::set_span(40);
+  make_chain_ = [&](const Plan& plan, std::span<const Dims>) {
+    return Result<std::unique_ptr<Chain>>(std::make_unique<FakeChain>(plan, 1));
+  };
+  Result<Plan> plan = build(kProducts);
+  ASSERT_TRUE(plan.ok()) << plan.status().message();
+  EXPECT_GT(report_.chain.tried, 0);
+  size_t packed = 0;
+  for (const auto& constant : plan->constants) packed += constant->recipe.empty() ? 0 : 1;
+  EXPECT_GT(packed, 0u);
+  EXPECT_EQ(packed, plan->constants.size());
+}
+
 // An executor goes the ways it is told to.
 TEST_F(GpuEngineTest, VariantsMayBeForced) {
   Plan reference = build_on_cpu(kNetwork);
