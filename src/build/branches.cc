@@ -20,13 +20,17 @@ constexpr int kStreams = 4;
 constexpr double kWaitUs = 2;  // for a kernel of another stream, more than for one of the same
 constexpr double kUntimedUs = 3;
 constexpr double kMostSeconds = 2;
-constexpr double kSpanUs = 4000;  // of one timing
 // Of the whole that branches must gain: several times what timings of it differ by.
 constexpr double kGain = 0.005;
 
 bool is_kernel(const PlanStep& step, const TacticRegistry& tactics) {
   const Tactic* tactic = tactics.find(step.tactic);
   return tactic != nullptr && tactic->device == "cuda";
+}
+
+// A view goes with what it shows.
+bool is_with_maker(const PlanStep& step, const std::vector<size_t>& makers) {
+  return step.tactic == kViewTactic && !makers.empty();
 }
 
 // Takes the steps in order and begins each as soon as it can.
@@ -44,8 +48,8 @@ class Schedule {
       } else {
         bool splits = !step.is_copy() && step.tactic != kViewTactic;
         if (splits) std::fill(free_.begin(), free_.end(), latest());
-        bool follows = step.tactic == kViewTactic && !makers[s].empty();
-        add(s, makers[s], follows ? order_.stream(makers[s][0]) : 0, 0);
+        bool with = is_with_maker(step, makers[s]);
+        add(s, makers[s], with ? order_.stream(makers[s][0]) : 0, 0);
       }
     }
     return std::move(branches_);
@@ -141,7 +145,6 @@ void give(Plan& plan, const std::vector<int>& streams) {
   for (size_t s = 0; s < streams.size(); ++s) plan.steps[s].stream = streams[s];
 }
 
-// Views go with what they show.
 std::vector<int> streams_with(const Plan& plan, const std::vector<Branch>& branches) {
   std::vector<int> streams(plan.steps.size());
   for (const Branch& branch : branches) {
@@ -149,8 +152,7 @@ std::vector<int> streams_with(const Plan& plan, const std::vector<Branch>& branc
   }
   std::vector<std::vector<size_t>> makers = makers_of_steps(plan);
   for (size_t s = 0; s < streams.size(); ++s) {
-    bool follows = plan.steps[s].tactic == kViewTactic && !makers[s].empty();
-    if (follows) streams[s] = streams[makers[s][0]];
+    if (is_with_maker(plan.steps[s], makers[s])) streams[s] = streams[makers[s][0]];
   }
   return streams;
 }
@@ -188,9 +190,7 @@ class Search {
     streams_.assign(plan_.steps.size(), 0);
     REDLINE_TRY(chain_.use_streams(streams_));
     std::vector<int> own(plan_.steps.size(), -1);
-    REDLINE_ASSIGN(double once, chain_.time(own, 1));
-    if (once <= 0) return unsupported("it takes no time");
-    repeats_ = std::clamp(static_cast<int>(kSpanUs / once), 1, 50);
+    REDLINE_ASSIGN(repeats_, timing_repeats(chain_, own));
     REDLINE_ASSIGN(report.us_one, time());
     report.us = report.us_one;
     for (Group& group : groups_) group.apart = true;

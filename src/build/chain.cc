@@ -24,12 +24,20 @@ std::string text_of(const Tuner::Way& way) {
   return str_cat(way.tactic, " {", config_to_string(way.config), "}");
 }
 
-std::string key_of(const std::vector<OpenChoice>& open, const std::string& machine) {
-  std::string text = machine;
+std::vector<std::string> problems_of(const std::vector<OpenChoice>& open) {
+  std::vector<std::string> problems;
   for (const OpenChoice& choice : open) {
-    text += str_cat("\n", choice.asked.to_string(), "\n", choice.sized.to_string(), "\n",
-                    text_of(choice.chosen));
-    for (const Tuner::Way& way : choice.alternatives) text += "\n" + text_of(way);
+    problems.push_back(str_cat(choice.asked.to_string(), "\n", choice.sized.to_string()));
+  }
+  return problems;
+}
+
+std::string key_of(const std::vector<OpenChoice>& open, const std::vector<std::string>& problems,
+                   const std::string& machine) {
+  std::string text = machine;
+  for (size_t c = 0; c < open.size(); ++c) {
+    text += str_cat("\n", problems[c], "\n", text_of(open[c].chosen));
+    for (const Tuner::Way& way : open[c].alternatives) text += "\n" + text_of(way);
   }
   Hash128 hash = hash128(std::as_bytes(std::span(text)));
   return "chain " + hash.to_hex();
@@ -48,6 +56,12 @@ void become(PlanStep& step, Made made, const Tuner::Way& way) {
 
 }  // namespace
 
+Result<int> timing_repeats(Chain& chain, std::span<const int> variants) {
+  REDLINE_ASSIGN(double once, chain.time(variants, 1));
+  if (once <= 0) return unsupported("it takes no time");
+  return std::clamp(static_cast<int>(kSpanUs / once), 1, 50);
+}
+
 Result<double> least_time(Chain& chain, std::span<const int> variants, int repeats) {
   double least = 0;
   for (int i = 0; i < kTimings; ++i) {
@@ -63,7 +77,8 @@ ChainChoice::ChainChoice(std::vector<OpenChoice> open, DeviceTuner& gpu,
       gpu_(gpu),
       tactics_(tactics),
       options_(options),
-      key_(key_of(open_, gpu.tuner.report().machine)),
+      problems_(problems_of(open_)),
+      key_(key_of(open_, problems_, gpu.tuner.report().machine)),
       best_(open_.size(), -1) {}
 
 Result<std::optional<PlanStep>> ChainChoice::make(Plan& plan, const OpenChoice& choice,
@@ -101,7 +116,7 @@ Status ChainChoice::begin(Plan& plan) {
     }
     if (kept.empty()) continue;
     choice.alternatives = std::move(kept);
-    groups_[choice.asked.to_string() + choice.sized.to_string()].push_back(open.size());
+    groups_[problems_[c]].push_back(open.size());
     // They name constants, which from now on the plan has only if steps read them.
     choice.asked = choice.sized = {};
     open.push_back(std::move(choice));
@@ -133,13 +148,9 @@ void ChainChoice::search(Chain& chain, const std::vector<size_t>& steps, size_t 
   auto set = [&](const std::vector<size_t>& members, int way) {
     for (size_t i : members) variants[steps[i]] = best_[i] = way;
   };
-  Result<double> once = chain.time(variants, 1);
-  Result<double> own = once;
-  int repeats = 1;
-  if (once.ok() && *once > 0) {
-    repeats = std::clamp(static_cast<int>(kSpanUs / *once), 1, 50);
-    own = least_time(chain, variants, repeats);
-  }
+  Result<int> often = timing_repeats(chain, variants);
+  int repeats = often.ok() ? *often : 1;
+  Result<double> own = often.ok() ? least_time(chain, variants, repeats) : often.status();
   if (!own.ok() || *own == 0) {
     options_.logger.verbose("the whole cannot be timed: ", own.status().message());
     return;

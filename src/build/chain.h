@@ -9,6 +9,8 @@
 
 namespace redline {
 
+// How often the whole runs in one timing; fails where it cannot be timed.
+Result<int> timing_repeats(Chain& chain, std::span<const int> variants);
 // The least of a few times.
 Result<double> least_time(Chain& chain, std::span<const int> variants, int repeats);
 
@@ -39,6 +41,7 @@ class ChainChoice {
   DeviceTuner& gpu_;
   const TacticRegistry& tactics_;
   const BuildOptions& options_;
+  std::vector<std::string> problems_;  // of what was open first
   std::string key_;
   bool searching_ = false;
   std::map<std::string, std::vector<size_t>> groups_;  // of those that are open, by their problems

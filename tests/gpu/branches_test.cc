@@ -48,6 +48,13 @@ constexpr std::string_view kNetwork = R"(graph g(%x: f32[n,16]) {
 }
 )";
 
+constexpr std::string_view kTwo = R"(graph g(%x: f32[n,16], %y: f32[n,16]) {
+  %a = softmax(%x) {axis=-1}
+  %b = softmax(%y) {axis=-1}
+  return %a, %b
+}
+)";
+
 constexpr GraphOrder kOrders[] = {GraphOrder::kFirstFirst, GraphOrder::kLastFirst,
                                   GraphOrder::kInTurns};
 
@@ -66,6 +73,11 @@ class FakeChain final : public Chain {
   double each_;
   double aside_ = 0;
 };
+
+void expect_identical(const std::vector<Tensor>& got, const std::vector<Tensor>& want) {
+  ASSERT_EQ(got.size(), want.size());
+  for (size_t o = 0; o < want.size(); ++o) EXPECT_TRUE(identical(got[o], want[o])) << o;
+}
 
 class BranchesTest : public testing::Test {
  protected:
@@ -188,18 +200,13 @@ TEST_F(BranchesTest, StreamsHaveWorkspacesOfTheirOwn) {
     emulator::set_graph_order(order);
     executor->use_streams(streams);
     std::vector<Tensor> got = run(*executor, kLong);
-    for (size_t o = 0; o < got.size(); ++o) EXPECT_TRUE(identical(got[o], want[o])) << o;
+    expect_identical(got, want);
   }
 }
 
 // Small inputs come by one kernel, which a step that reads but the first of them waits for too.
 TEST_F(BranchesTest, CopiesThatAreOneKernel) {
-  Plan plan = build(R"(graph g(%x: f32[n,16], %y: f32[n,16]) {
-  %a = softmax(%x) {axis=-1}
-  %b = softmax(%y) {axis=-1}
-  return %a, %b
-}
-)");
+  Plan plan = build(kTwo);
   std::vector<int> streams;
   for (const PlanStep& step : plan.steps) streams.push_back(step.op->name == "softmax" ? 1 : 0);
   auto one = make_executor(plan);
@@ -231,18 +238,13 @@ TEST_F(BranchesTest, IndependentKernelsAreFoundAndRunAside) {
   emulator::set_graph_order(GraphOrder::kLastFirst);
   auto executor = make_executor(plan);
   std::vector<Tensor> got = run(*executor, 3);
-  for (size_t o = 0; o < got.size(); ++o) EXPECT_TRUE(identical(got[o], want[o]));
+  expect_identical(got, want);
   EXPECT_GT(executor->time_kernels(2).value(), 0);
 }
 
 // Where waiting for each other takes longer than they do.
 TEST_F(BranchesTest, ShortKernelsStayInARow) {
-  Plan plan = build(R"(graph g(%x: f32[n,16], %y: f32[n,16]) {
-  %a = softmax(%x) {axis=-1}
-  %b = softmax(%y) {axis=-1}
-  return %a, %b
-}
-)");
+  Plan plan = build(kTwo);
   for (PlanStep& step : plan.steps) step.us = 20;
   EXPECT_EQ(find_branches(plan, *tactics_).size(), 1u);
   for (PlanStep& step : plan.steps) step.us = 0.5;

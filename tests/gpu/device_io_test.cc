@@ -47,6 +47,18 @@ class DeviceIoTest : public testing::Test {
     return Engine(impl);
   }
 
+  // From now on the context counts the kernels that are launched or captured.
+  int& count_launches() {
+    static int launches;
+    static cuda::DriverApi api = emulator::driver();  // the context has no copy
+    api.cuLaunchKernelEx = [](const cuda::LaunchConfig* config, cuda::FunctionHandle function,
+                              void** parameters, void** extra) {
+      return ++launches, emulator::driver().cuLaunchKernelEx(config, function, parameters, extra);
+    };
+    context_ = cuda::Context::create(api, 0).value();
+    return launches;
+  }
+
   static Tensor ramp(DType dtype, const Dims& dims, int seed) {
     Tensor tensor = Tensor::create(dtype, dims).value();
     for (int64_t i = 0; i < tensor.count(); ++i) {
@@ -302,13 +314,7 @@ TEST_F(DeviceIoTest, RunsComeAfterTheProducer) {
 
 // The time is that of one of them.
 TEST_F(DeviceIoTest, TimedGraphsHoldTheKernelsSoManyTimes) {
-  static int launches;
-  cuda::DriverApi api = emulator::driver();
-  api.cuLaunchKernelEx = [](const cuda::LaunchConfig* config, cuda::FunctionHandle function,
-                            void** arguments, void** extra) {
-    return ++launches, emulator::driver().cuLaunchKernelEx(config, function, arguments, extra);
-  };
-  context_ = cuda::Context::create(api, 0).value();
+  int& launches = count_launches();
   Engine engine = make_engine(kNetwork);
   Session session = engine.create_session().value();
   std::vector<Tensor> tensors = inputs(30, 1);
@@ -386,13 +392,7 @@ TEST_F(DeviceIoTest, CopiesThatDependOnEachOtherAreApart) {
   return %y
 }
 )";
-  static int launches;
-  cuda::DriverApi api = emulator::driver();
-  api.cuLaunchKernelEx = [](const cuda::LaunchConfig* config, cuda::FunctionHandle function,
-                            void** parameters, void** extra) {
-    return ++launches, emulator::driver().cuLaunchKernelEx(config, function, parameters, extra);
-  };
-  context_ = cuda::Context::create(api, 0).value();
+  int& launches = count_launches();
   Engine engine = make_engine(kPart);
   Session session = engine.create_session().value();
   Tensor x = ramp(DType::kFloat32, {8, 4}, 1);

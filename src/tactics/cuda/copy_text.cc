@@ -84,13 +84,6 @@ class CopyText {
   std::string source(size_t operand) const { return str_cat("(const ", type_, "*)in", operand); }
   std::string target(size_t operand) const { return str_cat("(", type_, "*)out_raw", operand); }
 
-  // The quotient of `value` by a size, for which there is a function where it is not known.
-  std::string divided(const std::string& value, const std::string& name) const {
-    SizeText size = sizes_.size(name);
-    return size.known ? str_cat(value, " / idx(", size, ")")
-                      : str_cat("sizes.by_", name, "(", value, ")");
-  }
-
   // Statements that take `rest` apart into c0, c1, ... along the axes of what is walked, the last
   // in groups of lanes.
   std::string coordinates(size_t walked, int lanes, bool fixed = true) const {
@@ -105,7 +98,7 @@ class CopyText {
         value = str_cat("rest % ", sizes_.size(name));
         next = str_cat("      rest /= ", sizes_.size(name), ";\n");
       } else if (axis > 0) {
-        text += str_cat("      const idx rest", axis, " = ", divided("rest", name), ";\n");
+        text += str_cat("      const idx rest", axis, " = ", sizes_.divided("rest", name), ";\n");
         value = str_cat("rest - rest", axis, " * ", sizes_.size(name));
         next = str_cat("      rest = rest", axis, ";\n");
       }
@@ -121,7 +114,7 @@ class CopyText {
     std::string text = str_cat("#pragma unroll\n  for (int u = 0; u < ", knobs_.unroll,
                                "; ++u) {\n    const idx group = first + u * ", knobs_.threads,
                                ";\n    place[u] = -1;\n    if (group < rows * idx(", groups,
-                               ")) {\n      const idx row = ", divided("group", name),
+                               ")) {\n      const idx row = ", sizes_.divided("group", name),
                                ";\n      idx rest = group - row * idx(", groups, ");\n");
     return str_cat(text, inside, "    }\n  }\n#pragma unroll\n  for (int u = 0; u < ",
                    knobs_.unroll, "; ++u) {\n    if (place[u] >= 0) store_lanes(", target(to),
@@ -139,9 +132,10 @@ class CopyText {
         "  const idx total = rows * idx(", count, ");\n#pragma unroll\n  for (int u = 0; u < ",
         knobs_.unroll, "; ++u) {\n    const idx at = (first + u * ", knobs_.threads, ") * ", lanes_,
         ";\n    place[u] = at < total ? at : -1;\n    if (at >= total) continue;\n",
-        "    const idx row = ", divided("at", name), ";\n    idx rest = at - row * idx(", count,
-        ");\n", coordinates(walked, 1, false), "      idx source = row * idx(", count_of(other),
-        ")", place_of(other, shift), ";\n#pragma unroll\n    for (int lane = 0; lane < ", lanes_,
+        "    const idx row = ", sizes_.divided("at", name), ";\n    idx rest = at - row * idx(",
+        count, ");\n", coordinates(walked, 1, false), "      idx source = row * idx(",
+        count_of(other), ")", place_of(other, shift),
+        ";\n#pragma unroll\n    for (int lane = 0; lane < ", lanes_,
         "; ++lane) {\n      if (at + lane < total", boxes_.fill ? inside_test() : "", ") {\n",
         "        held[u].element[lane] = (", source(from), ")[source];\n      }",
         boxes_.fill ? " else {\n        held[u].element[lane] = value;\n      }\n" : "\n",
@@ -224,14 +218,10 @@ class CopyText {
 // What divides by sizes of the box whose elements threads go through.
 void add_walked(KernelSizes& sizes, size_t walked, const std::vector<int64_t>& box, int lanes) {
   auto groups_of = [&](int64_t size) { return size == kDynamicDim ? size : size / lanes; };
-  std::string name = str_cat("groups", walked);
-  sizes.add(name, groups_of(CopyBoxes::count(box)));
-  sizes.add_quotient("by_" + name, groups_of(CopyBoxes::count(box)));
+  sizes.add_divisor(str_cat("groups", walked), groups_of(CopyBoxes::count(box)));
   for (size_t axis = 1; axis < box.size(); ++axis) {
-    name = str_cat("steps", walked, "_", axis);
     int64_t steps = axis + 1 == box.size() ? groups_of(box[axis]) : box[axis];
-    sizes.add(name, steps);
-    sizes.add_quotient("by_" + name, steps);
+    sizes.add_divisor(str_cat("steps", walked, "_", axis), steps);
   }
 }
 

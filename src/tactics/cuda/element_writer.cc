@@ -389,14 +389,14 @@ ElementIndex ElementWriter::take_apart(const VectorAxes& axes, const std::string
   for (size_t axis = axes.rows.size(); axis-- > 0;) {
     const std::string& size = axes.rows[axis];
     at[axis] = fresh("x");
-    bool known = size.find("sizes") == std::string::npos;
-    if (axis == 0 || known) {
+    std::string name = str_cat("row", axis);
+    if (axis == 0 || axes.sizes.size(name).known) {
       line(str_cat("const idx ", at[axis], " = ", rest, axis > 0 ? str_cat(" % ", size) : "", ";"));
       if (axis > 0) line(str_cat(rest, " /= ", size, ";"));
       continue;
     }
     std::string quotient = fresh("rest");
-    line(str_cat("idx ", quotient, " = sizes.by_row", axis, "(", rest, ");"));
+    line(str_cat("idx ", quotient, " = ", axes.sizes.divided(rest, name), ";"));
     line(str_cat("const idx ", at[axis], " = ", rest, " - ", quotient, " * ", size, ";"));
     rest = quotient;
   }

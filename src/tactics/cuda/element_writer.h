@@ -17,7 +17,7 @@ struct VectorAxes {
   std::vector<std::string> rows;
   // Of each input: "1", the row's, or what is one of the two and known only when it runs.
   std::vector<std::vector<std::string>> inputs;
-  KernelSizes sizes;
+  KernelSizes sizes;        // "row" and its number, all but the first a divisor; "elements"
   int lanes = 1;            // neighbours that are read and written at once
   bool even = true;         // they divide the last axis; else that is the only one
   std::string groups = {};  // of lanes

@@ -76,6 +76,12 @@ SizeText KernelSizes::size(std::string_view name) const {
   return size->value != kDynamicDim ? SizeText(size->value) : SizeText(str_cat("sizes.", name));
 }
 
+std::string KernelSizes::divided(std::string_view value, std::string_view name) const {
+  SizeText by = size(name);
+  return by.known ? str_cat(value, " / idx(", by, ")")
+                  : str_cat("sizes.by_", name, "(", value, ")");
+}
+
 std::string KernelSizes::quotient_function(const Size& size) const {
   std::string head = indexed_ ? str_cat("  __device__ inline idx ", size.name, "(idx n) const { ")
                               : str_cat("  template <class I>\n  __device__ inline I ", size.name,

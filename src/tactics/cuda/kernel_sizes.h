@@ -50,9 +50,16 @@ class KernelSizes {
   void add_quotient(std::string name, int64_t value) {
     sizes_.push_back({std::move(name), value, true});
   }
+  // Both, the function as by_`name`; see divided().
+  void add_divisor(const std::string& name, int64_t value) {
+    add(name, value);
+    add_quotient("by_" + name, value);
+  }
   bool all_known() const { return parameter_list().empty(); }
   // In a kernel's text behind definition(): the number, or "sizes.NAME".
   SizeText size(std::string_view name) const;
+  // There too: `value` divided by a size of add_divisor().
+  std::string divided(std::string_view value, std::string_view name) const;
   // Members of a struct.
   std::string members() const;
   std::vector<std::string> parameter_list() const;  // "int height", ..., of a kernel

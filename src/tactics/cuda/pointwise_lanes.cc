@@ -100,8 +100,12 @@ KernelSizes sizes_of(const Problem& problem, const Joined& joined, int lanes) {
   int64_t elements = 1;
   for (size_t j = 0; j < joined.axes.size(); ++j) {
     int64_t size = joined_size(problem, joined.axes[j], kDynamicDim);
-    sizes.add(str_cat("row", j), size);
-    if (j > 0) sizes.add_quotient(str_cat("by_row", j), size);
+    std::string name = str_cat("row", j);
+    if (j == 0) {
+      sizes.add(name, size);
+    } else {
+      sizes.add_divisor(name, size);
+    }
     for (size_t i = 0; i < joined.extents.size(); ++i) {
       if (joined.extents[i][j] != Extent::kEither) continue;
       sizes.add(str_cat("in", i, "_", j), size_of(problem, i, joined.axes[j].front()));

@@ -176,17 +176,14 @@ KernelSizes sizes_of(const Boxes& boxes, int lanes) {
   auto groups_of = [&](int64_t size) {
     return size == kDynamicDim ? size : std::max<int64_t>(size / lanes, 1);
   };
-  int64_t groups = groups_of(boxes.count(&Axis::out));
-  sizes.add("groups", groups);
-  sizes.add_quotient("by_groups", groups);
+  sizes.add_divisor("groups", groups_of(boxes.count(&Axis::out)));
   sizes.add("row_elements", boxes.count(&Axis::in));
   int64_t stride = 1;
   for (size_t i = boxes.axes.size(); i-- > 0;) {
     const Axis& axis = boxes.axes[i];
     int64_t size = i + 1 == boxes.axes.size() ? groups_of(axis.out) : axis.out;
     if (size != kDynamicDim) size = std::max<int64_t>(size, 1);
-    if (i > 0) sizes.add(str_cat("size", i), size);
-    if (i > 0) sizes.add_quotient(str_cat("by_size", i), size);
+    if (i > 0) sizes.add_divisor(str_cat("size", i), size);
     sizes.add(str_cat("stride", i), stride);
     stride = known_product(stride, axis.in);
   }
@@ -206,15 +203,14 @@ std::string statements(const Boxes& boxes, const KernelSizes& sizes, const Eleme
   std::string groups = number("groups");
   text += str_cat(";\n  const idx group = (idx)blockIdx.x * ", kThreads,
                   " + (int)threadIdx.x;\n  if (group >= rows * ", groups,
-                  ") return;\n  const idx row = ",
-                  is_known("groups") ? str_cat("group / ", groups) : "sizes.by_groups(group)",
+                  ") return;\n  const idx row = ", sizes.divided("group", "groups"),
                   ";\n  idx rest = group - row * ", groups, ";\n");
   std::string from = str_cat("row * ", number("row_elements"));
   for (size_t i = boxes.axes.size(); i-- > 0;) {
     const Axis& axis = boxes.axes[i];
     std::string name = str_cat("size", i);
     bool divided = i > 0 && !is_known(name);
-    if (divided) text += str_cat("  const idx rest", i, " = sizes.by_", name, "(rest);\n");
+    if (divided) text += str_cat("  const idx rest", i, " = ", sizes.divided("rest", name), ";\n");
     std::string place = i == 0    ? "rest"
                         : divided ? str_cat("rest - rest", i, " * ", number(name))
                                   : str_cat("rest % ", number(name));

@@ -17,6 +17,8 @@ struct Fold {
 
 std::string float_of(DType dtype) { return dtype == DType::kFloat64 ? "double" : "float"; }
 
+constexpr const char* kLog2E = "1.44269504f";
+
 bool is_real(std::string_view op) {
   return op == "reduce_l2" || op == "reduce_log_sum" || op == "reduce_log_sum_exp";
 }
@@ -148,12 +150,13 @@ std::string softmax(DType source, const std::string& type) {
   std::string shift = str_cat("first.v == ", infinite, " ? ", type, "(0) : first.v");
   std::string power = "exp(x - shift(first))";
   std::string change = "exp(from.v - to.v)";
-  if (source == DType::kBFloat16) power = "exp2_or_zero((x - shift(first)) * 1.44269504f)";
+  if (source == DType::kBFloat16)
+    power = str_cat("exp2_or_zero((x - shift(first)) * ", kLog2E, ")");
   if (source == DType::kFloat16) {
     // One rounding: that of the shift, which for fp16 is no more than 1e5, is the same for all
     // elements, so that it is divided out.
-    shift = str_cat("rounded_product(", shift, ", 1.44269504f)");
-    power = "exp2_or_zero(fmaf(x, 1.44269504f, -shift(first)))";
+    shift = str_cat("rounded_product(", shift, ", ", kLog2E, ")");
+    power = str_cat("exp2_or_zero(fmaf(x, ", kLog2E, ", -shift(first)))");
     change = "exp2_or_zero(shift(from) - shift(to))";
   }
   return state("First", type, extreme_of(infinite, true), false) + keep_first() +
@@ -170,8 +173,8 @@ std::string log_softmax(DType source, const std::string& type) {
   bool narrow = source == DType::kFloat16 || source == DType::kBFloat16;
   return state("First", type, extreme_of(type + "(-INFINITY)", true), false) + keep_first() +
          function("Work transform(Value x, const First& first)", "return x - first.v;") +
-         state("Second", type, sum_of(type, narrow ? "exp2_or_zero(v * 1.44269504f)" : "exp(v)"),
-               true) +
+         state("Second", type,
+               sum_of(type, narrow ? str_cat("exp2_or_zero(v * ", kLog2E, ")") : "exp(v)"), true) +
          moved(str_cat("from.v == to.v ? s.v : from.v == ", type, "(-INFINITY) ? ", type,
                        "(0) : s.v * exp(from.v - to.v)")) +
          stat(type + " value;", "return {log(second.v)};");
