@@ -47,6 +47,22 @@ Status Executor::ensure_device_memory(size_t arena_bytes, size_t workspace_bytes
   return {};
 }
 
+Result<cuda::DeviceBuffer> Executor::kept_of(const Kernel& kernel) const {
+  if (kernel.kept_bytes() == 0) return cuda::DeviceBuffer();
+  REDLINE_ASSIGN(cuda::DeviceBuffer kept,
+                 cuda::DeviceBuffer::create(gpu_->image->context(), kernel.kept_bytes()));
+  REDLINE_TRY(gpu_->stream.fill(kept.ptr(), 0, kept.bytes()));
+  return kept;
+}
+
+Status Executor::make_kept(ShapeState& state) {
+  for (ShapeState::Step& step : state.steps) {
+    if (step.kernel == nullptr || step.kept.bytes() >= step.kernel->kept_bytes()) continue;
+    REDLINE_ASSIGN(step.kept, kept_of(*step.kernel));
+  }
+  return {};
+}
+
 Status Executor::make_staging(ShapeState& state) {
   for (size_t s = 0; s < plan_.steps.size(); ++s) {
     const PlanStep& step = plan_.steps[s];
@@ -215,6 +231,7 @@ Status Executor::run_device_step(ShapeState& state, size_t index, const cuda::St
   args.workspace = static_cast<char*>(gpu_->workspace.data()) + workspace;
   args.stream = &stream;
   args.refused = gpu_->refused_of(index);
+  args.kept = ready.kept.data();
   return ready.kernel->run(args);
 }
 

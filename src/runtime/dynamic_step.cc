@@ -233,6 +233,7 @@ Status Executor::run_kernel(ShapeState& state, size_t index, std::vector<TensorV
   if (own.kernel == nullptr || own.kernel_dims != dims) {
     REDLINE_ASSIGN(own.kernel, prepare_or_refuse(index, inputs, outputs));
     own.kernel_dims = std::move(dims);
+    own.kept = {};
   }
   if (own.kernel == nullptr) return run_reference_step(index, outputs);
   KernelArgs args{inputs, outputs, nullptr, &pool_};
@@ -248,6 +249,10 @@ Status Executor::run_kernel(ShapeState& state, size_t index, std::vector<TensorV
   args.workspace = workspace.get();
   args.stream = &gpu_->stream;
   args.refused = gpu_->refused_of(index);
+  if (own.kernel->kept_bytes() > own.kept.bytes()) {
+    REDLINE_ASSIGN(own.kept, kept_of(*own.kernel));
+  }
+  args.kept = own.kept.data();
   gpu_->busy = true;
   if (own.kernel->finds_sizes()) return find_and_run(state, index, *own.kernel, args, outputs);
   return own.kernel->run(args);

@@ -40,6 +40,7 @@ struct Executor::StepState {
   // Of the last run of a step whose sizes are not known beforehand.
   std::unique_ptr<Kernel> kernel;
   std::vector<Dims> kernel_dims;
+  cuda::DeviceBuffer kept;  // KernelArgs::kept
 };
 
 // Memory that views and graphs point into; what was made for other addresses is made again.
@@ -81,6 +82,7 @@ struct Executor::ShapeState {
     std::vector<TensorView> outputs;
     int segment = -1;            // of GPU steps, which it begins
     cuda::PinnedBuffer staging;  // of an upload from the caller's memory
+    cuda::DeviceBuffer kept;     // KernelArgs::kept
   };
   struct Segment {  // steps [first, end) as one launch
     size_t first = 0;

@@ -315,6 +315,7 @@ Status Executor::prepare_steps(ShapeState& state) {
   if (gpu_ != nullptr) {
     REDLINE_TRY(ensure_device_memory(0, state.device_workspace));
     REDLINE_TRY(make_staging(state));
+    REDLINE_TRY(make_kept(state));
     find_segments(state);
   }
   return ensure_workspace(state.workspace);

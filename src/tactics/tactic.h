@@ -67,6 +67,9 @@ struct KernelArgs {
   // Made 1 by a GPU kernel whose operands name what is not there: the host's memory, which kernels
   // can write to. May be null.
   uint32_t* refused = nullptr;
+  // GPU kernels: of kept_bytes(), 256-byte aligned: zeros before the first run of a session's step,
+  // then what the run before left.
+  void* kept = nullptr;
 };
 
 // One step made ready for one set of sizes. Immutable and thread-safe: what changes during a run is
@@ -75,6 +78,8 @@ class Kernel {
  public:
   virtual ~Kernel() = default;
   virtual size_t workspace_bytes() const { return 0; }
+  // GPU kernels: what they leave for their next run, which begins when this one has ended.
+  virtual size_t kept_bytes() const { return 0; }
   // Kernels of ops whose output sizes depend on values (kTraitDataDependent). They are prepared
   // with kDynamicDim for such sizes and run in two parts: find() queues what finds out how many
   // there are and leaves that as an i64 at the start of the workspace; the caller reads it, makes

@@ -98,6 +98,10 @@ class GpuTrial final : public Trial {
     REDLINE_ASSIGN(cuda::DeviceBuffer workspace,
                    cuda::DeviceBuffer::create(context_, kernel_->workspace_bytes() + kGuard));
     results_.push_back(std::move(workspace));
+    if (kernel_->kept_bytes() > 0) {
+      REDLINE_ASSIGN(kept_, cuda::DeviceBuffer::create(context_, kernel_->kept_bytes()));
+      REDLINE_TRY(stream_.fill(kept_.ptr(), 0, kept_.bytes()));
+    }
     return stream_.synchronize();
   }
 
@@ -117,6 +121,7 @@ class GpuTrial final : public Trial {
     args.inputs = inputs_;
     args.outputs = outputs_;
     args.workspace = results_.back().data();
+    args.kept = kept_.data();
     args.stream = &stream_;
     return kernel_->run(args);
   }
@@ -137,6 +142,7 @@ class GpuTrial final : public Trial {
   std::unique_ptr<Kernel> kernel_;
   std::vector<cuda::DeviceBuffer> operands_;
   std::vector<cuda::DeviceBuffer> results_;  // of the outputs, then the workspace
+  cuda::DeviceBuffer kept_;
   std::vector<TensorView> inputs_, outputs_;
   std::vector<Tensor> host_;
   std::vector<TensorView> host_views_;

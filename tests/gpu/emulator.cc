@@ -413,7 +413,7 @@ DriverApi make_driver() {
   api.cuOccupancyMaxActiveBlocksPerMultiprocessor = [](int* blocks, FunctionHandle, int, size_t) {
     return *blocks = 1, +kSuccess;
   };
-  // The emulated TensorMap of kernels/cuda/arch/bulk_copy.cuh.
+  // The emulated TensorMap of kernels/cuda/arch/copy_box.cuh.
   api.cuTensorMapEncodeTiled = [](void* map, int, unsigned int rank, void* address,
                                   const uint64_t* sizes, const uint64_t* strides,
                                   const unsigned int* box, const unsigned int*, int, int, int,

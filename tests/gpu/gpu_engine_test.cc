@@ -228,6 +228,50 @@ TEST_F(GpuEngineTest, VariantsMayBeForced) {
   EXPECT_EQ(report_.chain.tried, 0);
 }
 
+// Blocks that hand on what they know of rows number it from run to run: each session has its own.
+TEST_F(GpuEngineTest, WhatAKernelKeepsIsItsSessions) {
+  constexpr std::string_view kRows = R"(graph g(%x: f32[5,264]) {
+  %y = softmax(%x) {axis=-1}
+  return %y
+}
+)";
+  const std::string file = str_cat(testing::TempDir(), "kept_", getpid(), ".jsonl");
+  database_ = file;
+  emulator::set_span(40);
+  ASSERT_TRUE(build(kRows, false, 5).ok());
+  {
+    TuningDatabase known(file, {});
+    for (TuningRecord record : known.records()) {
+      if (record.config.find("kernels=[15,") == std::string::npos) continue;
+      record.us = 0.001;
+      known.add(record);
+      break;
+    }
+  }
+  Plan plan = build(kRows, false, 5).value();
+  std::filesystem::remove(file);
+  ASSERT_EQ(count(plan, "cuda.rows"), 1u);
+  auto step = std::find_if(plan.steps.begin(), plan.steps.end(),
+                           [](const PlanStep& s) { return s.tactic == "cuda.rows"; });
+  ASSERT_NE(config_to_string(step->config).find("kernels=[15,"), std::string::npos);
+  Plan reference = build_on_cpu(kRows);
+  auto cpu = Executor::create(reference, *tactics_, *pool_).value();
+  std::vector<std::unique_ptr<Executor>> sessions;
+  for (int i = 0; i < 2; ++i) sessions.push_back(make_executor(plan).value());
+  for (int i = 0; i < 3; ++i) {
+    Tensor x = ramp({5, 264});
+    static_cast<float*>(x.mutable_raw())[i] = 3;
+    const std::vector<HostValue> inputs = {HostValue::of(x)};
+    ASSERT_TRUE(cpu->run(inputs).ok());
+    const auto* want = cpu->output(0).tensor.data<float>();
+    for (auto& session : sessions) {
+      ASSERT_TRUE(session->run(inputs).ok());
+      const auto* got = session->output(0).tensor.data<float>();
+      for (int64_t e = 0; e < x.count(); ++e) ASSERT_NEAR(got[e], want[e], 1e-6) << e;
+    }
+  }
+}
+
 TEST_F(GpuEngineTest, RunsWhatTheCpuRunsForAnySize) {
   Result<Plan> plan = build(kNetwork);
   ASSERT_TRUE(plan.ok()) << plan.status().message();

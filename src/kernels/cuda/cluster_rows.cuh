@@ -15,14 +15,6 @@ __device__ inline S* cluster_states(int at) {
   return (S*)(cluster_memory + at * kClusterStateBytes);
 }
 
-// Elements of the row that block `rank` has, of which groups of W lie together.
-template <int C, int W>
-__device__ inline idx count_of_block(idx size, int rank) {
-  const idx turns = size / (C * W);
-  const idx left = size - turns * (C * W) - rank * W;
-  return turns * W + (left < 0 ? 0 : left < W ? left : W);
-}
-
 // What the blocks know of a row becomes what there is to know of all of it; C neighbouring lanes,
 // of a whole warp, each take a block. The second state of one is of its own first state and
 // `count` elements.
@@ -77,7 +69,7 @@ __device__ inline void row_cluster(idx size, Fetch fetch, Open open, Done done, 
     add_lanes<Op, L>(first, x, place(i));
   }
   first = group_merge<T>(first, RowMerge<Op>(), shared_first);
-  const typename Op::First own = Op::settle(first, count_of_block<C, T * L>(size, rank));
+  const typename Op::First own = Op::settle(first, count_of_part<C, T * L>(size, rank));
   typename Op::Second second = Op::second();
   if constexpr (Op::kTwice) {
 #pragma unroll
@@ -99,7 +91,7 @@ __device__ inline void row_cluster(idx size, Fetch fetch, Open open, Done done, 
   const int other = (int)threadIdx.x % C;
   first = *in_block(its_first, other);
   second = *in_block(its_second, other);
-  merge_blocks<Op, C>(first, second, count_of_block<C, T * L>(size, other), size);
+  merge_blocks<Op, C>(first, second, count_of_part<C, T * L>(size, other), size);
   cluster_arrive();
   const typename Op::Stat stat[1] = {Op::stat(first, second, size)};
   typename Op::Value carry = 1;
@@ -135,7 +127,7 @@ __device__ inline void merge_columns_of_blocks(const typename Op::First* its_fir
     const int other = i % C, column = i / C < kColumns ? i / C : kColumns - 1;
     typename Op::First first = *in_block(its_first + column, other);
     typename Op::Second second = *in_block(its_second + column, other);
-    merge_blocks<Op, C>(first, second, count_of_block<C, Y>(size, other), size);
+    merge_blocks<Op, C>(first, second, count_of_part<C, Y>(size, other), size);
     if (other == 0) {
       shared_first[column] = first;
       shared_second[column] = second;
@@ -178,7 +170,7 @@ __device__ inline void column_cluster(idx rows, idx size, Fetch fetch, Open open
   }
   merge_columns<X, Y, L>(first, RowMerge<Op>(), shared_first);
 #pragma unroll
-  for (int l = 0; l < L; ++l) own[l] = Op::settle(first[l], count_of_block<C, Y>(size, rank));
+  for (int l = 0; l < L; ++l) own[l] = Op::settle(first[l], count_of_part<C, Y>(size, rank));
   if constexpr (Op::kTwice) {
 #pragma unroll
     for (int i = 0; i < N; ++i) {

@@ -23,6 +23,14 @@ struct RowMerge {
   }
 };
 
+// Of `size` elements those that part `rank` of C has, of which groups of W lie together.
+template <int C, int W>
+__device__ inline idx count_of_part(idx size, int rank) {
+  const idx turns = size / (C * W);
+  const idx left = size - turns * (C * W) - rank * W;
+  return turns * W + (left < 0 ? 0 : left < W ? left : W);
+}
+
 // What store() is given of elements as they were read.
 template <class Op, int L>
 __device__ inline void transform_lanes(typename Op::Value (&x)[L],

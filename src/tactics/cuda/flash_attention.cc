@@ -206,8 +206,8 @@ Result<std::vector<cuda::KernelSource>> texts(const Problem& problem, const Conf
   std::string text;
   for (const char* file :
        {"types.cuh", "math.cuh", "index.cuh", "lanes.cuh", "arch/pdl.cuh", "arch/async_copy.cuh",
-        "arch/mma.cuh", "product/chunks.cuh", "arch/bulk_copy.cuh", "product/sources.cuh",
-        "product/tiles.cuh", "attention/attention.cuh"}) {
+        "arch/mma.cuh", "product/chunks.cuh", "arch/bulk_copy.cuh", "arch/copy_box.cuh",
+        "product/sources.cuh", "product/tiles.cuh", "attention/attention.cuh"}) {
     text += kernels::cuda::source(file);
   }
   const auto& attrs = problem.attrs.as<AttentionAttrs>();

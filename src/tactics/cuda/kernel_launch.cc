@@ -7,7 +7,7 @@ Result<std::unique_ptr<Kernel>> KernelLaunch::create(const Problem& problem, std
                                                      std::vector<Step> steps,
                                                      std::vector<int64_t> sizes,
                                                      std::optional<int64_t> parts,
-                                                     size_t workspace_bytes) {
+                                                     size_t workspace_bytes, size_t kept_bytes) {
   if (problem.inputs.size() + problem.outputs.size() + sizes.size() + 3 > kMaxParameters) {
     return unsupported("more than ", kMaxParameters, " operands and sizes");
   }
@@ -17,16 +17,19 @@ Result<std::unique_ptr<Kernel>> KernelLaunch::create(const Problem& problem, std
   launch->sizes_ = std::move(sizes);
   launch->parts_ = parts;
   launch->workspace_bytes_ = workspace_bytes;
+  launch->kept_bytes_ = kept_bytes;
   return std::unique_ptr<Kernel>(std::move(launch));
 }
 
 Result<KernelLaunch::Step> KernelLaunch::step(const PrepareArgs& args, size_t module,
-                                              const std::string& entry, int64_t blocks,
-                                              int threads) {
+                                              const std::string& entry, int64_t blocks, int threads,
+                                              unsigned int shared_bytes) {
   if (module >= args.modules.size()) return incompatible("a step without its kernels");
   if (blocks > INT32_MAX) return unsupported("more than ", INT32_MAX, " blocks of a kernel");
   Step step;
-  REDLINE_ASSIGN(step.function, cuda::Function::create(args.modules[module], entry));
+  REDLINE_ASSIGN(step.function, cuda::Function::create(args.modules[module], entry,
+                                                       static_cast<int>(shared_bytes)));
+  step.shape.shared_bytes = shared_bytes;
   step.shape.grid.x = static_cast<unsigned int>(blocks);
   step.shape.block.x = static_cast<unsigned int>(threads);
   step.shape.programmatic = args.context->info().compute_major >= 9;
@@ -41,7 +44,7 @@ Status KernelLaunch::run(const KernelArgs& args) const {
   for (const TensorView& output : args.outputs) pointers[count++] = output.data;
   for (size_t i = 0; i < count; ++i) parameters[i] = &pointers[i];
   for (const int64_t& size : sizes_) parameters[count++] = const_cast<int64_t*>(&size);
-  void* memory = args.workspace;
+  void* memory = kept_bytes_ > 0 ? args.kept : args.workspace;
   if (parts_) {
     parameters[count++] = &memory;
     parameters[count++] = const_cast<int64_t*>(&*parts_);

@@ -21,12 +21,13 @@ class KernelLaunch final : public Kernel {
   static Result<std::unique_ptr<Kernel>> create(const Problem& problem, std::string name,
                                                 std::vector<Step> steps, std::vector<int64_t> sizes,
                                                 std::optional<int64_t> parts = std::nullopt,
-                                                size_t workspace_bytes = 0);
+                                                size_t workspace_bytes = 0, size_t kept_bytes = 0);
   // One block of threads for each of `blocks`, which may start before its predecessor has ended
   // where the GPU can do that.
   static Result<Step> step(const PrepareArgs& args, size_t module, const std::string& entry,
-                           int64_t blocks, int threads);
+                           int64_t blocks, int threads, unsigned int shared_bytes = 0);
   size_t workspace_bytes() const override { return workspace_bytes_; }
+  size_t kept_bytes() const override { return kept_bytes_; }
   Status run(const KernelArgs& args) const override;
 
  private:
@@ -36,6 +37,7 @@ class KernelLaunch final : public Kernel {
   std::vector<int64_t> sizes_;
   std::optional<int64_t> parts_;
   size_t workspace_bytes_ = 0;
+  size_t kept_bytes_ = 0;  // where there are any, `parts` is given them
 };
 
 }  // namespace redline

@@ -201,8 +201,8 @@ std::string product_text() {
   for (const char* file :
        {"types.cuh", "math.cuh", "index.cuh", "division.cuh", "lanes.cuh", "arch/pdl.cuh",
         "arch/cluster.cuh", "arch/async_copy.cuh", "arch/mma.cuh", "product/chunks.cuh",
-        "arch/bulk_copy.cuh", "arch/wgmma.cuh", "product/sources.cuh", "product/tiles.cuh",
-        "product/numbers.cuh", "product/cores.cuh", "product/warpgroups.cuh",
+        "arch/bulk_copy.cuh", "arch/copy_box.cuh", "arch/wgmma.cuh", "product/sources.cuh",
+        "product/tiles.cuh", "product/numbers.cuh", "product/cores.cuh", "product/warpgroups.cuh",
         "product/product.cuh"}) {
     text += kernels::cuda::source(file);
   }

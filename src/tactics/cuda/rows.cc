@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tactics/cuda/kernel_launch.h"
+#include "tactics/cuda/rows_team.h"
 #include "tactics/cuda/rows_ways.h"
 
 namespace redline {
@@ -49,6 +50,18 @@ Result<std::vector<cuda::KernelSource>> kernels(const Problem& problem, const Co
   return sources;
 }
 
+// All blocks wait for each other.
+Status run_together(KernelLaunch::Step& step, const cuda::Context& context) {
+  REDLINE_ASSIGN(int resident, step.function.occupancy(static_cast<int>(step.shape.block.x),
+                                                       step.shape.shared_bytes));
+  if (resident < 1 ||
+      step.shape.grid.x > static_cast<unsigned int>(context.info().multiprocessors)) {
+    return incompatible("a team of blocks for which the GPU has no room");
+  }
+  step.shape.together = true;
+  return {};
+}
+
 Result<std::unique_ptr<Kernel>> prepare(const Problem& problem, const Config& config,
                                         const PrepareArgs& args) {
   const Problem& written_problem = *args.written;
@@ -67,17 +80,25 @@ Result<std::unique_ptr<Kernel>> prepare(const Problem& problem, const Config& co
     bool indices = way.wide || known || fits_short_indices(problem);
     if (!indices || !rows_way_takes(way, written, rows, *length)) continue;
     std::vector<KernelLaunch::Step> steps;
+    size_t kept = 0;
     for (const RowsShape& shape : way.launches) {
-      int64_t blocks = rows_blocks(shape, *count, way.parts, written.applies());
-      REDLINE_ASSIGN(KernelLaunch::Step step,
-                     KernelLaunch::step(args, module++, kRowsEntry, blocks, shape.threads));
+      int64_t blocks = rows_blocks(shape, *count, way.parts, written.applies(),
+                                   args.context->info().multiprocessors);
+      bool team = shape.kernel == RowsKernel::kRowTeam;
+      REDLINE_ASSIGN(
+          KernelLaunch::Step step,
+          KernelLaunch::step(args, module++, kRowsEntry, blocks,
+                             shape.threads + (team ? kTeamThreads : 0), rows_shared_bytes(shape)));
       step.shape.cluster.x = static_cast<unsigned int>(shape.cluster);
-      step.shape.shared_bytes = rows_shared_bytes(shape);
       if (shape.cluster > kPortableCluster) REDLINE_TRY(step.function.allow_large_clusters());
+      if (team) {
+        REDLINE_TRY(run_together(step, *args.context));
+        kept = team_kept_bytes(shape, blocks, way.parts);
+      }
       steps.push_back(std::move(step));
     }
     return KernelLaunch::create(problem, "cuda.rows", std::move(steps), std::move(sizes), way.parts,
-                                rows_workspace(way, *count));
+                                rows_workspace(way, *count), kept);
   }
   return incompatible("a step over rows whose kernels do not take its sizes");
 }

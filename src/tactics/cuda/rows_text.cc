@@ -27,13 +27,18 @@ class RowsWriter {
     REDLINE_ASSIGN(std::string done, done_lambda());
     REDLINE_ASSIGN(std::string store, store_lambda());
     text += load + done + store + call();
+    // Beside those that compute.
+    int threads = shape_.threads + (in_team() ? kTeamThreads : 0);
     std::vector<std::string> files = {"lanes.cuh", "block.cuh", "rows.cuh", "columns.cuh",
                                       "relay.cuh"};
     if (shape_.cluster > 1) {
       files.insert(files.end(), {"arch/cluster.cuh", "cluster_rows.cuh"});
     }
     if (shape_.kernel == RowsKernel::kShortRows) files.emplace_back("short_rows.cuh");
-    return writer_.whole(kRowsEntry, shape_.threads, files, text,
+    if (in_team()) {
+      files.insert(files.end(), {"arch/bulk_copy.cuh", "arch/tagged.cuh", "row_team.cuh"});
+    }
+    return writer_.whole(kRowsEntry, threads, files, text,
                          {"void* parts_memory", "const i64 parts"}, together());
   }
 
@@ -48,6 +53,7 @@ class RowsWriter {
     return v;
   }
   bool in_columns() const { return !rows_.last_is_reduced(); }
+  bool in_team() const { return shape_.kernel == RowsKernel::kRowTeam; }
 
   // Whether results are made of the source by other ways than the anchor.
   bool wants_raw() const {
@@ -194,8 +200,8 @@ class RowsWriter {
     }
     int stats = in_columns() ? shape_.lanes : 1;
     return str_cat("  const auto store = [&](const idx row, const idx k, const Op::Value ",
-                   x_array(), ", const Op::Stat (&stat)[", stats, "]) {\n",
-                   writer_.take_statements(), "  };\n");
+                   x_array(), ", const Op::Stat (&stat)[", stats, "]",
+                   in_team() ? ", void* place" : "", ") {\n", writer_.take_statements(), "  };\n");
   }
 
   std::string whole_offset(const ElementIndex& at) const {
@@ -277,7 +283,11 @@ class RowsWriter {
     }
     writer_.set_lane(-1);
     for (size_t i : outputs) {
-      writer_.line(str_cat("store_lanes(out", i, " + ", offset, ", r", i, ");"));
+      std::string place = str_cat("out", i, " + ", offset);
+      if (in_team() && !row) {
+        place = str_cat("(", storage_type(problem_.outputs[i].dtype), "*)place");
+      }
+      writer_.line(str_cat("store_lanes(", place, ", r", i, ");"));
     }
     return {};
   }
@@ -345,6 +355,12 @@ class RowsWriter {
         return call("row_cluster", row_part, cluster + "size, fetch, open, done, store);\n");
       case RowsKernel::kColumnCluster:
         return call("column_cluster", whole, cluster + "rows, size, fetch, open, done, store);\n");
+      case RowsKernel::kRowTeam:
+        return call("row_team",
+                    str_cat("Op, ", storage_type(source_type()), ", ", threads, ", ", lanes, ", ",
+                            kept, ", ", shape_.rows),
+                    str_cat(">(rows, size, (int)parts, parts_memory, in", rows_.source, ", out",
+                            team_output(rows_), ", open, done, store);\n"));
     }
     return {};
   }
@@ -357,6 +373,11 @@ class RowsWriter {
 };
 
 }  // namespace
+
+size_t team_output(const RowsProblem& rows) {
+  auto whole = std::find(rows.row_outputs.begin(), rows.row_outputs.end(), false);
+  return static_cast<size_t>(whole - rows.row_outputs.begin());
+}
 
 Result<ElementKernel> write_rows_kernel(const Problem& problem, const RowsShape& shape) {
   ElementWriter writer(problem);

@@ -8,8 +8,8 @@
 
 namespace redline {
 
-// The drivers of kernels/cuda/rows.cuh, columns.cuh, relay.cuh, short_rows.cuh and
-// cluster_rows.cuh. Configs name them by number.
+// The drivers of kernels/cuda/rows.cuh, columns.cuh, relay.cuh, short_rows.cuh, cluster_rows.cuh
+// and row_team.cuh. Configs name them by number.
 enum class RowsKernel {
   kRegisters,
   kStreamed,
@@ -25,7 +25,8 @@ enum class RowsKernel {
   kColumnRelay,
   kShortRows,
   kRowCluster,
-  kColumnCluster
+  kColumnCluster,
+  kRowTeam
 };
 
 struct RowsShape {
@@ -36,13 +37,20 @@ struct RowsShape {
   // Of lanes: what a thread keeps in registers; in columns of any length, what it reads at once (1:
   // as the op likes it).
   int groups = 1;
-  int rows = 1;     // of a thread of kRegisters, at once; of one of kShortRows, in turn
+  // Of a thread of kRegisters, at once; of one of kShortRows, in turn. Of kRowTeam: pieces of a row
+  // that a block has.
+  int rows = 1;
   int lag = 0;      // groups between the two passes of a relay
   int cluster = 1;  // blocks of a row
   bool operator==(const RowsShape&) const = default;
 };
 
 inline constexpr const char* kRowsEntry = "rows";
+
+// Threads of a block of kRowTeam that do not compute.
+inline constexpr int kTeamThreads = 128;
+// The first output that has an element for each of the source: it goes through shared memory.
+size_t team_output(const RowsProblem& rows);
 
 // The kernel of a problem. Its parameters are those of ElementWriter::whole(), then the memory of
 // partial states and the number of parts.

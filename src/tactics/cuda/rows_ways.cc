@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "base/checked.h"
+#include "tactics/cuda/rows_team.h"
 
 namespace redline {
 namespace {
@@ -23,6 +24,8 @@ constexpr int64_t kRelayBytes = 8 << 20;
 constexpr int kRelayThreads = 1024;
 // Of short rows in the shared memory of a block.
 constexpr int64_t kShortBytes = 32 << 10;
+// Rows of teams, in bytes.
+constexpr int64_t kTeamRow = 256 << 10;
 // From this many elements on what counts is that enough bytes are on their way.
 constexpr int64_t kLarge = 4 << 20;
 
@@ -51,6 +54,7 @@ struct Sizes {
   bool twice = false;  // two statistics
   bool applies = true;
   bool in_place = false;  // can_be_short()
+  bool teams = false;     // can_be_team()
   // Rows of which few allow the widest accesses.
   bool begin_anywhere() const {
     return in_place && length <= kShortBytes && length * bytes % 16 != 0;
@@ -173,6 +177,14 @@ void column_clusters(const Sizes& s, size_t most, std::vector<RowsWay>& ways) {
   }
 }
 
+// `pieces` of a row for each block.
+void row_team(const Sizes& s, int threads, int groups, int pieces, std::vector<RowsWay>& ways) {
+  RowsShape shape = {RowsKernel::kRowTeam, threads, threads, s.lanes, groups, pieces};
+  if (!s.teams || !is_team(shape, s.length, s.bytes)) return;
+  std::optional<int64_t> blocks = team_blocks(shape, s.rows, s.length, kMultiprocessors);
+  if (blocks && *blocks <= kMostTeam) ways.push_back({{shape}, static_cast<int>(*blocks)});
+}
+
 // Only statistics of long rows: one wave of blocks that have the same to do, or many small ones.
 void reduced_rows(const Sizes& s, std::vector<RowsWay>& ways) {
   for (int64_t blocks : {2 * kMultiprocessors, 16 * kMultiprocessors}) {
@@ -216,6 +228,9 @@ std::vector<RowsWay> row_ways(const Sizes& s) {
   bool long_rows = s.length >= 1 << 13;
   if (s.large() && long_rows && !s.applies && !s.twice) reduced_rows(s, ways);
   bool relays = s.large() && long_rows && s.applies;
+  bool teams = relays && s.length * s.bytes >= kTeamRow;
+  if (teams) row_team(s, 512, 4, 1, ways);
+  if (teams) row_team(s, 512, 4, 2, ways);
   if (relays) row_clusters(s, 2, ways);
   // Long rows too few for all multiprocessors are divided.
   int64_t parts = std::min(divide_up(4 * kMultiprocessors, std::max<int64_t>(1, s.rows)),
@@ -242,6 +257,7 @@ std::vector<RowsWay> row_ways(const Sizes& s) {
   if (s.applies) ways.push_back(row_relay(s, 256));
   if (s.begin_anywhere()) staged_rows(s, 256, kShortBytes, ways);
   if (s.applies || s.twice) row_clusters(s, 3, ways);
+  if (!teams) row_team(s, 64, 1, 2, ways);
   return ways;
 }
 
@@ -398,6 +414,7 @@ std::vector<RowsWay> all_ways(const Problem& problem, const RowsProblem& rows) {
   s.twice = is_twice(problem, rows);
   s.applies = rows.applies();
   s.in_place = can_be_short(problem, rows);
+  s.teams = can_be_team(problem, rows);
   if (has_any_length(rows)) return ways_for_any(rows, s);
   if (rows.last_is_reduced()) return row_ways(s);
   // States that are wide leave no registers to read ahead, nor do values that are computed.
@@ -436,6 +453,7 @@ bool is_sequence(const std::vector<RowsShape>& launches, bool in_rows, bool twic
                           : Kernels{K::kPartsFirst, K::kPartsLast};
     return kernels == Kernels{K::kRegisters} || kernels == Kernels{K::kStreamed} ||
            kernels == parts || kernels == Kernels{K::kRowCluster} ||
+           (applies && kernels == Kernels{K::kRowTeam}) ||
            (!applies && kernels == Kernels{K::kShortRows});
   }
   bool divisible = !twice && !applies;
@@ -458,6 +476,7 @@ bool is_shape(const RowsShape& shape, bool in_rows) {
                     shape.kernel == RowsKernel::kRelayReset;
   bool several = shape.across <= 32 &&
                  (shape.kernel == RowsKernel::kRegisters || shape.kernel == RowsKernel::kShortRows);
+  several = several || shape.kernel == RowsKernel::kRowTeam;
   return is_power_of_two(shape.threads, 1024) && shape.threads >= 32 &&
          is_power_of_two(shape.across, 1024) &&
          (shape.across <= shape.threads || shape.kernel == RowsKernel::kRelayReset) &&
@@ -484,7 +503,7 @@ Result<RowsWay> decode(const Config& config, const Problem& problem, const RowsP
   }
   if (given->size() % 5 != 0 || !std::all_of(given->begin(), given->end(), small)) return bad;
   for (auto code = given->begin(); code != given->end(); code += 5) {
-    if (code[0] > static_cast<int64_t>(RowsKernel::kColumnCluster)) return bad;
+    if (code[0] > static_cast<int64_t>(RowsKernel::kRowTeam)) return bad;
     RowsShape shape = {static_cast<RowsKernel>(code[0]), static_cast<int>(code[1]),
                        static_cast<int>(code[2]), static_cast<int>(code[3]),
                        static_cast<int>(code[4])};
@@ -499,6 +518,11 @@ Result<RowsWay> decode(const Config& config, const Problem& problem, const RowsP
       DType source = ElementWriter(problem).value(rows.source).dtype;
       if (!can_be_short(problem, rows)) return bad;
       if (!is_short(shape, *rows.axes[1].known, static_cast<int>(dtype_bytes(source)))) return bad;
+    }
+    if (shape.kernel == RowsKernel::kRowTeam) {
+      auto bytes = static_cast<int>(dtype_bytes(ElementWriter(problem).value(rows.source).dtype));
+      if (!can_be_team(problem, rows) || *parts > kMostTeam) return bad;
+      if (!is_team(shape, *rows.known_size(true), bytes)) return bad;
     }
     way.launches.push_back(shape);
   }
@@ -520,6 +544,8 @@ int64_t longest(const RowsShape& shape, int64_t parts) {
     case RowsKernel::kColumnRelay:
     case RowsKernel::kColumnCluster:
       return parts * along;
+    case RowsKernel::kRowTeam:
+      return longest_of_team(shape, parts);
     default:
       return INT64_MAX;
   }
@@ -540,8 +566,10 @@ int64_t relay_blocks(const RowsShape& shape, int64_t groups, int64_t parts) {
 // For any GPU.
 RowsWay any_way(const Problem& problem, const RowsProblem& rows) {
   std::vector<RowsWay> all = all_ways(problem, rows);
-  return *std::find_if(all.begin(), all.end(),
-                       [](const RowsWay& way) { return way.launches[0].cluster == 1; });
+  return *std::find_if(all.begin(), all.end(), [](const RowsWay& way) {
+    const RowsShape& first = way.launches[0];
+    return first.cluster == 1 && first.kernel != RowsKernel::kRowTeam;
+  });
 }
 
 }  // namespace
@@ -562,6 +590,9 @@ bool rows_config_fits(const Config& config, const cuda::DeviceInfo& device) {
   const auto* kernels = find_knob<std::vector<int64_t>>(config, "kernels");
   const auto* parts = find_knob<int64_t>(config, "parts");
   if (kernels == nullptr || kernels->empty() || parts == nullptr) return true;
+  if (static_cast<RowsKernel>(kernels->front()) == RowsKernel::kRowTeam) {
+    return device.compute_major >= 9 && *parts <= device.multiprocessors;
+  }
   if (!is_cluster(static_cast<RowsKernel>(kernels->front()))) return true;
   bool large = device.compute_major == 9 || device.compute_major == 10;
   return device.compute_major >= 9 && (*parts <= kPortableCluster || large);
@@ -607,7 +638,8 @@ bool rows_way_takes(const RowsWay& way, const RowsProblem& written, const RowsPr
   return true;
 }
 
-int64_t rows_blocks(const RowsShape& shape, int64_t rows, int64_t parts, bool applies) {
+int64_t rows_blocks(const RowsShape& shape, int64_t rows, int64_t parts, bool applies,
+                    int multiprocessors) {
   switch (shape.kernel) {
     case RowsKernel::kRegisters:
     case RowsKernel::kStreamed:
@@ -632,11 +664,14 @@ int64_t rows_blocks(const RowsShape& shape, int64_t rows, int64_t parts, bool ap
       return relay_blocks(shape, rows, parts);
     case RowsKernel::kColumnRelay:
       return relay_blocks(shape, side_by_side(shape, rows), parts);
+    case RowsKernel::kRowTeam:
+      return std::min(rows, multiprocessors / parts) * parts;
   }
   return 0;
 }
 
 unsigned int rows_shared_bytes(const RowsShape& shape) {
+  if (shape.kernel == RowsKernel::kRowTeam) return team_shared_bytes(shape);
   if (!is_cluster(shape.kernel)) return 0;
   int rows = shape.kernel == RowsKernel::kRowCluster ? 1 : shape.across * shape.lanes;
   return static_cast<unsigned int>(2 * rows * kStateBytes);

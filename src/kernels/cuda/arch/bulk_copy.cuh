@@ -4,28 +4,25 @@
 // threads as it was started for have arrived and the bytes that they said would land have landed;
 // who waits gives the parity of the phase: that of a first phase is 0.
 
-// A matrix in global memory, as cuTensorMapEncodeTiled describes it: rows of 16-bit elements, of
-// which boxes of 64 columns are copied, in the order of chunk_place<8>(); zeros outside.
 #ifdef REDLINE_EMULATED
-#define __grid_constant__
-struct TensorMap {
-  u64 base, columns, rows, stride, box_rows;
-  u64 rest[11];
-};
 // A copy lands when it is waited for; until then its target holds NaN.
 struct PendingBulk {
   u64* barrier;
+  u32 block;  // blocks that take turns have the same addresses
   char* to;
   const char* from;
   int bytes;
 };
 static PendingBulk pending_bulks[4096];
+static u32 emulated_block() {
+  return (blockIdx.z * gridDim.y + blockIdx.y) * gridDim.x + blockIdx.x;
+}
 static void emulated_bulk(u64* barrier, void* to, const void* from, int bytes) {
   memset(to, from == nullptr ? 0 : 0xff, bytes);
   if (from == nullptr) return;
   for (PendingBulk& copy : pending_bulks) {
     if (copy.barrier != nullptr) continue;
-    copy = {barrier, (char*)to, (const char*)from, bytes};
+    copy = {barrier, emulated_block(), (char*)to, (const char*)from, bytes};
     return;
   }
   abort();
@@ -35,9 +32,6 @@ struct EmulatedBarrier {
   u32 phase;
 };
 #else
-struct __align__(64) TensorMap {
-  u64 word[16];
-};
 __device__ inline u32 shared_place(const void* place) {
   return (u32)__cvta_generic_to_shared(place);
 }
@@ -85,7 +79,7 @@ __device__ inline void wait_barrier(u64* barrier, int parity) {
 #ifdef REDLINE_EMULATED
   while ((int)(((EmulatedBarrier*)barrier)->phase & 1) == parity) emulated_yield();
   for (PendingBulk& copy : pending_bulks) {
-    if (copy.barrier != barrier) continue;
+    if (copy.barrier != barrier || copy.block != emulated_block()) continue;
     memcpy(copy.to, copy.from, copy.bytes);
     copy.barrier = nullptr;
   }
@@ -115,29 +109,23 @@ __device__ inline void copy_bulk(void* to, const void* from, int bytes, u64* bar
 #endif
 }
 
-// The map's box at `column` and `row`, to a multiple of 1024 bytes. All its bytes are counted, also
-// of what is outside.
-__device__ inline void copy_box(Chunk* to, const TensorMap* map, int column, int row,
-                                u64* barrier) {
+// What the thread wrote to shared memory is seen by copies that begin behind this.
+__device__ inline void show_to_copies() {
+#ifndef REDLINE_EMULATED
+  asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+#endif
+}
+
+// From shared to global memory; returns when the shared memory has been read. Both addresses and
+// the number of bytes are multiples of 16.
+__device__ inline void copy_bulk_out(void* to, const void* from, int bytes) {
 #ifdef REDLINE_EMULATED
-  for (int y = 0; y < (int)map->box_rows; ++y) {
-    for (int x = 0; x < 64; ++x) {
-      bool inside = (u64)(row + y) < map->rows && (u64)(column + x) < map->columns;
-      const char* from = (const char*)map->base + (u64)(row + y) * map->stride + (column + x) * 2;
-      if (x % 8 == 0 && inside && (u64)(column + x + 8) <= map->columns) {
-        emulated_bulk(barrier, &to[chunk_place<8>(y, x / 8)], from, 16);
-        x += 7;
-      } else {
-        emulated_bulk(barrier, (u16*)&to[chunk_place<8>(y, x / 8)] + x % 8, inside ? from : nullptr,
-                      2);
-      }
-    }
-  }
+  memcpy(to, from, bytes);
 #else
   asm volatile(
-      "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%2, "
-      "%3}], [%4];" ::"r"(shared_place(to)),
-      "l"(map), "r"(column), "r"(row), "r"(shared_place(barrier))
+      "cp.async.bulk.global.shared::cta.bulk_group [%0], [%1], %2;\n"
+      "cp.async.bulk.commit_group;\ncp.async.bulk.wait_group.read 0;" ::"l"(to),
+      "r"(shared_place(from)), "r"(bytes)
       : "memory");
 #endif
 }

@@ -15,6 +15,17 @@ __device__ inline void write_tagged(u64* place, float value, u32 number) {
 }
 
 // Two neighbours, 16-byte aligned.
+__device__ inline void write_tagged_pair(u64* place, u32 first, u32 second, u32 number) {
+  const u64 tag = (u64)number << 32;
+#ifdef REDLINE_EMULATED
+  place[0] = tag | first;
+  place[1] = tag | second;
+#else
+  asm volatile("st.relaxed.gpu.global.v2.u64 [%0], {%1, %2};" ::"l"(place), "l"(tag | first),
+               "l"(tag | second)
+               : "memory");
+#endif
+}
 struct TaggedPair {
   u64 first, second;
   __device__ inline bool has(u32 number) const {
