@@ -80,7 +80,7 @@ std::string numbers(const ProductSpec& spec, const ProductTail& tail, const Prod
 }
 
 std::string tile_types(const ProductSpec& spec, const ProductKnobs& knobs) {
-  if (knobs.turns != 0) {
+  if (knobs.mapped != 0) {
     return "typedef MappedTiles<Numbers::kTileRows> A;\n"
            "typedef PackedTiles<Numbers::kTileColumns, N::kDepthChunks, N::kThreads> B;\n";
   }
@@ -148,18 +148,21 @@ std::string main_text(const Problem& problem, const ProductSpec& spec, const Pro
                       const ProductKnobs& knobs, bool cluster) {
   std::string text = launch_signature(problem, tail, spec.parameters, kMainEntry, knobs.threads(),
                                       packed_input(spec, knobs), knobs.resident);
-  if (knobs.turns != 0) {
+  if (knobs.mapped != 0) {
     text.pop_back();
-    return str_cat(text,
-                   ", const __grid_constant__ TensorMap map) {\n  A a{&map};\n"
-                   "  B b{in",
-                   spec.b_input, ", N::kTiles};\n  Tail tail{out, rows", tail.arguments(),
+    text += ", const __grid_constant__ TensorMap map)";
+  }
+  text += " {\n";
+  if (knobs.turns != 0) {
+    return str_cat(text, "  A a{&map};\n  B b{in", spec.b_input,
+                   ", N::kTiles};\n  Tail tail{out, rows", tail.arguments(),
                    "};\n  product_in_turns<Numbers>(a, b, tail, rows);\n}\n");
   }
   text +=
-      " {\n  const ProductPlace at = product_place<Numbers>(rows, (int)blockIdx.x, "
+      "  const ProductPlace at = product_place<Numbers>(rows, (int)blockIdx.x, "
       "(int)blockIdx.z);\n  const int batch = at.batch;\n";
-  text += str_cat(spec.statements, "  A a{{", spec.a.members, "}};\n");
+  text += spec.statements;
+  text += knobs.mapped != 0 ? "  A a{&map};\n" : str_cat("  A a{{", spec.a.members, "}};\n");
   if (knobs.packed != 0) {
     int64_t chunks = divide_up(spec.columns, knobs.tile_columns);
     text += str_cat("  B b{in", spec.b_input, " + (i64)batch * ", chunks,
@@ -253,6 +256,7 @@ Result<ProductKnobs> product_knobs(const Config& config, DType dtype) {
                              {"packed", &knobs.packed},
                              {"matrix", &knobs.matrix},
                              {"wgmma", &knobs.wgmma},
+                             {"mapped", &knobs.mapped},
                              {"turns", &knobs.turns}}) {
     if (const auto* given = find_knob<int64_t>(config, name)) *value = *given != 0 ? 1 : 0;
   }
@@ -260,6 +264,7 @@ Result<ProductKnobs> product_knobs(const Config& config, DType dtype) {
     knobs.resident = std::clamp<int64_t>(*given, 1, 8);
   }
   bool half = dtype != DType::kFloat32;
+  if (knobs.turns != 0) knobs.mapped = 1;
   if (knobs.wgmma != 0) {
     int64_t across = knobs.tile_columns / knobs.warps_columns;
     bool fits =
@@ -271,7 +276,7 @@ Result<ProductKnobs> product_knobs(const Config& config, DType dtype) {
     if (!fits) return incompatible("a product whose tiles and warpgroups do not fit each other");
     return knobs;
   }
-  knobs.turns = 0;
+  knobs.turns = knobs.mapped = 0;
   bool matrix = half || knobs.matrix != 0;
   int64_t warp_rows = matrix ? 16 : 4;
   int64_t warp_columns = matrix ? 16 : 32;
@@ -325,7 +330,7 @@ Result<std::vector<cuda::KernelSource>> product_kernels(
     return unsupported("its depth cannot be divided among ", knobs.splits, " blocks");
   }
   bool cluster = knobs.splits > 1 && knobs.cluster != 0 && has_clusters(device);
-  if (knobs.turns != 0 && (!comes_in_bulk(spec) || knobs.packed == 0)) {
+  if (knobs.mapped != 0 && (!comes_in_bulk(spec) || knobs.packed == 0)) {
     return unsupported("takes a row-major first operand and a packed second one");
   }
   std::string text = product_text();
@@ -393,7 +398,7 @@ Result<std::unique_ptr<Kernel>> prepare_product(const Problem& problem, const Pr
     steps.push_back(std::move(sum));
   }
   std::optional<TailLaunch::Map> map;
-  if (knobs.turns != 0) {
+  if (knobs.mapped != 0) {
     map = {spec.a.input, {spec.rows, spec.depth, spec.a.stride, knobs.tile_rows}};
   }
   return TailLaunch::create(problem, tail, spec.rows, spec.values, name, std::move(steps),

@@ -14,6 +14,7 @@ constexpr double kSharedBytes = 220 * 1024;
 constexpr double kBytesPerClock = 48;  // into one multiprocessor, from the L2
 constexpr double kLatency = 700;       // clocks from a load to its use
 constexpr double kStart = 2500;        // clocks before the first and behind the last tile
+constexpr double kMappedStart = 2000;  // ... where one thread fetches all
 constexpr double kTurnStart = 800;     // ... where a warpgroup of its own fetches the tiles
 constexpr double kClusterCost = 2500;  // clocks to add up in a cluster
 constexpr double kSumCost = 4000;      // ... by another kernel
@@ -93,10 +94,10 @@ double cost(const ProductSpec& spec, const ProductKnobs& knobs, double rows) {
   }
   double arithmetic = at_once * tile_rows * tile_columns * depth / rate;
   double bytes = at_once * (tile_rows + tile_columns) * depth * element / kBytesPerClock;
-  bool by_all = knobs.wgmma != 0 && knobs.turns == 0;  // fetched by the threads that multiply
+  bool by_all = knobs.wgmma != 0 && knobs.mapped == 0;  // fetched by the threads that multiply
   double waiting = kLatency / static_cast<double>(knobs.stages - (by_all ? 2 : 1));
   double per_tile = std::max({arithmetic, bytes, waiting});
-  double start = knobs.turns != 0 ? kTurnStart : kStart;
+  double start = knobs.turns != 0 ? kTurnStart : knobs.mapped != 0 ? kMappedStart : kStart;
   double stored = at_once * tile_rows * tile_columns * (element + 4) / kBytesPerClock;
   double clocks = div_up(blocks, kMultiprocessors * at_once) * (tiles * per_tile + stored + start);
   if (splits > 1) clocks += knobs.cluster != 0 ? kClusterCost + 80 * splits : kSumCost;
@@ -104,19 +105,22 @@ double cost(const ProductSpec& spec, const ProductKnobs& knobs, double rows) {
 }
 
 Config config_of(const ProductKnobs& knobs) {
-  return {{"tile_rows", knobs.tile_rows},
-          {"tile_columns", knobs.tile_columns},
-          {"tile_depth", knobs.tile_depth},
-          {"warps_rows", knobs.warps_rows},
-          {"warps_columns", knobs.warps_columns},
-          {"warps_depth", knobs.warps_depth},
-          {"stages", knobs.stages},
-          {"splits", knobs.splits},
-          {"cluster", knobs.cluster},
-          {"matrix", knobs.matrix},
-          {"wgmma", knobs.wgmma},
-          {"resident", knobs.resident},
-          {"turns", knobs.turns}};
+  Config config = {{"tile_rows", knobs.tile_rows},
+                   {"tile_columns", knobs.tile_columns},
+                   {"tile_depth", knobs.tile_depth},
+                   {"warps_rows", knobs.warps_rows},
+                   {"warps_columns", knobs.warps_columns},
+                   {"warps_depth", knobs.warps_depth},
+                   {"stages", knobs.stages},
+                   {"splits", knobs.splits},
+                   {"cluster", knobs.cluster},
+                   {"matrix", knobs.matrix},
+                   {"wgmma", knobs.wgmma},
+                   {"resident", knobs.resident},
+                   {"turns", knobs.turns}};
+  // Not said where there is none, as in databases of before.
+  if (knobs.mapped != 0 && knobs.turns == 0) config.push_back({"mapped", knobs.mapped});
+  return config;
 }
 
 }  // namespace
@@ -127,10 +131,12 @@ std::vector<Config> product_configs(const ProductSpec& spec, int64_t rows) {
     double clocks;
   };
   std::vector<Candidate> candidates;
-  auto consider = [&](const Tile& tile, int64_t matrix, int64_t wgmma, int64_t turns = 0) {
+  auto consider = [&](const Tile& tile, int64_t matrix, int64_t wgmma, int64_t mapped = 0,
+                      int64_t turns = 0) {
     ProductKnobs knobs;
     knobs.matrix = matrix;
     knobs.wgmma = wgmma;
+    knobs.mapped = mapped;
     knobs.turns = turns;
     knobs.resident = tile.resident;
     knobs.tile_rows = tile.rows;
@@ -159,10 +165,10 @@ std::vector<Config> product_configs(const ProductSpec& spec, int64_t rows) {
     for (const Tile& tile : kMatrixTiles) consider(tile, 0, 0);
     bool deep = !spec.columns_together || (spec.can_pack && spec.constant);
     if (deep) {
-      for (const Tile& tile : kWarpgroupTiles) consider(tile, 0, 1);
+      for (const Tile& tile : kWarpgroupTiles) consider(tile, 0, 1, comes_in_bulk(spec) ? 1 : 0);
     }
     if (comes_in_bulk(spec)) {
-      for (const Tile& tile : kTurnTiles) consider(tile, 0, 1, 1);
+      for (const Tile& tile : kTurnTiles) consider(tile, 0, 1, 1, 1);
     }
   } else {
     for (const Tile& tile : kSplitTiles) consider(tile, 1, 0);

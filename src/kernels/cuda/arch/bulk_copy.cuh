@@ -13,7 +13,7 @@ struct PendingBulk {
   const char* from;
   int bytes;
 };
-static PendingBulk pending_bulks[4096];
+static PendingBulk pending_bulks[16384];
 static u32 emulated_block() {
   return (blockIdx.z * gridDim.y + blockIdx.y) * gridDim.x + blockIdx.x;
 }

@@ -15,6 +15,13 @@ struct __align__(64) TensorMap {
 };
 #endif
 
+// So that the first copy does not wait for it.
+__device__ inline void prefetch_map(const TensorMap* map) {
+#ifndef REDLINE_EMULATED
+  asm volatile("prefetch.tensormap [%0];" ::"l"(map) : "memory");
+#endif
+}
+
 // The map's box at `column` and `row`, to a multiple of 1024 bytes. All its bytes are counted, also
 // of what is outside.
 __device__ inline void copy_box(Chunk* to, const TensorMap* map, int column, int row,

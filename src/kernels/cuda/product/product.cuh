@@ -107,7 +107,11 @@ __device__ inline void product(A a, B b, const Tail& tail, const ProductPlace& a
   typename CoreOf<N, typename P::Element, P::kMatrix, P::kWarpgroups>::type core;
   if constexpr (P::kWarpgroups) {
     u64* barriers = (u64*)(shared + N::kBarrierByte);
-    add_by_warpgroups<N>(core, a, b, tiles, barriers, at, first, last);
+    if constexpr (A::kBulk) {
+      add_bulk_by_warpgroups<N>(core, a, b, tiles, barriers, at, first, last);
+    } else {
+      add_by_warpgroups<N>(core, a, b, tiles, barriers, at, first, last);
+    }
   } else {
     add_by_warps<N>(core, a, b, tiles, at, first, last);
   }

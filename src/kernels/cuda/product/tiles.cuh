@@ -107,6 +107,7 @@ struct PackedTiles {
 // Tiles of ROWS rows and 64 columns of a matrix that a tensor map describes.
 template <int ROWS>
 struct MappedTiles {
+  static constexpr bool kBulk = true;
   static constexpr int kBytes = ROWS * 128;
   const TensorMap* map;
   __device__ inline void copy(Chunk* tile, int first_row, int number, u64* barrier) const {

@@ -147,6 +147,63 @@ struct WarpgroupCore {
   }
 };
 
+// Tiles [tile, last) of both operands, one at least, which both come in bulk: one thread fetches
+// them. A stage is filled again when the tile behind the one that it held is being multiplied: no
+// warpgroup can still read it then.
+template <class N, class Core, class A, class B>
+__device__ inline void add_bulk_by_warpgroups(Core& core, A& a, B& b, Chunk* tiles, u64* barriers,
+                                              const ProductPlace& at, int tile, int last) {
+  constexpr int kStageChunks = N::kChunksA + N::kChunksB;
+  const bool fetches = threadIdx.x == 0;
+  auto load_b = [&](int stage, int number) {
+    expect_bytes(barriers + stage, A::kBytes + B::kBytes);
+    b.copy(tiles + stage * kStageChunks + N::kChunksA, at.column, number, barriers + stage);
+  };
+  auto load_a = [&](int stage, int number) {
+    a.copy(tiles + stage * kStageChunks, at.row, number, barriers + stage);
+  };
+  if (fetches) {
+    prefetch_map(a.map);
+    for (int i = 0; i < N::kStages; ++i) start_barrier(barriers + i, 1);
+    show_barriers();
+    if constexpr (N::kConstant) {
+      for (int i = 0; i < N::kStages && tile + i < last; ++i) load_b(i, tile + i);
+    }
+  }
+  wait_for_former();
+  release_next();
+  if (fetches) {
+    for (int i = 0; i < N::kStages && tile + i < last; ++i) {
+      if constexpr (!N::kConstant) load_b(i, tile + i);
+      load_a(i, tile + i);
+    }
+  }
+  core.clear();
+  int stage = 0;
+  int parity = 0;
+  const int first = tile;
+#pragma unroll 1
+  do {
+    __syncthreads();
+    wait_barrier(barriers + stage, parity);
+    REDLINE_STAMPED(if (tile == first) redline_stamp(REDLINE_STAMP_LOADED);)
+    const Chunk* now = tiles + stage * kStageChunks;
+    core.add(now, now + N::kChunksA);
+    const int next = tile - 2 + N::kStages;
+    if (fetches && tile >= first + 2 && next < last) {
+      const int free = stage < 2 ? stage + N::kStages - 2 : stage - 2;
+      load_b(free, next);
+      load_a(free, next);
+    }
+    wait_warpgroup<1>();
+    if (++stage == N::kStages) {
+      stage = 0;
+      parity ^= 1;
+    }
+  } while (++tile < last);
+  wait_warpgroup<0>();
+}
+
 // Tiles [tile, last) of both operands, one at least. A stage is filled again when the tile behind
 // the one that it held is being multiplied: no warpgroup can still read it then.
 template <class N, class Core, class A, class B>
@@ -223,6 +280,7 @@ __device__ inline void product_in_turns(A a, B b, const Tail& tail, int rows) {
   u64* full = (u64*)(shared + N::kBarrierByte);
   u64* empty = full + N::kStages;
   if (threadIdx.x == 0) {
+    prefetch_map(a.map);
     for (int i = 0; i < N::kStages; ++i) {
       start_barrier(full + i, 1);
       start_barrier(empty + i, kGroups);
