@@ -35,6 +35,9 @@ struct DeviceInfo {
   size_t memory_bytes = 0;
   int driver_version = 0;
 
+  // Clusters of blocks, and launches that begin while the step in front still runs.
+  bool has_clusters() const { return compute_major >= 9; }
+  bool has_programmatic_launch() const { return compute_major >= 9; }
   // What kernels are compiled for and engines name: "sm_90a" on Hopper, whose matrix instructions
   // need the suffix, "sm_86" and so on elsewhere.
   std::string arch() const;

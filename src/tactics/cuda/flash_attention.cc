@@ -284,7 +284,7 @@ Result<std::unique_ptr<Kernel>> prepare(const Problem& problem, const Config& co
   shape.grid.x = static_cast<unsigned int>(blocks);
   shape.block.x = static_cast<unsigned int>(knobs.threads());
   shape.shared_bytes = static_cast<unsigned int>(shared);
-  shape.programmatic = args.context->info().compute_major >= 9;
+  shape.programmatic = args.context->info().has_programmatic_launch();
   auto launch = std::make_unique<AttentionLaunch>(std::move(function), shape);
   launch->queries = static_cast<int>(queries);
   launch->keys = static_cast<int>(keys);

@@ -32,7 +32,7 @@ Result<KernelLaunch::Step> KernelLaunch::step(const PrepareArgs& args, size_t mo
   step.shape.shared_bytes = shared_bytes;
   step.shape.grid.x = static_cast<unsigned int>(blocks);
   step.shape.block.x = static_cast<unsigned int>(threads);
-  step.shape.programmatic = args.context->info().compute_major >= 9;
+  step.shape.programmatic = args.context->info().has_programmatic_launch();
   return step;
 }
 

@@ -266,7 +266,6 @@ Result<std::unique_ptr<Kernel>> prepare(const Problem& problem, const Config& co
                  KernelLaunch::step(args, wide ? 1 : 0, std::string(kEntry),
                                     divide_up(groups, knobs.unroll * knobs.threads),
                                     static_cast<int>(knobs.threads)));
-  step.shape.programmatic = false;
   return KernelLaunch::create(problem, std::string(kEntry), {std::move(step)}, std::move(sizes));
 }
 

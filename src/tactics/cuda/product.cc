@@ -19,8 +19,6 @@ constexpr int kSumThreads = 256;
 // So that none of a last tile's rows has a number beyond 2^31.
 constexpr int64_t kMostRows = INT32_MAX - 256;
 
-bool has_clusters(const cuda::DeviceInfo& device) { return device.compute_major >= 9; }
-
 size_t packed_bytes(const ProductSpec& spec, const ProductKnobs& knobs) {
   int64_t tiles =
       divide_up(spec.columns, knobs.tile_columns) * divide_up(spec.depth, knobs.tile_depth);
@@ -329,7 +327,7 @@ Result<std::vector<cuda::KernelSource>> product_kernels(
   if (knobs.splits > divide_up(spec.depth, knobs.tile_depth)) {
     return unsupported("its depth cannot be divided among ", knobs.splits, " blocks");
   }
-  bool cluster = knobs.splits > 1 && knobs.cluster != 0 && has_clusters(device);
+  bool cluster = knobs.splits > 1 && knobs.cluster != 0 && device.has_clusters();
   if (knobs.mapped != 0 && (!comes_in_bulk(spec) || knobs.packed == 0)) {
     return unsupported("takes a row-major first operand and a packed second one");
   }
@@ -353,7 +351,7 @@ Result<std::unique_ptr<Kernel>> prepare_product(const Problem& problem, const Pr
                                                 const ProductTail& tail, const ProductKnobs& knobs,
                                                 const PrepareArgs& args) {
   const cuda::DeviceInfo& device = args.context->info();
-  bool parts = knobs.splits > 1 && !(knobs.cluster != 0 && has_clusters(device));
+  bool parts = knobs.splits > 1 && !(knobs.cluster != 0 && device.has_clusters());
   if (args.modules.size() != (parts ? 2U : 1U))
     return incompatible("a product without its kernels");
   if (knobs.packed != 0) {
@@ -384,7 +382,7 @@ Result<std::unique_ptr<Kernel>> prepare_product(const Problem& problem, const Pr
                      static_cast<unsigned int>(spec.batch * knobs.splits)};
   main.shape.block.x = static_cast<unsigned int>(knobs.threads());
   main.shape.shared_bytes = static_cast<unsigned int>(shared);
-  main.shape.programmatic = device.compute_major >= 9;
+  main.shape.programmatic = device.has_programmatic_launch();
   if (knobs.splits > 1 && !parts) main.shape.cluster.z = static_cast<unsigned int>(knobs.splits);
   steps.push_back(std::move(main));
   size_t workspace = 0;
@@ -394,7 +392,7 @@ Result<std::unique_ptr<Kernel>> prepare_product(const Problem& problem, const Pr
     REDLINE_ASSIGN(sum.function, cuda::Function::create(args.modules[1], std::string(kSumEntry)));
     sum.shape.grid.x = static_cast<unsigned int>(divide_up(groups, kSumThreads));
     sum.shape.block.x = kSumThreads;
-    sum.shape.programmatic = device.compute_major >= 9;
+    sum.shape.programmatic = device.has_programmatic_launch();
     steps.push_back(std::move(sum));
   }
   std::optional<TailLaunch::Map> map;

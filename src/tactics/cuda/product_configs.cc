@@ -16,7 +16,9 @@ constexpr double kLatency = 700;       // clocks from a load to its use
 constexpr double kStart = 2500;        // clocks before the first and behind the last tile
 constexpr double kMappedStart = 2000;  // ... where one thread fetches all
 constexpr double kTurnStart = 800;     // ... where a warpgroup of its own fetches the tiles
-constexpr double kClusterCost = 2500;  // clocks to add up in a cluster
+constexpr double kClusterCost = 1500;  // clocks to meet in a cluster ...
+constexpr double kBlockCost = 150;     // ... for each block of it
+constexpr double kSumBytes = 12;       // of sums that a block adds up per clock
 constexpr double kSumCost = 4000;      // ... by another kernel
 
 struct Tile {
@@ -101,7 +103,10 @@ double cost(const ProductSpec& spec, const ProductKnobs& knobs, double rows) {
   double start = knobs.turns != 0 ? kTurnStart : knobs.mapped != 0 ? kMappedStart : kStart;
   double stored = at_once * tile_rows * tile_columns * (element + 4) / kBytesPerClock;
   double clocks = div_up(blocks, kMultiprocessors * at_once) * (tiles * per_tile + stored + start);
-  if (splits > 1) clocks += knobs.cluster != 0 ? kClusterCost + 80 * splits : kSumCost;
+  if (splits > 1) {
+    double added = tile_rows * tile_columns * 4 / kSumBytes;
+    clocks += knobs.cluster != 0 ? kClusterCost + kBlockCost * splits + added : kSumCost;
+  }
   return clocks;
 }
 

@@ -147,7 +147,7 @@ Result<std::unique_ptr<Kernel>> prepare(const Problem& problem, const Config& co
   launch->batch = static_cast<int>(spec.batch);
   REDLINE_TRY(place_gates(*launch, spec, product, args));
   REDLINE_TRY(place_steps(*launch, spec, knobs, args));
-  launch->gates_shape.programmatic = args.context->info().compute_major >= 9;
+  launch->gates_shape.programmatic = args.context->info().has_programmatic_launch();
   launch->steps_shape.programmatic = launch->gates_shape.programmatic;
   launch->steps_shape.together = true;
   return std::unique_ptr<Kernel>(std::move(launch));

@@ -595,7 +595,7 @@ bool rows_config_fits(const Config& config, const cuda::DeviceInfo& device) {
   }
   if (!is_cluster(static_cast<RowsKernel>(kernels->front()))) return true;
   bool large = device.compute_major == 9 || device.compute_major == 10;
-  return device.compute_major >= 9 && (*parts <= kPortableCluster || large);
+  return device.has_clusters() && (*parts <= kPortableCluster || large);
 }
 
 Result<std::vector<RowsWay>> rows_ways(const Problem& problem, const RowsProblem& rows,

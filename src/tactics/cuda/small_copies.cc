@@ -59,7 +59,7 @@ Status SmallCopies::launch(const cuda::Stream& stream) const {
   shape.grid = {static_cast<unsigned int>(std::clamp<uint64_t>(blocks, 1, most)),
                 static_cast<unsigned int>(count_), 1};
   shape.block = {kThreads, 1, 1};
-  shape.programmatic = gpu.compute_major >= 9;
+  shape.programmatic = gpu.has_programmatic_launch();
   Parameter parameter = parameter_;
   void* parameters[] = {&parameter};
   return cuda::launch(stream, function_, shape, parameters, "copies");

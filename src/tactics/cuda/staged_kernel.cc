@@ -73,7 +73,7 @@ Status StagedKernel::add(std::vector<Step>& steps, const PrepareArgs& args, size
   if (step.blocks > INT32_MAX) return unsupported("more than ", INT32_MAX, " blocks of a kernel");
   REDLINE_ASSIGN(step.function,
                  cuda::Function::create(args.modules[module], entry, step.shared_bytes));
-  step.programmatic = args.context->info().compute_major >= 9;
+  step.programmatic = args.context->info().has_programmatic_launch();
   steps.push_back(std::move(step));
   return {};
 }

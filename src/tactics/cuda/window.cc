@@ -154,7 +154,7 @@ Result<std::unique_ptr<Kernel>> prepare_window(const Problem& problem, const Win
     REDLINE_ASSIGN(step.function, cuda::Function::create(args.modules[0], std::string(kEntry)));
     step.shape.grid.x = static_cast<unsigned int>(blocks);
     step.shape.block.x = static_cast<unsigned int>(kThreads);
-    step.shape.programmatic = args.context->info().compute_major >= 9;
+    step.shape.programmatic = args.context->info().has_programmatic_launch();
     steps.push_back(std::move(step));
   }
   std::vector<int> values =
