@@ -591,7 +591,7 @@ bool rows_config_fits(const Config& config, const cuda::DeviceInfo& device) {
   const auto* parts = find_knob<int64_t>(config, "parts");
   if (kernels == nullptr || kernels->empty() || parts == nullptr) return true;
   if (static_cast<RowsKernel>(kernels->front()) == RowsKernel::kRowTeam) {
-    return device.compute_major >= 9 && *parts <= device.multiprocessors;
+    return device.has_clusters() && *parts <= device.multiprocessors;
   }
   if (!is_cluster(static_cast<RowsKernel>(kernels->front()))) return true;
   bool large = device.compute_major == 9 || device.compute_major == 10;
