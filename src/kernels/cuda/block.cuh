@@ -3,18 +3,6 @@
 // b), which must give the same bits with its arguments swapped: then all threads get the same
 // result.
 
-// Programmatic dependent launch: nothing that a former kernel wrote may be read before the wait.
-__device__ inline void wait_for_former_kernels() {
-#if !defined(REDLINE_EMULATED) && __CUDA_ARCH__ >= 900
-  asm volatile("griddepcontrol.wait;" ::: "memory");
-#endif
-}
-__device__ inline void let_next_kernel_start() {
-#if !defined(REDLINE_EMULATED) && __CUDA_ARCH__ >= 900
-  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
-#endif
-}
-
 // A state of any size from another lane, word by word through a shuffle of words.
 template <class S, class Shuffle>
 __device__ inline S shuffled(const S& state, Shuffle shuffle) {

@@ -54,7 +54,7 @@ class CopyText {
   std::string statements(const ElementWriter& writer) const {
     const ElementOperand& whole =
         writer.value(boxes_.from_whole ? 0 : static_cast<int>(problem_.inputs.size()));
-    std::string text = "  wait_for_former_kernels();\n  let_next_kernel_start();\n";
+    std::string text = "  wait_for_former();\n  release_next();\n";
     if (is_empty(boxes_.whole)) return text;
     text += "  const idx rows = idx(1)";
     for (size_t axis = 0; axis < boxes_.row_axes; ++axis) text += " * " + whole.dims[axis];

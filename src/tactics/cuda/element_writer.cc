@@ -347,7 +347,7 @@ std::string ElementWriter::source_text(const std::string& signature,
                                        const std::vector<std::string>& files,
                                        const std::string& statements) const {
   std::string text;
-  for (const char* file : {"types.cuh", "math.cuh", "index.cuh"}) {
+  for (const char* file : {"types.cuh", "math.cuh", "index.cuh", "arch/pdl.cuh"}) {
     text += kernels::cuda::source(file);
   }
   for (const std::string& file : files) text += kernels::cuda::source(file);
@@ -470,9 +470,9 @@ Result<ElementKernel> ElementWriter::vector_kernel(const std::string& entry, con
   for (size_t i = 0; i < problem_.outputs.size(); ++i) {
     rest.push_back(str_cat("void* __restrict__ out_raw", i));
   }
-  std::vector<std::string> files = {"lanes.cuh", "block.cuh"};
+  std::vector<std::string> files = {"lanes.cuh"};
   if (!axes.even) files.emplace_back("first_lanes.cuh");
-  std::string statements = "wait_for_former_kernels();\nlet_next_kernel_start();\n" + body_text_;
+  std::string statements = "wait_for_former();\nrelease_next();\n" + body_text_;
   take_sizes(axes.sizes, files, rest, statements);
   return ElementKernel{
       entry, source_text(signature(entry, std::to_string(threads), rest), files, statements)};

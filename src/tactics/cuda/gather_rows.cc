@@ -80,10 +80,9 @@ std::string statements(const Rows& rows, int lanes) {
                      : rows.bytes == 4 ? "u32"
                                        : "u64";
   return str_cat(
-      "  wait_for_former_kernels();\n  let_next_kernel_start();\n",
-      "  const idx inner = ", rows.inner, ", count = ", rows.count, ", rows = ", rows.rows,
-      ", outer = ", rows.outer, ";\n", "  const idx groups = inner / ", lanes,
-      ";\n  const idx group = (idx)blockIdx.x * ", kThreads,
+      "  wait_for_former();\n  release_next();\n", "  const idx inner = ", rows.inner,
+      ", count = ", rows.count, ", rows = ", rows.rows, ", outer = ", rows.outer, ";\n",
+      "  const idx groups = inner / ", lanes, ";\n  const idx group = (idx)blockIdx.x * ", kThreads,
       " + (int)threadIdx.x;\n  if (group >= outer * count * groups) return;\n",
       "  const idx k = group % groups * ", lanes, ", place = group / groups;\n",
       "  const i64 index = (i64)widen(in1[place % count]);\n",
@@ -103,7 +102,7 @@ Result<std::vector<cuda::KernelSource>> kernels(const Problem& problem, const Co
   std::vector<cuda::KernelSource> sources;
   for (const Way& way : ways_of(problem, rows)) {
     ElementKernel kernel =
-        writer.whole(kEntry, kThreads, {"lanes.cuh", "block.cuh"}, statements(rows, way.lanes));
+        writer.whole(kEntry, kThreads, {"lanes.cuh"}, statements(rows, way.lanes));
     bool wide = way.wide || (known && !fits_short_indices(problem));
     sources.push_back(indexed_source(kernel, wide, device));
   }

@@ -195,7 +195,7 @@ std::string statements(const Boxes& boxes, const KernelSizes& sizes, const Eleme
   auto number = [&](const std::string& name) { return str_cat("idx(", sizes.size(name), ")"); };
   auto is_known = [&](const std::string& name) { return sizes.size(name).known.has_value(); };
   std::string type = str_cat("u", 8 * boxes.bytes);
-  std::string text = "  wait_for_former_kernels();\n  let_next_kernel_start();\n";
+  std::string text = "  wait_for_former();\n  release_next();\n";
   text += "  const idx rows = idx(1)";
   for (size_t axis = 0; axis < boxes.row_axes; ++axis) {
     text += " * " + writer.value(0).dims[axis];
@@ -236,8 +236,7 @@ Result<std::vector<cuda::KernelSource>> kernels(const Problem& problem, const Co
   REDLINE_TRY(writer.check());
   KernelSizes sizes = sizes_of(boxes, boxes.lanes());
   std::string text = statements(boxes, sizes, writer);
-  ElementKernel kernel =
-      writer.whole(kEntry, kThreads, {"lanes.cuh", "block.cuh"}, std::move(text), sizes);
+  ElementKernel kernel = writer.whole(kEntry, kThreads, {"lanes.cuh"}, std::move(text), sizes);
   return indexed_sources(kernel, problem, device);
 }
 

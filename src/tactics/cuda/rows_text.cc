@@ -20,7 +20,7 @@ class RowsWriter {
     in_place_ = op.in_place;
     set_dims();
     writer_.function(op.text);
-    std::string text = str_cat("  wait_for_former_kernels();\n  let_next_kernel_start();\n",
+    std::string text = str_cat("  wait_for_former();\n  release_next();\n",
                                "  const idx rows = ", rows_.size(false), ";\n",
                                "  const idx size = ", rows_.size(true), ";\n");
     REDLINE_ASSIGN(std::string load, load_lambdas());

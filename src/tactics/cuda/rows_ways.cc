@@ -229,8 +229,10 @@ std::vector<RowsWay> row_ways(const Sizes& s) {
   if (s.large() && long_rows && !s.applies && !s.twice) reduced_rows(s, ways);
   bool relays = s.large() && long_rows && s.applies;
   bool teams = relays && s.length * s.bytes >= kTeamRow;
+  // Small pieces leave room for the next kernel, which then starts before this one has ended.
   if (teams) row_team(s, 512, 4, 1, ways);
-  if (teams) row_team(s, 512, 4, 2, ways);
+  if (teams) row_team(s, 512, 2, 2, ways);
+  if (teams && ways.empty()) row_team(s, 512, 4, 2, ways);
   if (relays) row_clusters(s, 2, ways);
   // Long rows too few for all multiprocessors are divided.
   int64_t parts = std::min(divide_up(4 * kMultiprocessors, std::max<int64_t>(1, s.rows)),

@@ -28,7 +28,7 @@ Status staged_supports(const Problem& problem) {
 cuda::KernelSource staged_source(const Problem& problem, const StagedText& staged,
                                  const StagedFrame& frame, const cuda::DeviceInfo& device) {
   std::string text;
-  for (const char* file : {"types.cuh", "math.cuh", "index.cuh", "block.cuh"}) {
+  for (const char* file : {"types.cuh", "math.cuh", "index.cuh", "arch/pdl.cuh", "block.cuh"}) {
     text += kernels::cuda::source(file);
   }
   for (const char* file : frame.files) text += kernels::cuda::source(file);
@@ -51,8 +51,8 @@ cuda::KernelSource staged_source(const Problem& problem, const StagedText& stage
       // Left alone, ptxas spills to fit more blocks.
       str_cat(frame.functions, "extern \"C\" __global__ void __launch_bounds__(",
               StagedKernel::kThreads, ", 2) ", staged.entry, "(", parameters,
-              ") {\n  wait_for_former_kernels();\n  let_next_kernel_start();\n", named,
-              frame.prelude, staged.statements, "}\n");
+              ") {\n  wait_for_former();\n  release_next();\n", named, frame.prelude,
+              staged.statements, "}\n");
   return {staged.entry, std::move(text), device.arch(), {}};
 }
 

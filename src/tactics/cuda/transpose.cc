@@ -53,7 +53,7 @@ class TransposeText {
                              : "u64") {}
 
   std::string statements() {
-    text_ = "  wait_for_former_kernels();\n  let_next_kernel_start();\n";
+    text_ = "  wait_for_former();\n  release_next();\n";
     return m_.keeps_last() ? rows() : way_.a == 0 ? gathered() : tiles();
   }
 
