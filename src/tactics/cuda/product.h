@@ -52,8 +52,7 @@ struct ProductKnobs {
   int64_t wgmma = 0;     // 1: by warpgroups, groups of 4 warps along the rows
   int64_t resident = 1;  // blocks that a multiprocessor has room for
   int64_t mapped = 0;    // 1: a comes in bulk too, by a tensor map
-  int64_t turns =
-      0;  // 1: so, and blocks stay and take tiles in turns, which one warpgroup more fetches
+  int64_t turns = 0;     // 1: so, fetched by one warpgroup more, and blocks take tiles in turns
 
   int64_t threads() const { return 32 * warps_rows * warps_columns * warps_depth + 128 * turns; }
   int64_t shared_bytes(DType dtype) const;
