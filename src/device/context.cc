@@ -154,6 +154,12 @@ Status Stream::fill(DevicePtr dst, unsigned char value, size_t bytes) const {
                           "cuMemsetD8Async");
 }
 
+Result<DeviceBuffer> Stream::zeros(size_t bytes) const {
+  REDLINE_ASSIGN(DeviceBuffer buffer, DeviceBuffer::create(context(), bytes));
+  REDLINE_TRY(fill(buffer.ptr(), 0, bytes));
+  return buffer;
+}
+
 Status Stream::wait_for(const Event& event) const {
   REDLINE_TRY(context()->make_current());
   waits_ = true;

@@ -119,6 +119,8 @@ class Stream {
   Status copy_to_host(void* dst, DevicePtr src, size_t bytes) const;
   Status copy_on_device(DevicePtr dst, DevicePtr src, size_t bytes) const;
   Status fill(DevicePtr dst, unsigned char value, size_t bytes) const;
+  // New memory, which holds zeros for what is queued from now on.
+  Result<DeviceBuffer> zeros(size_t bytes) const;
   // What is queued from now on comes after the event.
   Status wait_for(const Event& event) const;
   // Whether that was called since this was asked last.

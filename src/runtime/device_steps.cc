@@ -47,18 +47,10 @@ Status Executor::ensure_device_memory(size_t arena_bytes, size_t workspace_bytes
   return {};
 }
 
-Result<cuda::DeviceBuffer> Executor::kept_of(const Kernel& kernel) const {
-  if (kernel.kept_bytes() == 0) return cuda::DeviceBuffer();
-  REDLINE_ASSIGN(cuda::DeviceBuffer kept,
-                 cuda::DeviceBuffer::create(gpu_->image->context(), kernel.kept_bytes()));
-  REDLINE_TRY(gpu_->stream.fill(kept.ptr(), 0, kept.bytes()));
-  return kept;
-}
-
 Status Executor::make_kept(ShapeState& state) {
   for (ShapeState::Step& step : state.steps) {
     if (step.kernel == nullptr || step.kept.bytes() >= step.kernel->kept_bytes()) continue;
-    REDLINE_ASSIGN(step.kept, kept_of(*step.kernel));
+    REDLINE_ASSIGN(step.kept, gpu_->stream.zeros(step.kernel->kept_bytes()));
   }
   return {};
 }

@@ -250,7 +250,7 @@ Status Executor::run_kernel(ShapeState& state, size_t index, std::vector<TensorV
   args.stream = &gpu_->stream;
   args.refused = gpu_->refused_of(index);
   if (own.kernel->kept_bytes() > own.kept.bytes()) {
-    REDLINE_ASSIGN(own.kept, kept_of(*own.kernel));
+    REDLINE_ASSIGN(own.kept, gpu_->stream.zeros(own.kernel->kept_bytes()));
   }
   args.kept = own.kept.data();
   gpu_->busy = true;

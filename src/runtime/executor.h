@@ -159,7 +159,6 @@ class Executor {
   void find_segments(ShapeState& state) const;
   Status make_staging(ShapeState& state);
   Status make_kept(ShapeState& state);
-  Result<cuda::DeviceBuffer> kept_of(const Kernel& kernel) const;
   // One step, or the small copies from there on and before `end`, of which `index` becomes the
   // last.
   Status queue_step(ShapeState& state, size_t& index, size_t end, Fork& fork);

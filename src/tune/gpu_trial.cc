@@ -98,10 +98,7 @@ class GpuTrial final : public Trial {
     REDLINE_ASSIGN(cuda::DeviceBuffer workspace,
                    cuda::DeviceBuffer::create(context_, kernel_->workspace_bytes() + kGuard));
     results_.push_back(std::move(workspace));
-    if (kernel_->kept_bytes() > 0) {
-      REDLINE_ASSIGN(kept_, cuda::DeviceBuffer::create(context_, kernel_->kept_bytes()));
-      REDLINE_TRY(stream_.fill(kept_.ptr(), 0, kept_.bytes()));
-    }
+    REDLINE_ASSIGN(kept_, stream_.zeros(kernel_->kept_bytes()));
     return stream_.synchronize();
   }
 

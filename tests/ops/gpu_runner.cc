@@ -214,9 +214,7 @@ Status GpuRunner::launch(const Kernel& kernel, std::span<const TensorView> input
   args.outputs = device_outputs;
   args.workspace = workspace.data();
   args.stream = &stream_;
-  REDLINE_ASSIGN(auto kept,
-                 cuda::DeviceBuffer::create(context_, std::max<size_t>(kernel.kept_bytes(), 1)));
-  REDLINE_TRY(stream_.fill(kept.ptr(), 0, kept.bytes()));
+  REDLINE_ASSIGN(cuda::DeviceBuffer kept, stream_.zeros(kernel.kept_bytes()));
   args.kept = kept.data();
   REDLINE_ASSIGN(cuda::PinnedBuffer refused,
                  cuda::PinnedBuffer::create(context_, sizeof(uint32_t)));

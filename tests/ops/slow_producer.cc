@@ -178,9 +178,7 @@ Status SlowProducer::check(const Kernel& kernel, std::span<const TensorView> inp
   args.outputs = device_outputs;
   args.workspace = static_cast<char*>(results.data()) + output_bytes;
   args.stream = &stream_;
-  REDLINE_ASSIGN(auto kept,
-                 cuda::DeviceBuffer::create(context_, std::max<size_t>(kernel.kept_bytes(), 1)));
-  REDLINE_TRY(stream_.fill(kept.ptr(), 0, kept.bytes()));
+  REDLINE_ASSIGN(cuda::DeviceBuffer kept, stream_.zeros(kernel.kept_bytes()));
   args.kept = kept.data();
   REDLINE_ASSIGN(cuda::Graph graph, cuda::Graph::capture(stream_, [&]() -> Status {
                    REDLINE_TRY(queue_producer(in, source, results));

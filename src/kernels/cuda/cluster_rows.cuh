@@ -15,20 +15,6 @@ __device__ inline S* cluster_states(int at) {
   return (S*)(cluster_memory + at * kClusterStateBytes);
 }
 
-// What the blocks know of a row becomes what there is to know of all of it; C neighbouring lanes,
-// of a whole warp, each take a block. The second state of one is of its own first state and
-// `count` elements.
-template <class Op, int C>
-__device__ inline void merge_blocks(typename Op::First& first, typename Op::Second& second,
-                                    idx count, idx size) {
-  const typename Op::First own = Op::settle(first, count);
-  first = Op::settle(warp_merge<C>(first, RowMerge<Op>()), size);
-  if constexpr (Op::kTwice) {
-    second = count > 0 ? Op::moved(second, own, first, count) : Op::second();
-    second = warp_merge<C>(second, RowMerge<Op>());
-  }
-}
-
 // Whether what op makes of elements is held instead of them, where it takes no more registers.
 template <class Op, int L, class Raw>
 struct HoldsMade {
@@ -91,7 +77,8 @@ __device__ inline void row_cluster(idx size, Fetch fetch, Open open, Done done, 
   const int other = (int)threadIdx.x % C;
   first = *in_block(its_first, other);
   second = *in_block(its_second, other);
-  merge_blocks<Op, C>(first, second, count_of_part<C, T * L>(size, other), size);
+  merge_parts<Op, C>(first, second, count_of_part<C, T * L>(size, other), size);
+  first = Op::settle(first, size);
   cluster_arrive();
   const typename Op::Stat stat[1] = {Op::stat(first, second, size)};
   typename Op::Value carry = 1;
@@ -127,7 +114,8 @@ __device__ inline void merge_columns_of_blocks(const typename Op::First* its_fir
     const int other = i % C, column = i / C < kColumns ? i / C : kColumns - 1;
     typename Op::First first = *in_block(its_first + column, other);
     typename Op::Second second = *in_block(its_second + column, other);
-    merge_blocks<Op, C>(first, second, count_of_part<C, Y>(size, other), size);
+    merge_parts<Op, C>(first, second, count_of_part<C, Y>(size, other), size);
+    first = Op::settle(first, size);
     if (other == 0) {
       shared_first[column] = first;
       shared_second[column] = second;

@@ -24,39 +24,17 @@ struct TeamRing {
   static constexpr int kRows = 2 * ((kTeamLag + 1) / M + 1);
 };
 
-template <class S>
-__device__ inline u32 state_word(const S& state) {
-  static_assert(sizeof(S) == 4, "a state of 4 bytes");
+// A state as a word, and back.
+template <class To, class From>
+__device__ inline To same_bits(const From& from) {
+  static_assert(sizeof(To) == 4 && sizeof(From) == 4, "a state of 4 bytes");
   union Both {
-    u32 word;
-    S state;
+    From from;
+    To to;
     __device__ inline Both() {}
   } both;
-  both.state = state;
-  return both.word;
-}
-template <class S>
-__device__ inline S state_of(u32 word) {
-  union Both {
-    u32 word;
-    S state;
-    __device__ inline Both() {}
-  } both;
-  both.word = word;
-  return both.state;
-}
-
-// What a block knows of a row, from what `WIDTH` lanes know of parts of it; first states that are
-// not settled. `count`: elements of the lane's part, `all` of them together.
-template <class Op, int WIDTH>
-__device__ inline void merge_parts(typename Op::First& first, typename Op::Second& second,
-                                   idx count, idx all) {
-  const typename Op::First own = Op::settle(first, count);
-  first = warp_merge<WIDTH>(first, RowMerge<Op>());
-  if constexpr (Op::kTwice) {
-    second = count > 0 ? Op::moved(second, own, Op::settle(first, all), count) : Op::second();
-    second = warp_merge<WIDTH>(second, RowMerge<Op>());
-  }
+  both.from = from;
+  return both.to;
 }
 
 // Where accesses of a row lie: those of a block, and of each of its pieces.
@@ -211,7 +189,8 @@ struct RowTeam {
       __syncwarp();
       if (lane > 0) continue;
       arrive(&shared.taken[side]);
-      write_tagged_pair(place_of(row, rank), state_word(first), state_word(second), base + row + 1);
+      write_tagged_pair(place_of(row, rank), same_bits<u32>(first), same_bits<u32>(second),
+                        base + row + 1);
     }
   }
 
@@ -229,7 +208,7 @@ struct RowTeam {
 #pragma unroll
       for (int i = 0; i < kEach; ++i) {
         if (i * 32 + lane < blocks) {
-          first = Op::merge_first(first, state_of<First>((u32)pairs[i].first));
+          first = Op::merge_first(first, same_bits<First>((u32)pairs[i].first));
         }
       }
       first = Op::settle(warp_merge<32>(first, RowMerge<Op>()), size);
@@ -239,9 +218,9 @@ struct RowTeam {
         for (int i = 0; i < kEach; ++i) {
           const idx count = i * 32 + lane < blocks ? parts.of_block(i * 32 + lane) * L : 0;
           if (count == 0) continue;
-          const First own = Op::settle(state_of<First>((u32)pairs[i].first), count);
+          const First own = Op::settle(same_bits<First>((u32)pairs[i].first), count);
           second = Op::merge_second(
-              second, Op::moved(state_of<Second>((u32)pairs[i].second), own, first, count));
+              second, Op::moved(same_bits<Second>((u32)pairs[i].second), own, first, count));
         }
         second = warp_merge<32>(second, RowMerge<Op>());
       }
@@ -330,7 +309,7 @@ struct RowTeam {
       transform_lanes<Op, L>(x, stat[0].first);
       put(row, begin + i * T * L, x, stat, own + i * T * L);
     }
-    show_to_copies();
+    show_shared();
     __syncwarp();
     if (tid % 32 == 0) arrive(&shared.made[turn.slot]);
   }

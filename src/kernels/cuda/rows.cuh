@@ -31,6 +31,20 @@ __device__ inline idx count_of_part(idx size, int rank) {
   return turns * W + (left < 0 ? 0 : left < W ? left : W);
 }
 
+// What WIDTH neighbouring lanes, of a whole warp, know of parts of a row becomes what there is to
+// know of all of them; the first state is not settled. `count`: elements of the lane's part, to
+// whose first state its second one belongs; `all`: of the parts together.
+template <class Op, int WIDTH>
+__device__ inline void merge_parts(typename Op::First& first, typename Op::Second& second,
+                                   idx count, idx all) {
+  const typename Op::First own = Op::settle(first, count);
+  first = warp_merge<WIDTH>(first, RowMerge<Op>());
+  if constexpr (Op::kTwice) {
+    second = count > 0 ? Op::moved(second, own, Op::settle(first, all), count) : Op::second();
+    second = warp_merge<WIDTH>(second, RowMerge<Op>());
+  }
+}
+
 // What store() is given of elements as they were read.
 template <class Op, int L>
 __device__ inline void transform_lanes(typename Op::Value (&x)[L],

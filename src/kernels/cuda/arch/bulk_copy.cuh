@@ -109,8 +109,9 @@ __device__ inline void copy_bulk(void* to, const void* from, int bytes, u64* bar
 #endif
 }
 
-// What the thread wrote to shared memory is seen by copies that begin behind this.
-__device__ inline void show_to_copies() {
+// What the thread wrote to shared memory can be read by what reads it on its own, the copy engine
+// and matrix units, from here on; what others wrote, behind a barrier that brings them together.
+__device__ inline void show_shared() {
 #ifndef REDLINE_EMULATED
   asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
 #endif

@@ -6,14 +6,6 @@
 // sums are spread as in mma.cuh, warp w having rows 16w to 16w + 15, the next 8 columns in the next
 // four numbers.
 
-// What was written to shared memory by threads can be read by these instructions, once a barrier
-// has brought the threads together.
-__device__ inline void show_to_matrix_units() {
-#ifndef REDLINE_EMULATED
-  asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
-#endif
-}
-
 // Gives registers of the warpgroup back, or takes such as others gave back.
 template <int COUNT>
 __device__ inline void shrink_registers() {

@@ -147,12 +147,27 @@ struct WarpgroupCore {
   }
 };
 
+// Which of STAGES is next, and the parity of its barrier's phase.
+template <int STAGES>
+struct StageTurn {
+  int stage = 0, parity = 0;
+  // That of the tile before the former one.
+  __device__ inline int two_back() const { return stage < 2 ? stage + STAGES - 2 : stage - 2; }
+  __device__ inline void next() {
+    if (++stage == STAGES) {
+      stage = 0;
+      parity ^= 1;
+    }
+  }
+};
+
 // Tiles [tile, last) of both operands, one at least, which both come in bulk: one thread fetches
 // them. A stage is filled again when the tile behind the one that it held is being multiplied: no
 // warpgroup can still read it then.
 template <class N, class Core, class A, class B>
 __device__ inline void add_bulk_by_warpgroups(Core& core, A& a, B& b, Chunk* tiles, u64* barriers,
                                               const ProductPlace& at, int tile, int last) {
+  static_assert(N::kConstant, "b is fetched before the former kernel has ended");
   constexpr int kStageChunks = N::kChunksA + N::kChunksB;
   const bool fetches = threadIdx.x == 0;
   auto load_b = [&](int stage, int number) {
@@ -166,40 +181,31 @@ __device__ inline void add_bulk_by_warpgroups(Core& core, A& a, B& b, Chunk* til
     prefetch_map(a.map);
     for (int i = 0; i < N::kStages; ++i) start_barrier(barriers + i, 1);
     show_barriers();
-    if constexpr (N::kConstant) {
-      for (int i = 0; i < N::kStages && tile + i < last; ++i) load_b(i, tile + i);
-    }
+    for (int i = 0; i < N::kStages && tile + i < last; ++i) load_b(i, tile + i);
   }
   wait_for_former();
   release_next();
   if (fetches) {
-    for (int i = 0; i < N::kStages && tile + i < last; ++i) {
-      if constexpr (!N::kConstant) load_b(i, tile + i);
-      load_a(i, tile + i);
-    }
+    for (int i = 0; i < N::kStages && tile + i < last; ++i) load_a(i, tile + i);
   }
   core.clear();
-  int stage = 0;
-  int parity = 0;
+  StageTurn<N::kStages> turn;
   const int first = tile;
 #pragma unroll 1
   do {
     __syncthreads();
-    wait_barrier(barriers + stage, parity);
+    wait_barrier(barriers + turn.stage, turn.parity);
     REDLINE_STAMPED(if (tile == first) redline_stamp(REDLINE_STAMP_LOADED);)
-    const Chunk* now = tiles + stage * kStageChunks;
+    const Chunk* now = tiles + turn.stage * kStageChunks;
     core.add(now, now + N::kChunksA);
     const int next = tile - 2 + N::kStages;
     if (fetches && tile >= first + 2 && next < last) {
-      const int free = stage < 2 ? stage + N::kStages - 2 : stage - 2;
+      const int free = turn.two_back();
       load_b(free, next);
       load_a(free, next);
     }
     wait_warpgroup<1>();
-    if (++stage == N::kStages) {
-      stage = 0;
-      parity ^= 1;
-    }
+    turn.next();
   } while (++tile < last);
   wait_warpgroup<0>();
 }
@@ -241,29 +247,25 @@ __device__ inline void add_by_warpgroups(Core& core, A& a, B& b, Chunk* tiles, u
     copy_commit();
   }
   core.clear();
-  int stage = 0;
-  int parity = 0;
+  StageTurn<N::kStages> turn;
   REDLINE_STAMPED(const int first = tile;)
 #pragma unroll 1
   do {
     copy_wait<kAhead - 1>();
-    show_to_matrix_units();
+    show_shared();
     __syncthreads();
-    if constexpr (B::kBulk) wait_barrier(barriers + stage, parity);
+    if constexpr (B::kBulk) wait_barrier(barriers + turn.stage, turn.parity);
     REDLINE_STAMPED(if (tile == first) redline_stamp(REDLINE_STAMP_LOADED);)
-    const Chunk* now = tiles + stage * kStageChunks;
+    const Chunk* now = tiles + turn.stage * kStageChunks;
     core.add(now, now + N::kChunksA);
-    int free = stage + kAhead < N::kStages ? stage + kAhead : stage + kAhead - N::kStages;
+    int free = turn.two_back();
     if (tile + kAhead < last) {
       a.load(tiles + free * kStageChunks, tile + kAhead);
       load_b(free, tile + kAhead);
     }
     copy_commit();
     wait_warpgroup<1>();
-    if (++stage == N::kStages) {
-      stage = 0;
-      parity ^= 1;
-    }
+    turn.next();
   } while (++tile < last);
   wait_warpgroup<0>();
 }
@@ -289,14 +291,7 @@ __device__ inline void product_in_turns(A a, B b, const Tail& tail, int rows) {
   }
   __syncthreads();
   const int all = product_tiles_of<P>(rows);
-  int stage = 0;
-  int parity = 0;
-  auto advance = [&] {
-    if (++stage == N::kStages) {
-      stage = 0;
-      parity ^= 1;
-    }
-  };
+  StageTurn<N::kStages> turn;
   // What a launch gives to each thread is shared out anew.
   constexpr int kAll = N::kThreads + 128;
   constexpr int kEach = 65536 / N::kResident / kAll / 8 * 8;
@@ -306,18 +301,18 @@ __device__ inline void product_in_turns(A a, B b, const Tail& tail, int rows) {
     shrink_registers<kFew>();
     if ((int)threadIdx.x > N::kThreads) return;
     auto fetch_b = [&](int column, int number) {
-      wait_barrier(empty + stage, parity ^ 1);
-      expect_bytes(full + stage, A::kBytes + B::kBytes);
-      b.copy(tiles + stage * kStageChunks + N::kChunksA, column, number, full + stage);
+      wait_barrier(empty + turn.stage, turn.parity ^ 1);
+      expect_bytes(full + turn.stage, A::kBytes + B::kBytes);
+      b.copy(tiles + turn.stage * kStageChunks + N::kChunksA, column, number, full + turn.stage);
     };
     int early = 0;
     if constexpr (N::kConstant) {
       int column = product_place<P>(rows, (int)blockIdx.x, 0).column;
       for (; early < N::kStages && early < N::kTiles; ++early) {
         fetch_b(column, early);
-        advance();
+        turn.next();
       }
-      stage = parity = 0;
+      turn = {};
     }
     wait_for_former();
     release_next();
@@ -327,8 +322,8 @@ __device__ inline void product_in_turns(A a, B b, const Tail& tail, int rows) {
 #pragma unroll 1
       for (int number = 0; number < N::kTiles; ++number) {
         if (--early < 0) fetch_b(at.column, number);
-        a.copy(tiles + stage * kStageChunks, at.row, number, full + stage);
-        advance();
+        a.copy(tiles + turn.stage * kStageChunks, at.row, number, full + turn.stage);
+        turn.next();
       }
     }
     return;
@@ -344,15 +339,15 @@ __device__ inline void product_in_turns(A a, B b, const Tail& tail, int rows) {
     int number = 0;
 #pragma unroll 1
     do {
-      wait_barrier(full + stage, parity);
+      wait_barrier(full + turn.stage, turn.parity);
       REDLINE_STAMPED(if (tile == (int)blockIdx.x && number == 0)
                           redline_stamp(REDLINE_STAMP_LOADED);)
-      const Chunk* now = tiles + stage * kStageChunks;
+      const Chunk* now = tiles + turn.stage * kStageChunks;
       core.add(now, now + N::kChunksA);
       wait_warpgroup<1>();
       if (number > 0 && threadIdx.x % 128 == 0) arrive(former);
-      former = empty + stage;
-      advance();
+      former = empty + turn.stage;
+      turn.next();
     } while (++number < N::kTiles);
     wait_warpgroup<0>();
     if (threadIdx.x % 128 == 0) arrive(former);
