@@ -131,7 +131,9 @@ struct KernelNodeParams {
 enum TensorMapSetting : int {
   kTensorUint16 = 1,
   kTensorNoInterleave = 0,
+  kTensorNoSwizzle = 0,
   kTensorSwizzle128 = 3,
+  kTensorPromote128 = 2,
   kTensorPromote256 = 3,
   kTensorFillZeros = 0,
 };

@@ -418,12 +418,20 @@ DriverApi make_driver() {
                                   const uint64_t* sizes, const uint64_t* strides,
                                   const unsigned int* box, const unsigned int*, int, int, int,
                                   int) -> CuResult {
-    if (fails() || rank != 2 || strides[0] % 16 != 0 || box[1] > 256 ||
+    bool deep = rank == 3;
+    if (fails() || (!deep && rank != 2) || strides[0] % 16 != 0 || box[1] > 256 ||
+        (deep && (box[0] > 256 || box[0] % 8 != 0 || box[2] != 1)) ||
         reinterpret_cast<uintptr_t>(address) % 16 != 0) {
       return kErrorInvalidValue;
     }
-    const uint64_t words[] = {reinterpret_cast<uintptr_t>(address), sizes[0], sizes[1], strides[0],
-                              box[1]};
+    const uint64_t words[] = {reinterpret_cast<uintptr_t>(address),
+                              sizes[0],
+                              sizes[1],
+                              strides[0],
+                              box[1],
+                              box[0],
+                              deep ? sizes[2] : 1,
+                              deep ? strides[1] : 0};
     std::memcpy(map, words, sizeof(words));
     return kSuccess;
   };

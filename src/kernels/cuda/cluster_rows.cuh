@@ -15,18 +15,6 @@ __device__ inline S* cluster_states(int at) {
   return (S*)(cluster_memory + at * kClusterStateBytes);
 }
 
-// Whether what op makes of elements is held instead of them, where it takes no more registers.
-template <class Op, int L, class Raw>
-struct HoldsMade {
-  static constexpr bool value = Op::kCarries && sizeof(Raw) == L * sizeof(typename Op::Value);
-};
-
-template <int L, class T>
-__device__ inline void copy_lanes(T (&to)[L], const T (&from)[L]) {
-#pragma unroll
-  for (int l = 0; l < L; ++l) to[l] = from[l];
-}
-
 // T threads a block, N groups of L elements a thread: a row has at most C * T * N * L elements.
 template <class Op, int T, int L, int N, int C, class Raw, class Fetch, class Open, class Done,
           class Store>

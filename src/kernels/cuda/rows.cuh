@@ -45,6 +45,18 @@ __device__ inline void merge_parts(typename Op::First& first, typename Op::Secon
   }
 }
 
+// Whether what op makes of elements is held instead of them, where it takes no more registers.
+template <class Op, int L, class Raw>
+struct HoldsMade {
+  static constexpr bool value = Op::kCarries && sizeof(Raw) == L * sizeof(typename Op::Value);
+};
+
+template <int L, class T>
+__device__ inline void copy_lanes(T (&to)[L], const T (&from)[L]) {
+#pragma unroll
+  for (int l = 0; l < L; ++l) to[l] = from[l];
+}
+
 // What store() is given of elements as they were read.
 template <class Op, int L>
 __device__ inline void transform_lanes(typename Op::Value (&x)[L],

@@ -1,23 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tactics/cuda/kernel_launch.h"
 
+#include <algorithm>
+
 namespace redline {
 
 Result<std::unique_ptr<Kernel>> KernelLaunch::create(const Problem& problem, std::string name,
                                                      std::vector<Step> steps,
                                                      std::vector<int64_t> sizes,
-                                                     std::optional<int64_t> parts,
-                                                     size_t workspace_bytes, size_t kept_bytes) {
-  if (problem.inputs.size() + problem.outputs.size() + sizes.size() + 3 > kMaxParameters) {
+                                                     std::optional<Parts> parts) {
+  REDLINE_ASSERT(!parts || parts->maps.size() <= kMaxMaps);
+  size_t count = problem.inputs.size() + problem.outputs.size() + sizes.size();
+  if (count + kMaxMaps + 3 > kMaxParameters) {
     return unsupported("more than ", kMaxParameters, " operands and sizes");
   }
   auto launch = std::make_unique<KernelLaunch>();
   launch->name_ = std::move(name);
   launch->steps_ = std::move(steps);
   launch->sizes_ = std::move(sizes);
-  launch->parts_ = parts;
-  launch->workspace_bytes_ = workspace_bytes;
-  launch->kept_bytes_ = kept_bytes;
+  launch->parts_ = std::move(parts);
   return std::unique_ptr<Kernel>(std::move(launch));
 }
 
@@ -37,6 +38,8 @@ Result<KernelLaunch::Step> KernelLaunch::step(const PrepareArgs& args, size_t mo
 }
 
 Status KernelLaunch::run(const KernelArgs& args) const {
+  auto is_empty = [](const Step& step) { return step.shape.grid.x == 0; };
+  if (std::all_of(steps_.begin(), steps_.end(), is_empty)) return {};
   const void* pointers[kMaxParameters];
   void* parameters[kMaxParameters];
   size_t count = 0;
@@ -44,15 +47,22 @@ Status KernelLaunch::run(const KernelArgs& args) const {
   for (const TensorView& output : args.outputs) pointers[count++] = output.data;
   for (size_t i = 0; i < count; ++i) parameters[i] = &pointers[i];
   for (const int64_t& size : sizes_) parameters[count++] = const_cast<int64_t*>(&size);
-  void* memory = kept_bytes_ > 0 ? args.kept : args.workspace;
+  void* memory = kept_bytes() > 0 ? args.kept : args.workspace;
+  cuda::TensorMap maps[kMaxMaps];
   if (parts_) {
     parameters[count++] = &memory;
-    parameters[count++] = const_cast<int64_t*>(&*parts_);
+    parameters[count++] = const_cast<int64_t*>(&parts_->parts);
+    cuda::TensorMap* map = maps;
+    for (const Parts::Map& wanted : parts_->maps) {
+      REDLINE_ASSIGN(*map, cuda::TensorMap::create(*args.stream->context(),
+                                                   pointers[wanted.operand], wanted.shape));
+      parameters[count++] = map++;
+    }
   }
   uint32_t* refused = args.refused;
   parameters[count++] = &refused;
   for (const Step& step : steps_) {
-    if (step.shape.grid.x == 0) continue;
+    if (is_empty(step)) continue;
     REDLINE_TRY(cuda::launch(*args.stream, step.function, step.shape, {parameters, count}, name_));
   }
   return {};

@@ -150,6 +150,9 @@ std::string softmax(DType source, const std::string& type) {
   std::string shift = str_cat("first.v == ", infinite, " ? ", type, "(0) : first.v");
   std::string power = "exp(x - shift(first))";
   std::string change = "exp(from.v - to.v)";
+  // What parts of a sum are multiplied by, in float.
+  std::string quick = str_cat("exp2_or_zero((from.v - to.v) * ", kLog2E, ")");
+  if (type == "double") quick = change;
   if (source == DType::kBFloat16)
     power = str_cat("exp2_or_zero((x - shift(first)) * ", kLog2E, ")");
   if (source == DType::kFloat16) {
@@ -157,15 +160,18 @@ std::string softmax(DType source, const std::string& type) {
     // elements, so that it is divided out.
     shift = str_cat("rounded_product(", shift, ", ", kLog2E, ")");
     power = str_cat("exp2_or_zero(fmaf(x, ", kLog2E, ", -shift(first)))");
-    change = "exp2_or_zero(shift(from) - shift(to))";
+    quick = change = "exp2_or_zero(shift(from) - shift(to))";
   }
   return state("First", type, extreme_of(infinite, true), false) + keep_first() +
          function("Work shift(const First& first)", str_cat("return ", shift, ";")) +
          function("Work transform(Value x, const First& first)", str_cat("return ", power, ";")) +
-         function("Work carry(const First& from, const First& to)",
+         function("Work chosen(const First& from, const First& to, Work change)",
                   str_cat("return from.v == to.v ? ", type, "(1) : from.v == ", infinite, " ? ",
-                          type, "(0) : ", change, ";")) +
-         state("Second", type, sum_of(type, "v"), true) + moved("s.v * carry(from, to)") +
+                          type, "(0) : change;")) +
+         function("Work carry(const First& from, const First& to)",
+                  str_cat("return chosen(from, to, ", change, ");")) +
+         state("Second", type, sum_of(type, "v"), true) +
+         moved(str_cat("s.v * chosen(from, to, ", quick, ")")) +
          stat(type + " value;", "return {1 / second.v};");
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tactics/cuda/kernel_launch.h"
-#include "tactics/cuda/rows_team.h"
+#include "tactics/cuda/rows_teams.h"
 #include "tactics/cuda/rows_ways.h"
 
 namespace redline {
@@ -50,11 +50,12 @@ Result<std::vector<cuda::KernelSource>> kernels(const Problem& problem, const Co
   return sources;
 }
 
-// All blocks wait for each other.
-Status run_together(KernelLaunch::Step& step, const cuda::Context& context) {
+// Blocks wait for those that have parts of the same row.
+Status run_together(KernelLaunch::Step& step, int parts, const cuda::Context& context) {
   REDLINE_ASSIGN(int resident, step.function.occupancy(static_cast<int>(step.shape.block.x),
                                                        step.shape.shared_bytes));
-  if (resident < 1 ||
+  bool all = step.shape.grid.x == 0 || step.shape.grid.x >= static_cast<unsigned int>(parts);
+  if (resident < 1 || !all ||
       step.shape.grid.x > static_cast<unsigned int>(context.info().multiprocessors)) {
     return incompatible("a team of blocks for which the GPU has no room");
   }
@@ -80,25 +81,28 @@ Result<std::unique_ptr<Kernel>> prepare(const Problem& problem, const Config& co
     bool indices = way.wide || known || fits_short_indices(problem);
     if (!indices || !rows_way_takes(way, written, rows, *length)) continue;
     std::vector<KernelLaunch::Step> steps;
-    size_t kept = 0;
+    KernelLaunch::Parts parts = {way.parts, rows_workspace(way, *count)};
     for (const RowsShape& shape : way.launches) {
-      int64_t blocks = rows_blocks(shape, *count, way.parts, written.applies(),
+      int64_t blocks = rows_blocks(shape, rows, way.parts, written.applies(),
                                    args.context->info().multiprocessors);
-      bool team = shape.kernel == RowsKernel::kRowTeam;
-      REDLINE_ASSIGN(
-          KernelLaunch::Step step,
-          KernelLaunch::step(args, module++, kRowsEntry, blocks,
-                             shape.threads + (team ? kTeamThreads : 0), rows_shared_bytes(shape)));
+      REDLINE_ASSIGN(KernelLaunch::Step step,
+                     KernelLaunch::step(args, module++, kRowsEntry, blocks, rows_threads(shape),
+                                        rows_shared_bytes(shape)));
       step.shape.cluster.x = static_cast<unsigned int>(shape.cluster);
       if (shape.cluster > kPortableCluster) REDLINE_TRY(step.function.allow_large_clusters());
-      if (team) {
-        REDLINE_TRY(run_together(step, *args.context));
-        kept = team_kept_bytes(shape, blocks, way.parts);
+      if (team_waits(shape)) {
+        REDLINE_TRY(run_together(step, way.parts, *args.context));
+        parts.kept_bytes = team_kept_bytes(shape, rows);
+      }
+      if (shape.kernel == RowsKernel::kColumnTeam) {
+        cuda::TensorMap::Shape map = team_map(shape, rows);
+        parts.maps = {{static_cast<size_t>(rows.source), map},
+                      {problem.inputs.size() + team_output(rows), map}};
       }
       steps.push_back(std::move(step));
     }
-    return KernelLaunch::create(problem, "cuda.rows", std::move(steps), std::move(sizes), way.parts,
-                                rows_workspace(way, *count), kept);
+    return KernelLaunch::create(problem, "cuda.rows", std::move(steps), std::move(sizes),
+                                std::move(parts));
   }
   return incompatible("a step over rows whose kernels do not take its sizes");
 }

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <set>
 
+#include "tactics/cuda/rows_teams.h"
 #include "tactics/cuda/rule_code.h"
 
 namespace redline {
@@ -20,7 +21,8 @@ class RowsWriter {
     in_place_ = op.in_place;
     set_dims();
     writer_.function(op.text);
-    std::string text = str_cat("  wait_for_former();\n  release_next();\n",
+    // Teams wait when they have made ready.
+    std::string text = str_cat(in_team() ? "" : "  wait_for_former();\n  release_next();\n",
                                "  const idx rows = ", rows_.size(false), ";\n",
                                "  const idx size = ", rows_.size(true), ";\n");
     REDLINE_ASSIGN(std::string load, load_lambdas());
@@ -28,7 +30,7 @@ class RowsWriter {
     REDLINE_ASSIGN(std::string store, store_lambda());
     text += load + done + store + call();
     // Beside those that compute.
-    int threads = shape_.threads + (in_team() ? kTeamThreads : 0);
+    int threads = rows_threads(shape_);
     std::vector<std::string> files = {"lanes.cuh", "block.cuh", "rows.cuh", "columns.cuh",
                                       "relay.cuh"};
     if (shape_.cluster > 1) {
@@ -36,10 +38,16 @@ class RowsWriter {
     }
     if (shape_.kernel == RowsKernel::kShortRows) files.emplace_back("short_rows.cuh");
     if (in_team()) {
-      files.insert(files.end(), {"arch/bulk_copy.cuh", "arch/tagged.cuh", "row_team.cuh"});
+      files.insert(files.end(), {"arch/bulk_copy.cuh", "arch/tagged.cuh", "teams.cuh"});
     }
-    return writer_.whole(kRowsEntry, threads, files, text,
-                         {"void* parts_memory", "const i64 parts"}, together());
+    if (in_tiles()) {
+      files.insert(files.end(), {"product/chunks.cuh", "arch/copy_box.cuh", "team_columns.cuh"});
+    }
+    std::vector<std::string> more = {"void* parts_memory", "const i64 parts"};
+    for (const char* map : {"from_map", "to_map"}) {
+      if (in_tiles()) more.push_back(str_cat("const __grid_constant__ TensorMap ", map));
+    }
+    return writer_.whole(kRowsEntry, threads, files, text, more, together());
   }
 
  private:
@@ -53,7 +61,8 @@ class RowsWriter {
     return v;
   }
   bool in_columns() const { return !rows_.last_is_reduced(); }
-  bool in_team() const { return shape_.kernel == RowsKernel::kRowTeam; }
+  bool in_team() const { return is_team(shape_.kernel); }
+  bool in_tiles() const { return shape_.kernel == RowsKernel::kColumnTeam; }
 
   // Whether results are made of the source by other ways than the anchor.
   bool wants_raw() const {
@@ -356,11 +365,19 @@ class RowsWriter {
       case RowsKernel::kColumnCluster:
         return call("column_cluster", whole, cluster + "rows, size, fetch, open, done, store);\n");
       case RowsKernel::kRowTeam:
-        return call("row_team",
-                    str_cat("Op, ", storage_type(source_type()), ", ", threads, ", ", lanes, ", ",
-                            kept, ", ", shape_.rows),
-                    str_cat(">(rows, size, (int)parts, parts_memory, in", rows_.source, ", out",
-                            team_output(rows_), ", open, done, store);\n"));
+      case RowsKernel::kColumnTeam: {
+        std::string types = str_cat(storage_type(source_type()), ", ", threads, ", ", lanes, ", ",
+                                    kept, ", ", shape_.team);
+        std::string pieces =
+            in_tiles()
+                ? str_cat("TeamColumns<", types, ", ", shape_.across, "> pieces(rows, size, ",
+                          columns_side_by_side(rows_), ", &from_map, &to_map);\n")
+                : str_cat("TeamRows<", types, "> pieces(rows, size, in", rows_.source, ", out",
+                          team_output(rows_), ");\n");
+        return str_cat("  const ", pieces,
+                       call("team", str_cat("Op, ", team_header_bytes(shape_)),
+                            ">(pieces, (int)parts, parts_memory, open, done, store);\n"));
+      }
     }
     return {};
   }

@@ -9,7 +9,7 @@
 namespace redline {
 
 // The drivers of kernels/cuda/rows.cuh, columns.cuh, relay.cuh, short_rows.cuh, cluster_rows.cuh
-// and row_team.cuh. Configs name them by number.
+// and teams.cuh. Configs name them by number.
 enum class RowsKernel {
   kRegisters,
   kStreamed,
@@ -26,7 +26,8 @@ enum class RowsKernel {
   kShortRows,
   kRowCluster,
   kColumnCluster,
-  kRowTeam
+  kRowTeam = 16,  // 15 was another
+  kColumnTeam
 };
 
 struct RowsShape {
@@ -37,18 +38,16 @@ struct RowsShape {
   // Of lanes: what a thread keeps in registers; in columns of any length, what it reads at once (1:
   // as the op likes it).
   int groups = 1;
-  // Of a thread of kRegisters, at once; of one of kShortRows, in turn. Of kRowTeam: pieces of a row
-  // that a block has.
+  // Of a thread of kRegisters, at once; of one of kShortRows, in turn.
   int rows = 1;
   int lag = 0;      // groups between the two passes of a relay
   int cluster = 1;  // blocks of a row
+  int team = 1;     // parts of a row of a team
   bool operator==(const RowsShape&) const = default;
 };
 
 inline constexpr const char* kRowsEntry = "rows";
 
-// Threads of a block of kRowTeam that do not compute.
-inline constexpr int kTeamThreads = 128;
 // The first output that has an element for each of the source: it goes through shared memory.
 size_t team_output(const RowsProblem& rows);
 

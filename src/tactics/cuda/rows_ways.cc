@@ -4,7 +4,7 @@
 #include <algorithm>
 
 #include "base/checked.h"
-#include "tactics/cuda/rows_team.h"
+#include "tactics/cuda/rows_teams.h"
 
 namespace redline {
 namespace {
@@ -24,8 +24,9 @@ constexpr int64_t kRelayBytes = 8 << 20;
 constexpr int kRelayThreads = 1024;
 // Of short rows in the shared memory of a block.
 constexpr int64_t kShortBytes = 32 << 10;
-// Rows of teams, in bytes.
-constexpr int64_t kTeamRow = 256 << 10;
+// Rows of teams, in bytes, and columns, in elements.
+constexpr int64_t kTeamRow = 64 << 10;
+constexpr int64_t kTeamColumn = 512;
 // From this many elements on what counts is that enough bytes are on their way.
 constexpr int64_t kLarge = 4 << 20;
 
@@ -55,6 +56,7 @@ struct Sizes {
   bool applies = true;
   bool in_place = false;  // can_be_short()
   bool teams = false;     // can_be_team()
+  int64_t side = 1;       // columns_side_by_side()
   // Rows of which few allow the widest accesses.
   bool begin_anywhere() const {
     return in_place && length <= kShortBytes && length * bytes % 16 != 0;
@@ -177,12 +179,26 @@ void column_clusters(const Sizes& s, size_t most, std::vector<RowsWay>& ways) {
   }
 }
 
-// `pieces` of a row for each block.
-void row_team(const Sizes& s, int threads, int groups, int pieces, std::vector<RowsWay>& ways) {
-  RowsShape shape = {RowsKernel::kRowTeam, threads, threads, s.lanes, groups, pieces};
-  if (!s.teams || !is_team(shape, s.length, s.bytes)) return;
-  std::optional<int64_t> blocks = team_blocks(shape, s.rows, s.length, kMultiprocessors);
-  if (blocks && *blocks <= kMostTeam) ways.push_back({{shape}, static_cast<int>(*blocks)});
+// Pieces of up to `groups` accesses of a thread, which come in boxes of `box`.
+void team(const Sizes& s, RowsShape shape, int groups, int box, std::vector<RowsWay>& ways) {
+  shape.groups = groups;
+  int64_t parts = divide_up(s.length, longest_of_team(shape));
+  shape.groups = box;
+  while (parts * longest_of_team(shape) < s.length) shape.groups += box;
+  if (!s.teams || !is_team(shape, s.length, s.side, s.bytes)) return;
+  if (parts <= std::min(kMostTeam, kMultiprocessors)) {
+    shape.team = static_cast<int>(parts);
+    ways.push_back({{shape}, shape.team});
+  }
+}
+
+void row_team(const Sizes& s, int threads, std::vector<RowsWay>& ways) {
+  team(s, {RowsKernel::kRowTeam, threads, threads, s.lanes}, 8, 2, ways);
+}
+
+// `across` words of a row in a piece.
+void column_team(const Sizes& s, int threads, int across, std::vector<RowsWay>& ways) {
+  team(s, {RowsKernel::kColumnTeam, threads, across, 4 / s.bytes}, 32, 8, ways);
 }
 
 // Only statistics of long rows: one wave of blocks that have the same to do, or many small ones.
@@ -229,10 +245,7 @@ std::vector<RowsWay> row_ways(const Sizes& s) {
   if (s.large() && long_rows && !s.applies && !s.twice) reduced_rows(s, ways);
   bool relays = s.large() && long_rows && s.applies;
   bool teams = relays && s.length * s.bytes >= kTeamRow;
-  // Small pieces leave room for the next kernel, which then starts before this one has ended.
-  if (teams) row_team(s, 512, 4, 1, ways);
-  if (teams) row_team(s, 512, 2, 2, ways);
-  if (teams && ways.empty()) row_team(s, 512, 4, 2, ways);
+  if (teams) row_team(s, 512, ways);
   if (relays) row_clusters(s, 2, ways);
   // Long rows too few for all multiprocessors are divided.
   int64_t parts = std::min(divide_up(4 * kMultiprocessors, std::max<int64_t>(1, s.rows)),
@@ -259,7 +272,7 @@ std::vector<RowsWay> row_ways(const Sizes& s) {
   if (s.applies) ways.push_back(row_relay(s, 256));
   if (s.begin_anywhere()) staged_rows(s, 256, kShortBytes, ways);
   if (s.applies || s.twice) row_clusters(s, 3, ways);
-  if (!teams) row_team(s, 64, 1, 2, ways);
+  if (!teams) row_team(s, 64, ways);
   return ways;
 }
 
@@ -352,6 +365,9 @@ void reduced_columns(const Sizes& s, int ahead, std::vector<RowsWay>& ways) {
 std::vector<RowsWay> column_ways(const Sizes& s, int ahead) {
   std::vector<RowsWay> ways;
   bool divisible = !s.twice && !s.applies;
+  bool teams = s.large() && s.length >= kTeamColumn;
+  if (teams) column_team(s, 512, 16, ways);
+  if (teams) column_team(s, 512, 32, ways);
   if (s.large() && s.applies) column_clusters(s, 2, ways);
   if (s.large() && (s.applies || s.twice)) columns_held(s, ways);
   if (s.large() && divisible && ahead > 1) reduced_columns(s, ahead, ways);
@@ -372,6 +388,8 @@ std::vector<RowsWay> column_ways(const Sizes& s, int ahead) {
   columns_held(s, ways);
   if (!divisible) column_clusters(s, 5, ways);
   if (divisible && ahead > 1) reduced_columns(s, ahead, ways);
+  if (!teams) column_team(s, 64, 16, ways);
+  if (!teams) column_team(s, 128, 32, ways);
   return ways;
 }
 
@@ -417,6 +435,7 @@ std::vector<RowsWay> all_ways(const Problem& problem, const RowsProblem& rows) {
   s.applies = rows.applies();
   s.in_place = can_be_short(problem, rows);
   s.teams = can_be_team(problem, rows);
+  s.side = columns_side_by_side(rows);
   if (has_any_length(rows)) return ways_for_any(rows, s);
   if (rows.last_is_reduced()) return row_ways(s);
   // States that are wide leave no registers to read ahead, nor do values that are computed.
@@ -460,7 +479,7 @@ bool is_sequence(const std::vector<RowsShape>& launches, bool in_rows, bool twic
   }
   bool divisible = !twice && !applies;
   return kernels == Kernels{K::kColumns} || kernels == Kernels{K::kColumnsInRegisters} ||
-         kernels == Kernels{K::kColumnCluster} ||
+         kernels == Kernels{K::kColumnCluster} || (applies && kernels == Kernels{K::kColumnTeam}) ||
          (divisible && kernels == Kernels{K::kColumnPartsFirst, K::kColumnPartsLast});
 }
 
@@ -478,7 +497,6 @@ bool is_shape(const RowsShape& shape, bool in_rows) {
                     shape.kernel == RowsKernel::kRelayReset;
   bool several = shape.across <= 32 &&
                  (shape.kernel == RowsKernel::kRegisters || shape.kernel == RowsKernel::kShortRows);
-  several = several || shape.kernel == RowsKernel::kRowTeam;
   return is_power_of_two(shape.threads, 1024) && shape.threads >= 32 &&
          is_power_of_two(shape.across, 1024) &&
          (shape.across <= shape.threads || shape.kernel == RowsKernel::kRelayReset) &&
@@ -505,7 +523,7 @@ Result<RowsWay> decode(const Config& config, const Problem& problem, const RowsP
   }
   if (given->size() % 5 != 0 || !std::all_of(given->begin(), given->end(), small)) return bad;
   for (auto code = given->begin(); code != given->end(); code += 5) {
-    if (code[0] > static_cast<int64_t>(RowsKernel::kRowTeam)) return bad;
+    if (code[0] > static_cast<int64_t>(RowsKernel::kColumnTeam)) return bad;
     RowsShape shape = {static_cast<RowsKernel>(code[0]), static_cast<int>(code[1]),
                        static_cast<int>(code[2]), static_cast<int>(code[3]),
                        static_cast<int>(code[4])};
@@ -513,6 +531,7 @@ Result<RowsWay> decode(const Config& config, const Problem& problem, const RowsP
     if (more_rows != nullptr) shape.rows = static_cast<int>(*more_rows);
     if (lag != nullptr && relay) shape.lag = static_cast<int>(*lag);
     if (is_cluster(shape.kernel)) shape.cluster = way.parts;
+    if (is_team(shape.kernel)) shape.team = way.parts;
     if (!is_shape(shape, in_rows) || rows.axes.back().known.value_or(0) % shape.lanes != 0) {
       return bad;
     }
@@ -521,10 +540,10 @@ Result<RowsWay> decode(const Config& config, const Problem& problem, const RowsP
       if (!can_be_short(problem, rows)) return bad;
       if (!is_short(shape, *rows.axes[1].known, static_cast<int>(dtype_bytes(source)))) return bad;
     }
-    if (shape.kernel == RowsKernel::kRowTeam) {
+    if (is_team(shape.kernel)) {
       auto bytes = static_cast<int>(dtype_bytes(ElementWriter(problem).value(rows.source).dtype));
       if (!can_be_team(problem, rows) || *parts > kMostTeam) return bad;
-      if (!is_team(shape, *rows.known_size(true), bytes)) return bad;
+      if (!is_team(shape, *rows.known_size(true), columns_side_by_side(rows), bytes)) return bad;
     }
     way.launches.push_back(shape);
   }
@@ -547,7 +566,8 @@ int64_t longest(const RowsShape& shape, int64_t parts) {
     case RowsKernel::kColumnCluster:
       return parts * along;
     case RowsKernel::kRowTeam:
-      return longest_of_team(shape, parts);
+    case RowsKernel::kColumnTeam:
+      return parts * longest_of_team(shape);
     default:
       return INT64_MAX;
   }
@@ -570,7 +590,7 @@ RowsWay any_way(const Problem& problem, const RowsProblem& rows) {
   std::vector<RowsWay> all = all_ways(problem, rows);
   return *std::find_if(all.begin(), all.end(), [](const RowsWay& way) {
     const RowsShape& first = way.launches[0];
-    return first.cluster == 1 && first.kernel != RowsKernel::kRowTeam;
+    return first.cluster == 1 && !is_team(first.kernel);
   });
 }
 
@@ -592,11 +612,12 @@ bool rows_config_fits(const Config& config, const cuda::DeviceInfo& device) {
   const auto* kernels = find_knob<std::vector<int64_t>>(config, "kernels");
   const auto* parts = find_knob<int64_t>(config, "parts");
   if (kernels == nullptr || kernels->empty() || parts == nullptr) return true;
-  if (static_cast<RowsKernel>(kernels->front()) == RowsKernel::kRowTeam) {
-    return device.has_clusters() && *parts <= device.multiprocessors;
+  // Data-centre GPUs have clusters of more than 8 blocks, and shared memory for teams.
+  bool large = device.compute_major == 9 || device.compute_major == 10;
+  if (is_team(static_cast<RowsKernel>(kernels->front()))) {
+    return large && *parts <= device.multiprocessors;
   }
   if (!is_cluster(static_cast<RowsKernel>(kernels->front()))) return true;
-  bool large = device.compute_major == 9 || device.compute_major == 10;
   return device.has_clusters() && (*parts <= kPortableCluster || large);
 }
 
@@ -640,8 +661,9 @@ bool rows_way_takes(const RowsWay& way, const RowsProblem& written, const RowsPr
   return true;
 }
 
-int64_t rows_blocks(const RowsShape& shape, int64_t rows, int64_t parts, bool applies,
+int64_t rows_blocks(const RowsShape& shape, const RowsProblem& problem, int64_t parts, bool applies,
                     int multiprocessors) {
+  int64_t rows = problem.known_size(false).value_or(0);
   switch (shape.kernel) {
     case RowsKernel::kRegisters:
     case RowsKernel::kStreamed:
@@ -667,13 +689,14 @@ int64_t rows_blocks(const RowsShape& shape, int64_t rows, int64_t parts, bool ap
     case RowsKernel::kColumnRelay:
       return relay_blocks(shape, side_by_side(shape, rows), parts);
     case RowsKernel::kRowTeam:
-      return std::min(rows, multiprocessors / parts) * parts;
+    case RowsKernel::kColumnTeam:
+      return team_blocks(shape, problem, multiprocessors);
   }
   return 0;
 }
 
 unsigned int rows_shared_bytes(const RowsShape& shape) {
-  if (shape.kernel == RowsKernel::kRowTeam) return team_shared_bytes(shape);
+  if (is_team(shape.kernel)) return team_shared_bytes(shape);
   if (!is_cluster(shape.kernel)) return 0;
   int rows = shape.kernel == RowsKernel::kRowCluster ? 1 : shape.across * shape.lanes;
   return static_cast<unsigned int>(2 * rows * kStateBytes);

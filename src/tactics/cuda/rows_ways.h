@@ -31,7 +31,7 @@ Result<std::vector<RowsWay>> rows_ways(const Problem& problem, const RowsProblem
 bool rows_way_takes(const RowsWay& way, const RowsProblem& written, const RowsProblem& rows,
                     int64_t length);
 
-int64_t rows_blocks(const RowsShape& shape, int64_t rows, int64_t parts, bool applies,
+int64_t rows_blocks(const RowsShape& shape, const RowsProblem& rows, int64_t parts, bool applies,
                     int multiprocessors);
 // Dynamic shared memory of a block.
 unsigned int rows_shared_bytes(const RowsShape& shape);

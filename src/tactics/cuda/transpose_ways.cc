@@ -62,9 +62,9 @@ bool can_be_long_words(const Movement& m, const TransposeWay& way) {
          way.b >= 32 * way.lanes_b;
 }
 
-void long_word_tiles(const Movement& m, int across, int lanes_a, int lanes_b,
+void long_word_tiles(const Movement& m, int across, int turns, int lanes_a, int lanes_b,
                      std::vector<TransposeWay>& ways) {
-  int b = std::max(32 * lanes_b, 256 / m.bytes);
+  int b = turns * std::max(32 * lanes_b, 256 / m.bytes);
   TransposeWay way = {across / m.bytes, b, lanes_a, lanes_b, TransposeMove::kLongWords};
   if (across <= *m.known[m.a()] * m.bytes && b <= 2 * *m.known[m.b()] && can_be_long_words(m, way))
     ways.push_back(way);
@@ -135,7 +135,9 @@ std::vector<TransposeWay> ways_of(const Movement& m) {
   // Where rows of the result begin within sectors, warps should have long pieces of one.
   bool within = *m.known[m.b()] * m.bytes % kSectorBytes != 0;
   std::vector<TransposeWay> long_words;
-  for (int across : {128, 64}) long_word_tiles(m, across, lanes_a, lanes_b, long_words);
+  for (auto [across, turns] : {std::pair(128, 1), {64, 2}, {64, 1}}) {
+    long_word_tiles(m, across, turns, lanes_a, lanes_b, long_words);
+  }
   words.insert(within ? words.begin() : words.end(), long_words.begin(), long_words.end());
   ways.insert(large ? ways.begin() : ways.end(), words.begin(), words.end());
   strip_ways(m, large, ways);

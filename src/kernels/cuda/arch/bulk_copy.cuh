@@ -12,20 +12,28 @@ struct PendingBulk {
   char* to;
   const char* from;
   int bytes;
+  int rows;  // of so many bytes, which begin so far from each other
+  i64 to_pitch, from_pitch;
 };
 static PendingBulk pending_bulks[16384];
 static u32 emulated_block() {
   return (blockIdx.z * gridDim.y + blockIdx.y) * gridDim.x + blockIdx.x;
 }
-static void emulated_bulk(u64* barrier, void* to, const void* from, int bytes) {
-  memset(to, from == nullptr ? 0 : 0xff, bytes);
+static void emulated_rows(u64* barrier, void* to, i64 to_pitch, const void* from, i64 from_pitch,
+                          int bytes, int rows) {
+  const int fill = from == nullptr ? 0 : 0xff;
+  for (int y = 0; y < rows; ++y) memset((char*)to + y * to_pitch, fill, bytes);
   if (from == nullptr) return;
   for (PendingBulk& copy : pending_bulks) {
     if (copy.barrier != nullptr) continue;
-    copy = {barrier, emulated_block(), (char*)to, (const char*)from, bytes};
+    copy = {barrier, emulated_block(), (char*)to, (const char*)from, bytes,
+            rows,    to_pitch,         from_pitch};
     return;
   }
   abort();
+}
+static void emulated_bulk(u64* barrier, void* to, const void* from, int bytes) {
+  emulated_rows(barrier, to, 0, from, 0, bytes, 1);
 }
 struct EmulatedBarrier {
   u16 arrivals, arrived;
@@ -80,7 +88,9 @@ __device__ inline void wait_barrier(u64* barrier, int parity) {
   while ((int)(((EmulatedBarrier*)barrier)->phase & 1) == parity) emulated_yield();
   for (PendingBulk& copy : pending_bulks) {
     if (copy.barrier != barrier || copy.block != emulated_block()) continue;
-    memcpy(copy.to, copy.from, copy.bytes);
+    for (int y = 0; y < copy.rows; ++y) {
+      memcpy(copy.to + y * copy.to_pitch, copy.from + y * copy.from_pitch, copy.bytes);
+    }
     copy.barrier = nullptr;
   }
 #else
@@ -109,6 +119,28 @@ __device__ inline void copy_bulk(void* to, const void* from, int bytes, u64* bar
 #endif
 }
 
+// What nobody reads again: the L2 keeps other things instead.
+#ifndef REDLINE_EMULATED
+__device__ inline u64 read_once() {
+  u64 policy;
+  asm volatile("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy));
+  return policy;
+}
+#endif
+
+// A copy_bulk() of that.
+__device__ inline void copy_bulk_once(void* to, const void* from, int bytes, u64* barrier) {
+#ifdef REDLINE_EMULATED
+  emulated_bulk(barrier, to, from, bytes);
+#else
+  asm volatile(
+      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint "
+      "[%0], [%1], %2, [%3], %4;" ::"r"(shared_place(to)),
+      "l"(from), "r"(bytes), "r"(shared_place(barrier)), "l"(read_once())
+      : "memory");
+#endif
+}
+
 // What the thread wrote to shared memory can be read by what reads it on its own, the copy engine
 // and matrix units, from here on; what others wrote, behind a barrier that brings them together.
 __device__ inline void show_shared() {
@@ -117,16 +149,24 @@ __device__ inline void show_shared() {
 #endif
 }
 
-// From shared to global memory; returns when the shared memory has been read. Both addresses and
-// the number of bytes are multiples of 16.
+// From shared to global memory, in a group of its own. Both addresses and the number of bytes are
+// multiples of 16.
 __device__ inline void copy_bulk_out(void* to, const void* from, int bytes) {
 #ifdef REDLINE_EMULATED
   memcpy(to, from, bytes);
 #else
   asm volatile(
       "cp.async.bulk.global.shared::cta.bulk_group [%0], [%1], %2;\n"
-      "cp.async.bulk.commit_group;\ncp.async.bulk.wait_group.read 0;" ::"l"(to),
+      "cp.async.bulk.commit_group;" ::"l"(to),
       "r"(shared_place(from)), "r"(bytes)
       : "memory");
+#endif
+}
+
+// Until the shared memory of all groups of the thread has been read but of the last N.
+template <int N>
+__device__ inline void wait_copies_out() {
+#ifndef REDLINE_EMULATED
+  asm volatile("cp.async.bulk.wait_group.read %0;" ::"n"(N) : "memory");
 #endif
 }

@@ -50,3 +50,11 @@ __device__ inline void let_others_write() {
   emulated_yield();
 #endif
 }
+// The same where looking would keep memory from more than it brings.
+__device__ inline void look_again_later() {
+#ifdef REDLINE_EMULATED
+  emulated_yield();
+#else
+  __nanosleep(100);
+#endif
+}

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+// Columns of which teams (teams.cuh) hold pieces: boxes of a tensor map, a word of each row for a
+// lane. `inner` of them lie side by side in each matrix. A group is X * L of them, in K parts of
+// N * (T / X) rows.
+template <class S, int T, int L, int N, int K, int X>
+struct TeamColumns {
+  typedef S Element;
+  typedef TeamPiece<K> Piece;
+  static constexpr int kThreads = T, kLanes = L, kAccesses = N, kStates = L, kColumns = X * L;
+  static constexpr int kAcross = X, kParts = K;
+  static constexpr int kBox = 8;
+  static constexpr int kDown = T / X;  // threads of a column
+  // Of the L2, 128 bytes each: others have parts of those that are not whole.
+  static constexpr bool kWholeLines = X * 4 % 128 == 0;
+  static_assert(L * sizeof(S) == 4 && X <= 32, "a word of a row for each lane of a warp");
+  static_assert(kBox * kDown <= 256, "rows of a box");
+  const idx inner, size, across, groups;
+  const TensorMap *const from, *const to;
+
+  __device__ inline TeamColumns(idx rows, idx size, idx inner, const TensorMap* from,
+                                const TensorMap* to)
+      : inner(inner),
+        size(size),
+        across((inner + kColumns - 1) / kColumns),
+        groups(rows / inner * across),
+        from(from),
+        to(to) {}
+  __device__ inline void prepare() const {
+    prefetch_map(from);
+    prefetch_map(to);
+  }
+  __device__ inline idx count(int part) const {
+    const idx left = size - part * (N * kDown);
+    return left < 0 ? 0 : left < N * kDown ? left : N * kDown;
+  }
+  __device__ inline int matrix(const Piece& at) const { return at.group / (int)across; }
+  __device__ inline int column(const Piece& at) const { return at.group % (int)across * kColumns; }
+  __device__ inline int own(const Piece& at) const {
+    if (size == K * N * kDown && inner % kColumns == 0) return N;
+    if (!exists(at, (int)threadIdx.x % X)) return 0;
+    return (int)(count(at.part) + kDown - 1 - (int)threadIdx.x / X) / kDown;
+  }
+  __device__ inline idx elements(int part) const { return count(part); }
+  __device__ inline idx elements_of_warp(const Piece& at, int warp) const {
+    return count_of_part<T / 32, 32 / X>(count(at.part), warp);
+  }
+  // Those that are not there lie at the end.
+  __device__ inline idx row(const Piece& at, int x) const {
+    const idx side = column(at) + x * L;
+    return (idx)matrix(at) * inner + (inner % kColumns == 0 || side < inner ? side : inner - L);
+  }
+  __device__ inline bool exists(const Piece& at, int x) const { return column(at) + x * L < inner; }
+  __device__ inline idx place(const Piece& at, int i) const {
+    const idx k = at.part * (N * kDown) + i * kDown + (int)threadIdx.x / X;
+    return size == K * N * kDown || k < size ? k : size - 1;
+  }
+
+  // A map counts in 2 bytes.
+  __device__ inline int map_column(const Piece& at) const {
+    return column(at) * (int)sizeof(S) / 2;
+  }
+  __device__ inline int box_row(const Piece& at, int box) const {
+    return at.part * (N * kDown) + box * (kBox * kDown);
+  }
+  __device__ inline void bring(S* slot, const Piece& at, int box, u64* barrier) const {
+    const bool some = box_row(at, box) < size;
+    expect_bytes(barrier, some ? kBox * T * 4 : 0);
+    if (some)
+      copy_tile<kWholeLines>(slot, from, map_column(at), box_row(at, box), matrix(at), barrier);
+  }
+  __device__ inline void take_away(const S* slot, const Piece& at, int box) const {
+    if (box_row(at, box) < size) {
+      copy_tile_out(to, map_column(at), box_row(at, box), matrix(at), slot);
+    }
+  }
+};

@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tactics/cuda/rows_teams.h"
+
+#include <algorithm>
+
+#include "base/checked.h"
+
+namespace redline {
+namespace {
+
+// As kernels/cuda/teams.cuh has them: pieces in shared memory, and in registers; accesses of a
+// thread in a box; boxes of a piece; what is kept in front of 16 bytes for each state.
+constexpr int64_t kSlots = 3;
+constexpr int kHeld = 2;
+constexpr int kRowBox = 2;
+constexpr int kColumnBox = 8;
+constexpr int kMostBoxes = 4;
+constexpr int64_t kHeader = 1024;
+constexpr int64_t kToldBytes = 16;
+// The copy engine's limits, and what it wants rows to begin at.
+constexpr int kBoxRows = 256;
+constexpr int64_t kMapAlignment = 16;
+constexpr int64_t kMostSide = 1 << 30;
+
+bool in_rows(const RowsShape& shape) { return shape.kernel == RowsKernel::kRowTeam; }
+
+int bytes_of_access(const RowsShape& shape) { return in_rows(shape) ? 16 : 4; }
+
+// Threads of a column.
+int64_t down(const RowsShape& shape) { return shape.threads / shape.across; }
+
+// Rows, or columns side by side, that are taken together.
+int64_t groups_of(const RowsShape& shape, const RowsProblem& rows) {
+  int64_t count = rows.known_size(false).value_or(0);
+  if (in_rows(shape)) return count;
+  int64_t side = columns_side_by_side(rows);
+  return count / std::max<int64_t>(1, side) * divide_up(side, team_states(shape));
+}
+
+// Axes of rows in front of those along them; then, in columns, others.
+bool is_in_order(const RowsProblem& rows) {
+  auto axis = rows.axes.begin();
+  while (axis != rows.axes.end() && !axis->reduced) ++axis;
+  while (axis != rows.axes.end() && axis->reduced) ++axis;
+  return std::all_of(axis, rows.axes.end(), [](const RowAxis& a) { return !a.reduced; });
+}
+
+}  // namespace
+
+bool can_be_team(const Problem& problem, const RowsProblem& rows) {
+  Body body = body_of(problem);
+  std::string_view op = body.nodes[static_cast<size_t>(rows.anchor)].op->name;
+  if (rows.source >= body.num_inputs || !is_in_order(rows)) return false;
+  if (op == "hardmax" || op.starts_with("arg_")) return false;
+  DType source = problem.inputs[static_cast<size_t>(rows.source)].dtype;
+  bool states =
+      source == DType::kFloat16 || source == DType::kBFloat16 || source == DType::kFloat32;
+  if (!states || std::count(rows.row_outputs.begin(), rows.row_outputs.end(), false) != 1) {
+    return false;
+  }
+  const std::vector<std::string>& dims = rows.dims[static_cast<size_t>(rows.source)];
+  for (size_t axis = 0; axis < rows.axes.size(); ++axis) {
+    bool wanted = rows.axes[axis].reduced || !rows.last_is_reduced();
+    if (wanted && !rows.axes[axis].known) return false;
+    if (dims[axis] != rows.axes[axis].size) return false;
+  }
+  return dtype_bytes(problem.outputs[team_output(rows)].dtype) == dtype_bytes(source);
+}
+
+bool is_team(const RowsShape& shape, int64_t length, int64_t side, int bytes) {
+  int box = in_rows(shape) ? kRowBox : kColumnBox;
+  if (shape.lanes * bytes != bytes_of_access(shape) || shape.threads > 512 || shape.rows != 1 ||
+      shape.groups % box != 0 || shape.groups > kMostBoxes * box || length < 1) {
+    return false;
+  }
+  if (in_rows(shape)) return shape.across == shape.threads && length % shape.lanes == 0;
+  return shape.across >= 4 && shape.across <= 32 && kColumnBox * down(shape) <= kBoxRows &&
+         side >= 1 && side <= kMostSide && side * bytes % kMapAlignment == 0 && length <= kMostSide;
+}
+
+int64_t longest_of_team(const RowsShape& shape) {
+  if (in_rows(shape)) return int64_t{shape.threads} * shape.groups * shape.lanes;
+  return down(shape) * shape.groups;
+}
+
+int64_t columns_side_by_side(const RowsProblem& rows) {
+  int64_t side = 1;
+  for (auto axis = rows.axes.rbegin(); axis != rows.axes.rend() && !axis->reduced; ++axis) {
+    side *= axis->known.value_or(1);
+  }
+  return side;
+}
+
+bool team_waits(const RowsShape& shape) { return shape.team > kHeld; }
+
+int64_t team_blocks(const RowsShape& shape, const RowsProblem& rows, int64_t multiprocessors) {
+  int64_t turns = groups_of(shape, rows) * (team_waits(shape) ? shape.team : 1);
+  return std::min(turns, multiprocessors);
+}
+
+int64_t team_states(const RowsShape& shape) {
+  return in_rows(shape) ? 1 : int64_t{shape.across} * shape.lanes;
+}
+
+// Barriers, then states of 4 bytes from each warp, twice, and four statistics of up to 16.
+int64_t team_header_bytes(const RowsShape& shape) {
+  int64_t warps = shape.threads / 32;
+  return divide_up(512 + team_states(shape) * (2 * warps * 8 + 4 * 16), 128) * 128;
+}
+
+int rows_threads(const RowsShape& shape) {
+  if (!is_team(shape.kernel)) return shape.threads;
+  // Some hear of others.
+  int64_t hearing = team_waits(shape) ? divide_up(team_states(shape), 32) : 0;
+  return shape.threads + static_cast<int>(64 + 32 * hearing);
+}
+
+unsigned int team_shared_bytes(const RowsShape& shape) {
+  int64_t slot = int64_t{shape.threads} * shape.groups * bytes_of_access(shape);
+  return static_cast<unsigned int>(team_header_bytes(shape) + kSlots * slot);
+}
+
+size_t team_kept_bytes(const RowsShape& shape, const RowsProblem& rows) {
+  if (!team_waits(shape)) return 0;
+  int64_t pieces = groups_of(shape, rows) * shape.team;
+  return static_cast<size_t>(kHeader + pieces * team_states(shape) * kToldBytes);
+}
+
+cuda::TensorMap::Shape team_map(const RowsShape& shape, const RowsProblem& rows) {
+  // It counts in 2 bytes.
+  int64_t words = bytes_of_access(shape) / shape.lanes / 2;
+  int64_t side = columns_side_by_side(rows);
+  cuda::TensorMap::Shape map;
+  map.rows = rows.known_size(true).value_or(0);
+  map.columns = map.stride = side * words;
+  map.box_rows = kColumnBox * down(shape);
+  map.box_columns = team_states(shape) * words;
+  map.matrices = rows.known_size(false).value_or(0) / side;
+  return map;
+}
+
+}  // namespace redline
