@@ -135,9 +135,9 @@ std::vector<TransposeWay> ways_of(const Movement& m) {
   // Where rows of the result begin within sectors, warps should have long pieces of one.
   bool within = *m.known[m.b()] * m.bytes % kSectorBytes != 0;
   std::vector<TransposeWay> long_words;
-  for (auto [across, turns] : {std::pair(128, 1), {64, 2}, {64, 1}}) {
-    long_word_tiles(m, across, turns, lanes_a, lanes_b, long_words);
-  }
+  // 512 bytes of a row of the result are better than 256, more of the operand's than 64 hardly.
+  if (m.bytes == 1) long_word_tiles(m, 64, 2, lanes_a, lanes_b, long_words);
+  for (int across : {128, 64}) long_word_tiles(m, across, 1, lanes_a, lanes_b, long_words);
   words.insert(within ? words.begin() : words.end(), long_words.begin(), long_words.end());
   ways.insert(large ? ways.begin() : ways.end(), words.begin(), words.end());
   strip_ways(m, large, ways);
