@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-// Long rows and columns that are read once, by blocks that all run at once and stay (sm_90 and
-// later). The blocks take pieces of row after row in turns. The copy engine brings pieces to slots
-// in shared memory and takes results away; between, a piece waits in the
-// registers of the threads that compute, so that its slot serves the next one. What a block knows
-// of a row goes from each to all that have parts of it by tagged words, which takes longer than
-// reducing a piece: one is applied when two more are reduced. Ops are those of rows.cuh, with
-// states of 4 bytes.
+// Long rows and columns that are read once, by blocks that stay (sm_90 and later). They take pieces
+// of row after row in turns. The copy engine brings a piece to a slot in shared memory and takes
+// results away; between, it waits in the registers of the threads that compute, so that its slot
+// serves the next one. A block has all parts of a row where it can hold them at once. What it knows
+// of a longer row goes to all that have parts of it by tagged words, for which all blocks run at
+// once; that takes longer than reducing a piece, so one is applied when two more are reduced. Ops
+// are those of rows.cuh, with states of 4 bytes.
 //
 // Threads: T that compute; then a warp that moves pieces, one that tells what the block knows, and,
-// where rows have several parts, for each 32 columns of a piece one that hears what all know. A
-// thread has N accesses of L elements of a piece, some of each of its boxes, which are moved one by
-// one. Access i of a thread lies at (i * T + thread) * L in the slot. A piece has P columns, each
-// with a state of its own: one in rows.
+// where rows have more parts, for each 32 columns of a piece one that hears what all know. A thread
+// has N accesses of L elements of a piece, some of each of its boxes, which are moved one by one.
+// Access i of a thread lies at (i * T + thread) * L in the slot. A piece has P columns, each with a
+// state of its own: one in rows.
 constexpr int kTeamSlots = 3;
 constexpr int kTeamHeld = 2;       // pieces in registers
 constexpr int kTeamBoxes = 4;      // of a piece, at most
@@ -32,7 +32,7 @@ __device__ inline To same_bits(const From& from) {
   return both.to;
 }
 
-// The i-th piece of a block. What it can hold at once of a row's K parts it has all of.
+// The i-th piece of a block; rows have K parts.
 template <int K>
 struct TeamPiece {
   int group, part;
@@ -253,8 +253,9 @@ struct Team {
           write_tagged_pair(place_of(at, at.part, column), same_bits<u32>(first),
                             same_bits<u32>(second), own);
         } else {
-          if (at.part > 0)
+          if (at.part > 0) {
             join(former_first[column / 32], former_second[column / 32], first, second);
+          }
           former_first[column / 32] = first;
           former_second[column / 32] = second;
           if (at.part + 1 < kParts) continue;

@@ -9,13 +9,15 @@ namespace redline {
 namespace {
 
 // As kernels/cuda/teams.cuh has them: pieces in shared memory, and in registers; accesses of a
-// thread in a box; boxes of a piece; what is kept in front of 16 bytes for each state.
+// thread in a box; boxes of a piece; what is kept: a number for each block, then 16 bytes for each
+// state.
 constexpr int64_t kSlots = 3;
 constexpr int kHeld = 2;
 constexpr int kRowBox = 2;
 constexpr int kColumnBox = 8;
 constexpr int kMostBoxes = 4;
 constexpr int64_t kHeader = 1024;
+constexpr int64_t kNumberBytes = 4;
 constexpr int64_t kToldBytes = 16;
 // The copy engine's limits, and what it wants rows to begin at.
 constexpr int kBoxRows = 256;
@@ -95,7 +97,7 @@ bool team_waits(const RowsShape& shape) { return shape.team > kHeld; }
 
 int64_t team_blocks(const RowsShape& shape, const RowsProblem& rows, int64_t multiprocessors) {
   int64_t turns = groups_of(shape, rows) * (team_waits(shape) ? shape.team : 1);
-  return std::min(turns, multiprocessors);
+  return std::min({turns, multiprocessors, kHeader / kNumberBytes});
 }
 
 int64_t team_states(const RowsShape& shape) {
