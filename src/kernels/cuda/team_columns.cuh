@@ -35,8 +35,11 @@ struct TeamColumns {
   }
   __device__ inline int matrix(const Piece& at) const { return at.group / (int)across; }
   __device__ inline int column(const Piece& at) const { return at.group % (int)across * kColumns; }
+  // Whether all pieces are, along columns and across; both are known when this is compiled.
+  __device__ inline bool full() const { return size == K * N * kDown; }
+  __device__ inline bool full_across() const { return inner % kColumns == 0; }
   __device__ inline int own(const Piece& at) const {
-    if (size == K * N * kDown && inner % kColumns == 0) return N;
+    if (full() && full_across()) return N;
     if (!exists(at, (int)threadIdx.x % X)) return 0;
     return (int)(count(at.part) + kDown - 1 - (int)threadIdx.x / X) / kDown;
   }
@@ -47,12 +50,12 @@ struct TeamColumns {
   // Those that are not there lie at the end.
   __device__ inline idx row(const Piece& at, int x) const {
     const idx side = column(at) + x * L;
-    return (idx)matrix(at) * inner + (inner % kColumns == 0 || side < inner ? side : inner - L);
+    return (idx)matrix(at) * inner + (full_across() || side < inner ? side : inner - L);
   }
   __device__ inline bool exists(const Piece& at, int x) const { return column(at) + x * L < inner; }
   __device__ inline idx place(const Piece& at, int i) const {
     const idx k = at.part * (N * kDown) + i * kDown + (int)threadIdx.x / X;
-    return size == K * N * kDown || k < size ? k : size - 1;
+    return full() || k < size ? k : size - 1;
   }
 
   // A map counts in 2 bytes.

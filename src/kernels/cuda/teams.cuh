@@ -79,9 +79,11 @@ struct TeamRows {
     const idx left = accesses - part * piece;
     return left < 0 ? 0 : left < piece ? left : piece;
   }
-  // Accesses of a thread; a constant where all pieces are full.
+  // Whether all pieces are, which is known when this is compiled.
+  __device__ inline bool full() const { return accesses == (idx)K * T * N; }
+  // Accesses of a thread.
   __device__ inline int own(const Piece& at) const {
-    if (accesses == (idx)K * T * N) return N;
+    if (full()) return N;
     return (int)(count(at.part) + T - 1 - (int)threadIdx.x) / T;
   }
   // Elements of a column.
@@ -94,7 +96,7 @@ struct TeamRows {
   // Where an access lies along the row; one that the thread has not, at the row's end.
   __device__ inline idx place(const Piece& at, int i) const {
     const idx access = at.part * piece + i * T + (int)threadIdx.x;
-    if (accesses == (idx)K * T * N || access < accesses) return access * L;
+    if (full() || access < accesses) return access * L;
     return (accesses - 1) * L;
   }
 
@@ -425,8 +427,11 @@ struct Team {
                                     bool has) {
     First with[kStates];
     copy_lanes<kStates>(with, first);
-#pragma unroll
-    for (int l = 0; l < L; ++l) Op::add(with[l % kStates], x[l], 0);
+    if constexpr (kStates == 1) {
+      add_lanes<Op, L>(with[0], x, 0);
+    } else {
+      add_each<Op, L>(with, x, 0);
+    }
 #pragma unroll
     for (int l = 0; l < kStates; ++l) first[l] = has ? with[l] : first[l];
   }
@@ -435,11 +440,10 @@ struct Team {
                                            const First (&first)[kStates], bool has) {
     Second with[kStates];
     copy_lanes<kStates>(with, second);
-#pragma unroll
-    for (int l = 0; l < L; ++l) {
-      auto y = Op::transform(x[l], first[l % kStates]);
-      Op::add_second(with[l % kStates], y);
-      if constexpr (Op::kInPlace) x[l] = y;
+    if constexpr (kStates == 1) {
+      add_second_lanes<Op, L>(with[0], x, first[0]);
+    } else {
+      add_second_to_each<Op, L>(with, x, first);
     }
 #pragma unroll
     for (int l = 0; l < kStates; ++l) second[l] = has ? with[l] : second[l];
@@ -457,11 +461,7 @@ struct Team {
     typename Op::Value x[L];
     First first[kStates];
     Second second[kStates];
-#pragma unroll
-    for (int l = 0; l < kStates; ++l) {
-      first[l] = Op::first();
-      second[l] = Op::second();
-    }
+    clear_each<Op, kStates>(first, second);
 #pragma unroll
     for (int j = 0; j < N; ++j) {
       if (j % G::kBox == 0) {

@@ -96,14 +96,14 @@ int64_t shared_bytes_of_one(const cuda::DeviceInfo& device) {
 // The kernel of the steps, and with how many units it was written.
 Result<cuda::Function> find_steps(const RecurrentSpec& spec, RecurrentKnobs& knobs,
                                   RecurrentLayout& layout, const PrepareArgs& args) {
+  const cuda::DeviceInfo& device = args.context->info();
   Status missing = incompatible("a recurrent op without its kernels");
   int64_t least = knobs.units;
   for (int64_t units : recurrent_units(spec)) {
     if (units < least) continue;
     knobs.units = units;
-    REDLINE_ASSIGN(layout,
-                   recurrent_layout(spec, knobs, args.context->info().shared_bytes_per_block));
-    layout.shared_bytes = std::max(layout.shared_bytes, shared_bytes_of_one(args.context->info()));
+    REDLINE_ASSIGN(layout, recurrent_layout(spec, knobs, device.shared_bytes_per_block));
+    layout.shared_bytes = std::max(layout.shared_bytes, shared_bytes_of_one(device));
     Result<cuda::Function> found = cuda::Function::create(
         args.modules[1], recurrent_steps_entry(knobs), static_cast<int>(layout.shared_bytes));
     if (found.ok()) return found;

@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <optional>
-
 #include "device/tensor_map.h"
 #include "tactics/cuda/rows_text.h"
 
-// Rows and columns of which blocks that all run at once hold pieces (kernels/cuda/teams.cuh).
+// Rows and columns that blocks have pieces of in turns (kernels/cuda/teams.cuh).
 namespace redline {
 
 // Parts of a row.
@@ -32,6 +30,7 @@ int64_t columns_side_by_side(const RowsProblem& rows);
 
 // Whether blocks wait for each other: none has all parts of a row.
 bool team_waits(const RowsShape& shape);
+// How many there are of a grid.
 int64_t team_blocks(const RowsShape& shape, const RowsProblem& rows, int64_t multiprocessors);
 
 // States of a piece; bytes of shared memory in front of the slots, and of a block; bytes that are

@@ -29,8 +29,6 @@ class RowsWriter {
     REDLINE_ASSIGN(std::string done, done_lambda());
     REDLINE_ASSIGN(std::string store, store_lambda());
     text += load + done + store + call();
-    // Beside those that compute.
-    int threads = rows_threads(shape_);
     std::vector<std::string> files = {"lanes.cuh", "block.cuh", "rows.cuh", "columns.cuh",
                                       "relay.cuh"};
     if (shape_.cluster > 1) {
@@ -47,7 +45,7 @@ class RowsWriter {
     for (const char* map : {"from_map", "to_map"}) {
       if (in_tiles()) more.push_back(str_cat("const __grid_constant__ TensorMap ", map));
     }
-    return writer_.whole(kRowsEntry, threads, files, text, more, together());
+    return writer_.whole(kRowsEntry, rows_threads(shape_), files, text, more, together());
   }
 
  private:
