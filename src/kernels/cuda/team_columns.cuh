@@ -12,7 +12,7 @@ struct TeamColumns {
   static constexpr int kDown = T / X;  // threads of a column
   // Of the L2, 128 bytes each: others have parts of those that are not whole.
   static constexpr bool kWholeLines = X * 4 % 128 == 0;
-  static_assert(L * sizeof(S) == 4 && X <= 32, "a word of a row for each lane of a warp");
+  static_assert(L * sizeof(S) == 4, "a word of a row for each lane of a warp");
   static_assert(kBox * kDown <= 256, "rows of a box");
   const idx inner, size, across, groups;
   const TensorMap *const from, *const to;
@@ -45,6 +45,7 @@ struct TeamColumns {
   }
   __device__ inline idx elements(int part) const { return count(part); }
   __device__ inline idx elements_of_warp(const Piece& at, int warp) const {
+    static_assert(X <= 32, "whole rows in a warp");
     return count_of_part<T / 32, 32 / X>(count(at.part), warp);
   }
   // Those that are not there lie at the end.
@@ -72,8 +73,7 @@ struct TeamColumns {
       copy_tile<kWholeLines>(slot, from, map_column(at), box_row(at, box), matrix(at), barrier);
   }
   __device__ inline void take_away(const S* slot, const Piece& at, int box) const {
-    if (box_row(at, box) < size) {
-      copy_tile_out(to, map_column(at), box_row(at, box), matrix(at), slot);
-    }
+    if (box_row(at, box) >= size) return copy_nothing_out();
+    copy_tile_out(to, map_column(at), box_row(at, box), matrix(at), slot);
   }
 };

@@ -32,6 +32,22 @@ __device__ inline To same_bits(const From& from) {
   return both.to;
 }
 
+// The same, but compilers do not know that: they would keep all that was opened instead of opening
+// it again, for which there are no registers. `nothing`: 0.
+template <class S, int L>
+__device__ inline lanes_of<S, L> hidden(const lanes_of<S, L>& raw, u32 nothing) {
+  if constexpr (sizeof(S) >= 4) return raw;
+  union Both {
+    lanes_of<S, L> raw;
+    u32 words[sizeof(lanes_of<S, L>) / 4];
+    __device__ inline Both() {}
+  } both;
+  both.raw = raw;
+#pragma unroll
+  for (int i = 0; i < (int)sizeof(both.raw) / 4; ++i) both.words[i] ^= nothing;
+  return both.raw;
+}
+
 // The i-th piece of a block; rows have K parts.
 template <int K>
 struct TeamPiece {
@@ -46,6 +62,7 @@ struct TeamPiece {
       part = (int)(number % K);
     }
   }
+  __device__ inline TeamPiece(int group, int part) : group(group), part(part) {}
   // How many a block has.
   static __device__ inline int count(idx groups) {
     const u32 turns = K <= kTeamHeld ? groups : (u32)groups * K;
@@ -113,7 +130,9 @@ struct TeamRows {
     if (some > 0) copy_bulk_once(slot, from + offset(at, box), some, barrier);
   }
   __device__ inline void take_away(const S* slot, const Piece& at, int box) const {
-    if (bytes(at, box) > 0) copy_bulk_out(to + offset(at, box), slot, bytes(at, box));
+    const int some = bytes(at, box);
+    if (some == 0) return copy_nothing_out();
+    copy_bulk_out(to + offset(at, box), slot, some);
   }
 };
 
@@ -200,6 +219,11 @@ struct Team {
     const int slot = i % kTeamSlots;
     u64* const landed = &shared.landed[slot][box];
     if (i == pieces) return arrive(landed);
+    // Of blocks that wait for each other none is to be served before another: each has one piece on
+    // its way at a time.
+    if (kHearing > 0 && i > 0) {
+      wait_barrier(&shared.landed[(i - 1) % kTeamSlots][box], (i - 1) / kTeamSlots & 1);
+    }
     geometry.bring(box_of(slot, box), Piece(i), box, landed);
   }
   __device__ inline void move() const {
@@ -483,7 +507,7 @@ struct Team {
       }
 #pragma unroll
       for (int j = 0; j < N; ++j) {
-        open(hidden(held.raw[j]), x);
+        open(hidden(held.raw[j], nothing), x);
         add_second(second, x, own, j < count);
         if constexpr (kHolds) {
 #pragma unroll
@@ -503,21 +527,6 @@ struct Team {
     __syncwarp();
     if (tid % 32 == 0) arrive(&shared.reduced[side]);
   }
-  // The same, but compilers do not know that: they would keep all that was opened instead of
-  // opening it again, for which there are no registers.
-  __device__ inline Raw hidden(const Raw& raw) const {
-    if constexpr (sizeof(S) >= 4) return raw;
-    union Both {
-      Raw raw;
-      u32 words[sizeof(Raw) / 4];
-      __device__ inline Both() {}
-    } both;
-    both.raw = raw;
-#pragma unroll
-    for (int i = 0; i < (int)sizeof(Raw) / 4; ++i) both.words[i] ^= nothing;
-    return both.raw;
-  }
-
   // It becomes its results.
   template <class Open, class Put>
   __device__ inline void apply(int i, const Held& held, Open open, Put put) const {

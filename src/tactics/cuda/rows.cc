@@ -94,7 +94,7 @@ Result<std::unique_ptr<Kernel>> prepare(const Problem& problem, const Config& co
         REDLINE_TRY(run_together(step, way.parts, *args.context));
         parts.kept_bytes = team_kept_bytes(shape, rows);
       }
-      if (shape.kernel == RowsKernel::kColumnTeam) {
+      if (in_team_columns(shape.kernel)) {
         cuda::TensorMap::Shape map = team_map(shape, rows);
         parts.maps = {{static_cast<size_t>(rows.source), map},
                       {problem.inputs.size() + team_output(rows), map}};

@@ -8,11 +8,13 @@
 namespace redline {
 namespace {
 
-// As kernels/cuda/teams.cuh has them: pieces in shared memory, and in registers; accesses of a
+// As kernels/cuda/teams.cuh has them: pieces in shared memory, and in registers, and as many as a
+// block may have of a row in both (whole_rows.cuh); accesses of a
 // thread in a box; boxes of a piece; what is kept: a number for each block, then 16 bytes for each
 // state.
 constexpr int64_t kSlots = 3;
 constexpr int kHeld = 2;
+constexpr int kMostWhole = 4;
 constexpr int kRowBox = 2;
 constexpr int kColumnBox = 8;
 constexpr int kMostBoxes = 4;
@@ -24,7 +26,7 @@ constexpr int kBoxRows = 256;
 constexpr int64_t kMapAlignment = 16;
 constexpr int64_t kMostSide = 1 << 30;
 
-bool in_rows(const RowsShape& shape) { return shape.kernel == RowsKernel::kRowTeam; }
+bool in_rows(const RowsShape& shape) { return !in_team_columns(shape.kernel); }
 
 int bytes_of_access(const RowsShape& shape) { return in_rows(shape) ? 16 : 4; }
 
@@ -75,9 +77,14 @@ bool is_team(const RowsShape& shape, int64_t length, int64_t side, int bytes) {
       shape.groups % box != 0 || shape.groups > kMostBoxes * box || length < 1) {
     return false;
   }
+  bool whole = is_whole(shape.kernel);
+  if (whole && (shape.team <= kHeld || shape.team > kMostWhole)) return false;
   if (in_rows(shape)) return shape.across == shape.threads && length % shape.lanes == 0;
-  return shape.across >= 4 && shape.across <= 32 && kColumnBox * down(shape) <= kBoxRows &&
-         side >= 1 && side <= kMostSide && side * bytes % kMapAlignment == 0 && length <= kMostSide;
+  // A thread at least for each column.
+  if (whole && team_states(shape) > shape.threads) return false;
+  return shape.across >= 4 && shape.across <= (whole ? 64 : 32) &&
+         kColumnBox * down(shape) <= kBoxRows && side >= 1 && side <= kMostSide &&
+         side * bytes % kMapAlignment == 0 && length <= kMostSide;
 }
 
 int64_t longest_of_team(const RowsShape& shape) {
@@ -93,7 +100,9 @@ int64_t columns_side_by_side(const RowsProblem& rows) {
   return side;
 }
 
-bool team_waits(const RowsShape& shape) { return shape.team > kHeld; }
+bool team_waits(const RowsShape& shape) {
+  return is_team(shape.kernel) && !is_whole(shape.kernel) && shape.team > kHeld;
+}
 
 int64_t team_blocks(const RowsShape& shape, const RowsProblem& rows, int64_t multiprocessors) {
   int64_t turns = groups_of(shape, rows) * (team_waits(shape) ? shape.team : 1);
@@ -104,14 +113,20 @@ int64_t team_states(const RowsShape& shape) {
   return in_rows(shape) ? 1 : int64_t{shape.across} * shape.lanes;
 }
 
-// Barriers, then states of 4 bytes from each warp, twice, and four statistics of up to 16.
+// Barriers, then states of 4 bytes from each warp, twice, and four statistics of up to 16. Where a
+// block has all of a row it needs them once, and how many elements each warp has.
 int64_t team_header_bytes(const RowsShape& shape) {
   int64_t warps = shape.threads / 32;
+  if (is_whole(shape.kernel)) {
+    int64_t side = in_rows(shape) ? 1 : std::max(1, shape.across / 32);
+    return divide_up(512 + 8 * warps + team_states(shape) * (warps / side * 8 + 16), 128) * 128;
+  }
   return divide_up(512 + team_states(shape) * (2 * warps * 8 + 4 * 16), 128) * 128;
 }
 
 int rows_threads(const RowsShape& shape) {
   if (!is_team(shape.kernel)) return shape.threads;
+  if (is_whole(shape.kernel)) return shape.threads + 32;
   // Some hear of others.
   int64_t hearing = team_waits(shape) ? divide_up(team_states(shape), 32) : 0;
   return shape.threads + static_cast<int>(64 + 32 * hearing);

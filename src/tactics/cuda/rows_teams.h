@@ -4,7 +4,8 @@
 #include "device/tensor_map.h"
 #include "tactics/cuda/rows_text.h"
 
-// Rows and columns that blocks have pieces of in turns (kernels/cuda/teams.cuh).
+// Rows and columns that blocks have pieces of in turns (kernels/cuda/teams.cuh), or all pieces of
+// (whole_rows.cuh).
 namespace redline {
 
 // Parts of a row.
@@ -14,8 +15,14 @@ inline constexpr int64_t kMostTeam = 160;
 // results of their elements, which are as large; states of floats.
 bool can_be_team(const Problem& problem, const RowsProblem& rows);
 
+inline bool is_whole(RowsKernel kernel) {
+  return kernel == RowsKernel::kRowWhole || kernel == RowsKernel::kColumnWhole;
+}
+inline bool in_team_columns(RowsKernel kernel) {
+  return kernel == RowsKernel::kColumnTeam || kernel == RowsKernel::kColumnWhole;
+}
 inline bool is_team(RowsKernel kernel) {
-  return kernel == RowsKernel::kRowTeam || kernel == RowsKernel::kColumnTeam;
+  return kernel == RowsKernel::kRowTeam || kernel == RowsKernel::kColumnTeam || is_whole(kernel);
 }
 
 // Whether there is such a kernel, for elements of `bytes` of which `length` make a row and `side`

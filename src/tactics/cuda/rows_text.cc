@@ -38,6 +38,7 @@ class RowsWriter {
     if (in_team()) {
       files.insert(files.end(), {"arch/bulk_copy.cuh", "arch/tagged.cuh", "teams.cuh"});
     }
+    if (is_whole(shape_.kernel)) files.emplace_back("whole_rows.cuh");
     if (in_tiles()) {
       files.insert(files.end(), {"product/chunks.cuh", "arch/copy_box.cuh", "team_columns.cuh"});
     }
@@ -60,7 +61,7 @@ class RowsWriter {
   }
   bool in_columns() const { return !rows_.last_is_reduced(); }
   bool in_team() const { return is_team(shape_.kernel); }
-  bool in_tiles() const { return shape_.kernel == RowsKernel::kColumnTeam; }
+  bool in_tiles() const { return in_team_columns(shape_.kernel); }
 
   // Whether results are made of the source by other ways than the anchor.
   bool wants_raw() const {
@@ -363,7 +364,9 @@ class RowsWriter {
       case RowsKernel::kColumnCluster:
         return call("column_cluster", whole, cluster + "rows, size, fetch, open, done, store);\n");
       case RowsKernel::kRowTeam:
-      case RowsKernel::kColumnTeam: {
+      case RowsKernel::kColumnTeam:
+      case RowsKernel::kRowWhole:
+      case RowsKernel::kColumnWhole: {
         std::string types = str_cat(storage_type(source_type()), ", ", threads, ", ", lanes, ", ",
                                     kept, ", ", shape_.team);
         std::string pieces =
@@ -372,9 +375,12 @@ class RowsWriter {
                           columns_side_by_side(rows_), ", &from_map, &to_map);\n")
                 : str_cat("TeamRows<", types, "> pieces(rows, size, in", rows_.source, ", out",
                           team_output(rows_), ");\n");
-        return str_cat("  const ", pieces,
-                       call("team", str_cat("Op, ", team_header_bytes(shape_)),
-                            ">(pieces, (int)parts, parts_memory, open, done, store);\n"));
+        std::string op = str_cat("Op, ", team_header_bytes(shape_));
+        return str_cat(
+            "  const ", pieces,
+            is_whole(shape_.kernel)
+                ? call("whole_rows", op, ">(pieces, (int)parts, open, done, store);\n")
+                : call("team", op, ">(pieces, (int)parts, parts_memory, open, done, store);\n"));
       }
     }
     return {};

@@ -8,8 +8,8 @@
 
 namespace redline {
 
-// The drivers of kernels/cuda/rows.cuh, columns.cuh, relay.cuh, short_rows.cuh, cluster_rows.cuh
-// and teams.cuh. Configs name them by number.
+// The drivers of kernels/cuda/rows.cuh, columns.cuh, relay.cuh, short_rows.cuh, cluster_rows.cuh,
+// teams.cuh and whole_rows.cuh. Configs name them by number.
 enum class RowsKernel {
   kRegisters,
   kStreamed,
@@ -27,7 +27,9 @@ enum class RowsKernel {
   kRowCluster,
   kColumnCluster,
   kRowTeam = 16,  // 15 was another
-  kColumnTeam
+  kColumnTeam,
+  kRowWhole,
+  kColumnWhole
 };
 
 struct RowsShape {

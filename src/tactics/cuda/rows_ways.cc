@@ -183,22 +183,30 @@ void column_clusters(const Sizes& s, size_t most, std::vector<RowsWay>& ways) {
 void team(const Sizes& s, RowsShape shape, int groups, int box, std::vector<RowsWay>& ways) {
   shape.groups = groups;
   int64_t parts = divide_up(s.length, longest_of_team(shape));
+  if (!s.teams || parts > std::min(kMostTeam, kMultiprocessors)) return;
   shape.groups = box;
   while (parts * longest_of_team(shape) < s.length) shape.groups += box;
-  if (!s.teams || !is_team(shape, s.length, s.side, s.bytes)) return;
-  if (parts <= std::min(kMostTeam, kMultiprocessors)) {
-    shape.team = static_cast<int>(parts);
-    ways.push_back({{shape}, shape.team});
-  }
+  shape.team = static_cast<int>(parts);
+  if (is_team(shape, s.length, s.side, s.bytes)) ways.push_back({{shape}, shape.team});
 }
 
 void row_team(const Sizes& s, int threads, std::vector<RowsWay>& ways) {
   team(s, {RowsKernel::kRowTeam, threads, threads, s.lanes}, 8, 2, ways);
 }
+void row_whole(const Sizes& s, int threads, std::vector<RowsWay>& ways) {
+  team(s, {RowsKernel::kRowWhole, threads, threads, s.lanes}, 8, 2, ways);
+}
 
 // `across` words of a row in a piece.
 void column_team(const Sizes& s, int threads, int across, std::vector<RowsWay>& ways) {
   team(s, {RowsKernel::kColumnTeam, threads, across, 4 / s.bytes}, 32, 8, ways);
+}
+// As many as let a block have whole columns.
+void column_whole(const Sizes& s, int threads, std::vector<RowsWay>& ways) {
+  size_t before = ways.size();
+  for (int across = 64; across >= 16 && ways.size() == before; across /= 2) {
+    team(s, {RowsKernel::kColumnWhole, threads, across, 4 / s.bytes}, 32, 8, ways);
+  }
 }
 
 // Only statistics of long rows: one wave of blocks that have the same to do, or many small ones.
@@ -245,6 +253,7 @@ std::vector<RowsWay> row_ways(const Sizes& s) {
   if (s.large() && long_rows && !s.applies && !s.twice) reduced_rows(s, ways);
   bool relays = s.large() && long_rows && s.applies;
   bool teams = relays && s.length * s.bytes >= kTeamRow;
+  if (teams) row_whole(s, 512, ways);
   if (teams) row_team(s, 512, ways);
   if (relays) row_clusters(s, 2, ways);
   // Long rows too few for all multiprocessors are divided.
@@ -273,6 +282,7 @@ std::vector<RowsWay> row_ways(const Sizes& s) {
   if (s.begin_anywhere()) staged_rows(s, 256, kShortBytes, ways);
   if (s.applies || s.twice) row_clusters(s, 3, ways);
   if (!teams) row_team(s, 64, ways);
+  if (!teams) row_whole(s, 64, ways);
   return ways;
 }
 
@@ -366,6 +376,7 @@ std::vector<RowsWay> column_ways(const Sizes& s, int ahead) {
   std::vector<RowsWay> ways;
   bool divisible = !s.twice && !s.applies;
   bool teams = s.large() && s.length >= kTeamColumn;
+  if (teams) column_whole(s, 512, ways);
   if (teams) column_team(s, 512, 16, ways);
   if (teams) column_team(s, 512, 32, ways);
   if (s.large() && s.applies) column_clusters(s, 2, ways);
@@ -390,6 +401,7 @@ std::vector<RowsWay> column_ways(const Sizes& s, int ahead) {
   if (divisible && ahead > 1) reduced_columns(s, ahead, ways);
   if (!teams) column_team(s, 64, 16, ways);
   if (!teams) column_team(s, 128, 32, ways);
+  if (!teams) column_whole(s, 128, ways);
   return ways;
 }
 
@@ -474,12 +486,13 @@ bool is_sequence(const std::vector<RowsShape>& launches, bool in_rows, bool twic
                           : Kernels{K::kPartsFirst, K::kPartsLast};
     return kernels == Kernels{K::kRegisters} || kernels == Kernels{K::kStreamed} ||
            kernels == parts || kernels == Kernels{K::kRowCluster} ||
-           (applies && kernels == Kernels{K::kRowTeam}) ||
+           (applies && (kernels == Kernels{K::kRowTeam} || kernels == Kernels{K::kRowWhole})) ||
            (!applies && kernels == Kernels{K::kShortRows});
   }
   bool divisible = !twice && !applies;
   return kernels == Kernels{K::kColumns} || kernels == Kernels{K::kColumnsInRegisters} ||
-         kernels == Kernels{K::kColumnCluster} || (applies && kernels == Kernels{K::kColumnTeam}) ||
+         kernels == Kernels{K::kColumnCluster} ||
+         (applies && (kernels == Kernels{K::kColumnTeam} || kernels == Kernels{K::kColumnWhole})) ||
          (divisible && kernels == Kernels{K::kColumnPartsFirst, K::kColumnPartsLast});
 }
 
@@ -523,7 +536,7 @@ Result<RowsWay> decode(const Config& config, const Problem& problem, const RowsP
   }
   if (given->size() % 5 != 0 || !std::all_of(given->begin(), given->end(), small)) return bad;
   for (auto code = given->begin(); code != given->end(); code += 5) {
-    if (code[0] > static_cast<int64_t>(RowsKernel::kColumnTeam)) return bad;
+    if (code[0] > static_cast<int64_t>(RowsKernel::kColumnWhole)) return bad;
     RowsShape shape = {static_cast<RowsKernel>(code[0]), static_cast<int>(code[1]),
                        static_cast<int>(code[2]), static_cast<int>(code[3]),
                        static_cast<int>(code[4])};
@@ -567,6 +580,8 @@ int64_t longest(const RowsShape& shape, int64_t parts) {
       return parts * along;
     case RowsKernel::kRowTeam:
     case RowsKernel::kColumnTeam:
+    case RowsKernel::kRowWhole:
+    case RowsKernel::kColumnWhole:
       return parts * longest_of_team(shape);
     default:
       return INT64_MAX;
@@ -690,6 +705,8 @@ int64_t rows_blocks(const RowsShape& shape, const RowsProblem& problem, int64_t 
       return relay_blocks(shape, side_by_side(shape, rows), parts);
     case RowsKernel::kRowTeam:
     case RowsKernel::kColumnTeam:
+    case RowsKernel::kRowWhole:
+    case RowsKernel::kColumnWhole:
       return team_blocks(shape, problem, multiprocessors);
   }
   return 0;

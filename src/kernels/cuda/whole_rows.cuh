@@ -1,0 +1,402 @@
+// SPDX-License-Identifier: Apache-2.0
+// Long rows and columns of which a block that stays has all three or four parts (teams.cuh): it
+// waits for no other, and fetches the next row while it makes results. The first part and the last
+// go through slot 0 to registers; the others stay where they landed, and become their results
+// there. Then the two in registers become theirs in the slots that these leave.
+//
+// Threads: T that compute, then a warp that moves parts.
+
+// NS: states that a column has, each of some of its warps.
+template <class Op, int T, int P, int NS>
+struct WholeShared {
+  static constexpr int kWarps = T / 32;
+  u64 landed[kTeamSlots][kTeamBoxes];
+  u64 taken[kTeamBoxes];    // from slot 0, twice a row
+  u64 made[2][kTeamBoxes];  // in slots 1 and 2
+  u64 left[2][kTeamBoxes];  // by results that were made in place
+  u64 reduced, known;       // once a row
+  typename Op::Stat stat[P];
+  typename Op::First first[NS][P];
+  typename Op::Second second[NS][P];
+  idx elements[kWarps];  // of a column, that a warp has
+
+  __device__ inline void start() {
+    for (int b = 0; b < kTeamBoxes; ++b) {
+      for (int s = 0; s < kTeamSlots; ++s) start_barrier(&landed[s][b], 1);
+      start_barrier(&taken[b], kWarps);
+      for (int s = 0; s < 2; ++s) {
+        start_barrier(&made[s][b], kWarps);
+        start_barrier(&left[s][b], 1);
+      }
+    }
+    start_barrier(&reduced, kWarps);
+    start_barrier(&known, kWarps);
+    show_barriers();
+  }
+};
+
+// Until all but the last `count` groups of the thread have left shared memory.
+__device__ inline void wait_copies_but(int count) {
+  static_assert(kTeamBoxes == 4, "of boxes of a piece");
+  if (count == 0) wait_copies_out<0>();
+  if (count == 1) wait_copies_out<1>();
+  if (count == 2) wait_copies_out<2>();
+  if (count == 3) wait_copies_out<3>();
+}
+
+template <class Op, class G>
+struct Whole {
+  typedef typename G::Element S;
+  typedef typename G::Piece Piece;
+  typedef typename Op::First First;
+  typedef typename Op::Second Second;
+  typedef typename Op::Stat Stat;
+  static constexpr int T = G::kThreads, L = G::kLanes, N = G::kAccesses, P = G::kColumns;
+  static constexpr int kStates = G::kStates, kAcross = G::kAcross, kParts = G::kParts;
+  static constexpr int kWarps = T / 32, kBoxes = N / G::kBox;
+  static constexpr int kSlot = T * N * L;  // elements
+  // Warps side by side, and states of a column.
+  static constexpr int kSide = kAcross > 32 ? kAcross / 32 : 1, kStatesDown = kWarps / kSide;
+  static constexpr bool kThird = kParts > 3;  // a part that stays in slot 2
+  typedef WholeShared<Op, T, P, kStatesDown> Shared;
+  typedef lanes_of<S, L> Raw;
+  static_assert(kParts == 3 || kParts == 4, "two in registers, one or two in slots");
+  static_assert(kBoxes * G::kBox == N && kBoxes <= kTeamBoxes, "whole boxes");
+
+  const G& geometry;
+  Shared& shared;
+  S* const slots;
+  const int turns;    // rows of this block
+  const u32 nothing;  // 0
+
+  __device__ inline Whole(const G& geometry, Shared& shared, S* slots, int parts)
+      : geometry(geometry),
+        shared(shared),
+        slots(slots),
+        turns((int)((geometry.groups + gridDim.x - 1 - blockIdx.x) / gridDim.x)),
+        nothing((u32)parts - kParts) {}
+
+  __device__ inline Piece piece(int turn, int part) const {
+    return Piece((int)(blockIdx.x + (u32)turn * gridDim.x), part);
+  }
+  __device__ inline S* box_of(int slot, int box) const {
+    return slots + slot * kSlot + box * (G::kBox * T * L);
+  }
+
+  // By one thread.
+  __device__ inline void bring(int turn, int part, int slot, int box) const {
+    if (turn < turns) {
+      geometry.bring(box_of(slot, box), piece(turn, part), box, &shared.landed[slot][box]);
+    }
+  }
+  __device__ inline void bring_last(int turn) const {
+    if (turn == turns) return;
+    for (int box = 0; box < kBoxes; ++box) {
+      wait_barrier(&shared.taken[box], 0);
+      bring(turn, kParts - 1, 0, box);
+    }
+  }
+  __device__ inline void take_away(int turn, int part, int slot, int box, int parity) const {
+    wait_barrier(&shared.made[slot - 1][box], parity);
+    geometry.take_away(box_of(slot, box), piece(turn, part), box);
+  }
+  __device__ inline void move() const {
+    for (int part = 0; part < kParts - 1; ++part) {
+      for (int box = 0; box < kBoxes; ++box) bring(0, part, part, box);
+    }
+    bring_last(0);
+    for (int turn = 0; turn < turns; ++turn) {
+      for (int box = 0; box < kBoxes; ++box) {
+        wait_barrier(&shared.taken[box], 1);
+        bring(turn + 1, 0, 0, box);
+      }
+      for (int box = 0; box < kBoxes; ++box) take_away(turn, 1, 1, box, 0);
+      for (int box = 0; box < kBoxes; ++box) {
+        if constexpr (kThird) {
+          take_away(turn, 2, 2, box, 0);
+          wait_copies_out<kBoxes>();
+        } else {
+          wait_copies_but(kBoxes - 1 - box);
+        }
+        arrive(&shared.left[0][box]);
+      }
+      for (int box = 0; box < kBoxes; ++box) {
+        take_away(turn, 0, 1, box, 1);
+        if constexpr (kThird) {
+          wait_copies_out<kBoxes>();
+          arrive(&shared.left[1][box]);
+        }
+      }
+      for (int box = 0; box < kBoxes; ++box) {
+        take_away(turn, kParts - 1, 2, box, kThird ? 1 : turn & 1);
+        wait_copies_out<kBoxes>();
+        bring(turn + 1, 1, 1, box);
+      }
+      for (int box = 0; box < kBoxes; ++box) {
+        wait_copies_but(kBoxes - 1 - box);
+        if (kThird) bring(turn + 1, 2, 2, box);
+      }
+      bring_last(turn + 1);
+    }
+  }
+
+  // What is known of the elements that a thread, and then more of them have seen.
+  struct Known {
+    First first[kStates];
+    Second second[kStates];
+    idx count;  // of each state
+  };
+
+  // Adds what `count` elements say that have a first state of their own.
+  __device__ static inline void add_moved(Second& to, const First& first, const Second& second,
+                                          const First& all, idx count) {
+    if (count == 0) return;
+    to = Op::merge_second(to, Op::moved(second, Op::settle(first, count), all, count));
+  }
+  __device__ static inline void join(First& first, Second& second, idx& count, const First& others,
+                                     const Second& others_second, idx others_count) {
+    const First own = first;
+    first = Op::merge_first(own, others);
+    if constexpr (Op::kTwice) {
+      const First all = Op::settle(first, count + others_count);
+      Second sum = Op::second();
+      add_moved(sum, own, second, all, count);
+      add_moved(sum, others, others_second, all, others_count);
+      second = sum;
+    }
+    count += others_count;
+  }
+
+  // Accesses j of raw from `from` on, one box; the thread has the first `own` of them.
+  template <int COUNT, class Open>
+  __device__ inline void add(Known& known, const Raw (&raw)[COUNT], int from, int own,
+                             Open open) const {
+    typename Op::Value x[L];
+    First first[kStates];
+    copy_lanes<kStates>(first, known.first);
+#pragma unroll
+    for (int j = 0; j < G::kBox; ++j) {
+      open(raw[from + j], x);
+      First with[kStates];
+      copy_lanes<kStates>(with, first);
+      if constexpr (kStates == 1) {
+        add_lanes<Op, L>(with[0], x, 0);
+      } else {
+        add_each<Op, L>(with, x, 0);
+      }
+#pragma unroll
+      for (int l = 0; l < kStates; ++l) first[l] = j < own ? with[l] : first[l];
+    }
+    const int some = own < 0 ? 0 : own < G::kBox ? own : G::kBox;
+    const idx count = known.count + some * (kStates == 1 ? L : 1);
+    if constexpr (Op::kTwice) {
+      First all[kStates];
+#pragma unroll
+      for (int l = 0; l < kStates; ++l) {
+        all[l] = Op::settle(first[l], count);
+        Second moved = Op::second();
+        add_moved(moved, known.first[l], known.second[l], all[l], known.count);
+        known.second[l] = moved;
+      }
+#pragma unroll
+      for (int j = 0; j < G::kBox; ++j) {
+        open(raw[from + j], x);
+        Second with[kStates];
+        copy_lanes<kStates>(with, known.second);
+        if constexpr (kStates == 1) {
+          add_second_lanes<Op, L>(with[0], x, all[0]);
+        } else {
+          add_second_to_each<Op, L>(with, x, all);
+        }
+#pragma unroll
+        for (int l = 0; l < kStates; ++l) known.second[l] = j < own ? with[l] : known.second[l];
+      }
+    }
+    copy_lanes<kStates>(known.first, first);
+    known.count = count;
+  }
+
+  // Through slot 0 to registers.
+  template <class Open>
+  __device__ inline void take(Known& known, const Piece& at, int parity, Raw (&raw)[N],
+                              Open open) const {
+    const int own = geometry.own(at);
+    const S* const from = slots + (int)threadIdx.x * L;
+#pragma unroll
+    for (int box = 0; box < kBoxes; ++box) {
+      wait_barrier(&shared.landed[0][box], parity);
+#pragma unroll
+      for (int j = box * G::kBox; j < (box + 1) * G::kBox; ++j) {
+        raw[j] = load_lanes<L>(from + j * T * L);
+      }
+      __syncwarp();
+      if (threadIdx.x % 32 == 0) arrive(&shared.taken[box]);
+      add(known, raw, box * G::kBox, own - box * G::kBox, open);
+    }
+  }
+  __device__ inline void read(int slot, int box, Raw (&raw)[G::kBox]) const {
+    const S* const from = box_of(slot, box) + (int)threadIdx.x * L;
+#pragma unroll
+    for (int j = 0; j < G::kBox; ++j) raw[j] = load_lanes<L>(from + j * T * L);
+  }
+  template <class Open>
+  __device__ inline void look(Known& known, const Piece& at, int slot, int parity,
+                              Open open) const {
+    const int own = geometry.own(at);
+#pragma unroll 1
+    for (int box = 0; box < kBoxes; ++box) {
+      wait_barrier(&shared.landed[slot][box], parity);
+      Raw raw[G::kBox];
+      read(slot, box, raw);
+      add(known, raw, 0, own - box * G::kBox, open);
+    }
+  }
+
+  // All threads bring together what they know of a row.
+  __device__ inline void bring_together(Known& known, int parity) const {
+    const int tid = (int)threadIdx.x, lane = tid % 32, warp = tid / 32;
+#pragma unroll
+    for (int by = kAcross; by < 32; by *= 2) {
+      const idx count = shuffle_xor(known.count, by);
+      idx all = 0;
+#pragma unroll
+      for (int l = 0; l < kStates; ++l) {
+        all = known.count;
+        join(known.first[l], known.second[l], all, shuffle_xor(known.first[l], by),
+             shuffle_xor(known.second[l], by), count);
+      }
+      known.count = all;
+    }
+    if (lane < kAcross) {
+      const int column = tid % kAcross * kStates;
+#pragma unroll
+      for (int l = 0; l < kStates; ++l) {
+        shared.first[warp / kSide][column + l] = known.first[l];
+        shared.second[warp / kSide][column + l] = known.second[l];
+      }
+      if (lane == 0) shared.elements[warp] = known.count;
+    }
+    meet(&shared.reduced, parity);
+    // Lanes of a column, of whole warps.
+    constexpr int kLanes = T / P < kStatesDown ? T / P : kStatesDown;
+    if (tid < (P * kLanes < 32 ? 32 : P * kLanes)) {
+      const int column = P * kLanes < 32 ? 0 : tid / kLanes;
+      First first = Op::first();
+      Second second = Op::second();
+      idx count = 0;
+#pragma unroll
+      for (int i = 0; i < kStatesDown / kLanes; ++i) {
+        const int k = tid % kLanes + i * kLanes;
+        join(first, second, count, shared.first[k][column], shared.second[k][column],
+             shared.elements[k * kSide + column / kStates / 32]);
+      }
+#pragma unroll
+      for (int by = 1; by < kLanes; by *= 2) {
+        join(first, second, count, shuffle_xor(first, by), shuffle_xor(second, by),
+             shuffle_xor(count, by));
+      }
+      if (tid % kLanes == 0 && tid < P * kLanes) {
+        shared.stat[column] = Op::stat(Op::settle(first, geometry.size), second, geometry.size);
+      }
+    }
+    meet(&shared.known, parity);
+  }
+  __device__ inline void meet(u64* barrier, int parity) const {
+    __syncwarp();
+    if (threadIdx.x % 32 == 0) arrive(barrier);
+    wait_barrier(barrier, parity);
+  }
+
+  // A box of raw, from `from` on, becomes its results in a slot.
+  template <int COUNT, class Open, class Put>
+  __device__ inline void make(const Piece& at, int slot, int box, const Raw (&raw)[COUNT], int from,
+                              const Stat (&stat)[kStates], Open open, Put put) const {
+    S* const own = box_of(slot, box) + (int)threadIdx.x * L;
+    const idx row = geometry.row(at, (int)threadIdx.x % kAcross);
+#pragma unroll
+    for (int j = 0; j < G::kBox; ++j) {
+      typename Op::Value x[L];
+      open(hidden(raw[from + j], nothing), x);
+      if constexpr (Op::kInPlace) {
+#pragma unroll
+        for (int l = 0; l < L; ++l) x[l] = Op::transform(x[l], stat[l % kStates].first);
+      }
+      put(row, geometry.place(at, box * G::kBox + j), x, stat, own + j * T * L);
+    }
+    show_shared();
+    __syncwarp();
+    if (threadIdx.x % 32 == 0) arrive(&shared.made[slot - 1][box]);
+  }
+  template <class Open, class Put>
+  __device__ inline void make_in_place(const Piece& at, int slot, const Stat (&stat)[kStates],
+                                       Open open, Put put) const {
+#pragma unroll 1
+    for (int box = 0; box < kBoxes; ++box) {
+      Raw raw[G::kBox];
+      read(slot, box, raw);
+      make(at, slot, box, raw, 0, stat, open, put);
+    }
+  }
+  template <class Open, class Put>
+  __device__ inline void make_from_registers(const Piece& at, int slot, int parity,
+                                             const Raw (&raw)[N], const Stat (&stat)[kStates],
+                                             Open open, Put put) const {
+#pragma unroll
+    for (int box = 0; box < kBoxes; ++box) {
+      // Slot 2 has nothing of three parts but the last one's results, which have left it by now.
+      if (slot == 1 || kThird) wait_barrier(&shared.left[slot - 1][box], parity);
+      make(at, slot, box, raw, box * G::kBox, stat, open, put);
+    }
+  }
+
+  template <class Open, class Done, class Put>
+  __device__ inline void compute(Open open, Done done, Put put) const {
+    const int tid = (int)threadIdx.x;
+    Raw head[N], tail[N];
+#pragma unroll 1
+    for (int turn = 0; turn < turns; ++turn) {
+      const int parity = turn & 1;
+      Known known;
+      clear_each<Op, kStates>(known.first, known.second);
+      known.count = 0;
+      take(known, piece(turn, 0), 0, head, open);
+      look(known, piece(turn, 1), 1, parity, open);
+      if constexpr (kThird) look(known, piece(turn, 2), 2, parity, open);
+      take(known, piece(turn, kParts - 1), 1, tail, open);
+      bring_together(known, parity);
+      Stat stat[kStates];
+#pragma unroll
+      for (int l = 0; l < kStates; ++l) stat[l] = shared.stat[tid % kAcross * kStates + l];
+      if (tid < kAcross && geometry.exists(piece(turn, 0), tid)) {
+        done(geometry.row(piece(turn, 0), tid), stat);
+      }
+      make_in_place(piece(turn, 1), 1, stat, open, put);
+      if constexpr (kThird) make_in_place(piece(turn, 2), 2, stat, open, put);
+      make_from_registers(piece(turn, 0), 1, parity, head, stat, open, put);
+      make_from_registers(piece(turn, kParts - 1), 2, parity, tail, stat, open, put);
+    }
+  }
+};
+
+// put(row, k, x, stat, place) leaves what store() would store at `place`. `parts`: of a row, once
+// more. BYTES of shared memory lie in front of the slots.
+template <class Op, int BYTES, class G, class Open, class Done, class Put>
+__device__ inline void whole_rows(const G& geometry, int parts, Open open, Done done, Put put) {
+  extern __shared__ __align__(128) char whole_memory[];
+  typedef Whole<Op, G> Own;
+  static_assert(sizeof(typename Own::Shared) <= BYTES && BYTES % 128 == 0, "in front of the slots");
+  typename Own::Shared& shared = *(typename Own::Shared*)whole_memory;
+  if (threadIdx.x == 0) {
+    geometry.prepare();
+    shared.start();
+  }
+  wait_for_former();
+  release_next();
+  __syncthreads();
+  const Own own(geometry, shared, (typename G::Element*)(whole_memory + BYTES), parts);
+  if ((int)threadIdx.x < G::kThreads) {
+    own.compute(open, done, put);
+  } else if (threadIdx.x % 32 == 0) {
+    own.move();
+  }
+}
