@@ -163,6 +163,7 @@ test_sanitizer() { # TOOL
     failed=$((failed + 1))
     echo "$1: $(basename "$file"): $(tail -1 "$file"): $(grep -m2 -E '^========= (Invalid|Misaligned|Error|Warning|Uninit|Race|Barrier|Program hit|ERROR)' "$file" | tr '\n' ' ')"
     grep -m1 -A12 -E '^========= (Invalid|Misaligned|Error:|Warning|Uninit|Race|Barrier|Program hit)' "$file" | cut -c1-220 || true
+    grep -m2 -A1 -E '^tests/ops/.*[.]cases:[0-9]+: ' "$file" | cut -c1-220 || true
   done
   local runs
   runs=$(sed -nE 's/.*: ([0-9]+) cases, ([0-9]+) failed, ([0-9]+) tactic runs.*/\3/p' "$logs"/* | awk '{n += $1} END {print n + 0}')

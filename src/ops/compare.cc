@@ -42,8 +42,8 @@ Status compare_floats(const Tensor& expected, const Tensor& actual, const Tolera
     double a = want[i];
     double b = got[i];
     if (a == b || (std::isnan(a) && std::isnan(b))) continue;
-    double limit = tolerance.relative * std::abs(a) + tolerance.to_largest * largest;
-    double excess = std::isfinite(a) && std::isfinite(b) ? std::abs(a - b) - limit : INFINITY;
+    bool finite = std::isfinite(a) && std::isfinite(b);
+    double excess = finite ? std::abs(a - b) - tolerance.limit(a, largest) : INFINITY;
     if (excess <= 0) continue;
     ++differing;
     if (worst < 0 || excess > worst_excess) {
@@ -101,13 +101,41 @@ double dtype_epsilon(DType dtype) {
   }
 }
 
+double smallest_normal(DType dtype) {
+  switch (dtype) {
+    case DType::kFloat64:
+      return 0x1p-1022;
+    case DType::kFloat32:
+    case DType::kBFloat16:
+      return 0x1p-126;
+    case DType::kFloat16:
+    case DType::kFloat8E5M2:
+      return 0x1p-14;
+    case DType::kFloat8E5M2FNUZ:
+      return 0x1p-15;
+    case DType::kFloat8E4M3FN:
+      return 0x1p-6;
+    case DType::kFloat8E4M3FNUZ:
+      return 0x1p-7;
+    case DType::kFloat4E2M1:
+      return 1;
+    default:
+      return 0;
+  }
+}
+
+double Tolerance::limit(double e, double largest) const {
+  if (!std::isfinite(e)) return to_largest * largest;
+  return relative * std::max(std::abs(e), least) + to_largest * largest;
+}
+
 Tolerance rounding_tolerance(DType dtype, int64_t reduction_length) {
   double storage = dtype_epsilon(dtype);
   if (storage == 0) return {};
   double accumulation = std::min(storage, 0x1p-23);
   double length = std::sqrt(static_cast<double>(std::max<int64_t>(reduction_length, 1)));
   // An elementary function costs a few units in the last place of the accumulation type.
-  return {storage + 16 * accumulation, 2 * accumulation * length};
+  return {storage + 16 * accumulation, 2 * accumulation * length, smallest_normal(dtype)};
 }
 
 int64_t reduction_length(const OpDef& op, const Attrs& attrs, std::span<const Type> inputs,

@@ -7,14 +7,21 @@
 namespace redline {
 
 // How far an element e of the expected tensor may be missed:
-// relative * |e| + to_largest * (largest finite |e| of the tensor).
+// relative * max(|e|, least) + to_largest * (largest finite |e| of the tensor).
 struct Tolerance {
   double relative = 0;
   double to_largest = 0;
+  double least = 0;  // the smallest normal number: values below it have the same step as it
+
+  // Of an e that is not finite without its own part.
+  double limit(double e, double largest) const;
 };
 
 // Distance of 1 to the next value; 0 for types that are compared exactly.
 double dtype_epsilon(DType dtype);
+
+// The smallest number of full precision; 0 for types that are compared exactly.
+double smallest_normal(DType dtype);
 
 // What rounding in another order may change when each element sums `reduction_length` products,
 // accumulated in f32 (f64 for f64) and rounded to `dtype` once.

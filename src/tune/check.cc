@@ -128,10 +128,7 @@ Expectation::Output whole_output(const Tensor& values, int64_t terms) {
   std::vector<double> wide = read_elements<double>(values.view());
   double largest = 0;
   for (double v : wide) largest = std::max(largest, std::isfinite(v) ? std::abs(v) : 0);
-  for (size_t i = 0; i < wide.size(); ++i) {
-    double own = std::isfinite(wide[i]) ? std::abs(wide[i]) : 0;
-    output.limits[i] = tolerance.relative * own + tolerance.to_largest * largest;
-  }
+  for (size_t i = 0; i < wide.size(); ++i) output.limits[i] = tolerance.limit(wide[i], largest);
   return output;
 }
 

@@ -243,10 +243,8 @@ Result<Expectation::Output> expect_output(const Region& region, int value, uint6
   // What comes straight from memory is exact.
   bool computed = region.whole(value) == nullptr;
   Tolerance tolerance = computed ? rounding_tolerance(output.dtype) : Tolerance();
-  double fixed = tolerance.to_largest * largest_of(base);
-  for (double v : base) {
-    output.limits.push_back(fixed + tolerance.relative * std::abs(std::isfinite(v) ? v : 0));
-  }
+  double largest = largest_of(base);
+  for (double v : base) output.limits.push_back(tolerance.limit(v, largest));
   std::vector<double> moved_most(base.size());
   int runs =
       std::clamp(static_cast<int>(std::bit_ceil(static_cast<unsigned>(region.computed() + 1))),

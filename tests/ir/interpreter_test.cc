@@ -7,6 +7,7 @@
 
 #include "ir/text.h"
 #include "ops/compare.h"
+#include "ops/elements.h"
 #include "test_ops.h"
 
 namespace redline {
@@ -101,6 +102,23 @@ TEST(CompareTest, SaysWhatDiffers) {
   EXPECT_FALSE(compare_tensors(a, floats({1, 2, NAN, -INFINITY, 0}), {1, 1}).ok());
   EXPECT_FALSE(compare_tensors(a, floats({1, 2}), {1, 1}).ok());
   EXPECT_FALSE(compare_tensors(Tensor::scalar_int64(1), Tensor::scalar_int64(2), {1, 1}).ok());
+}
+
+TEST(CompareTest, SubnormalNumbersMayMissByTheirStep) {
+  auto halfs = [](double a, double b) {
+    Tensor t = Tensor::create(DType::kFloat16, Dims{2}).value();
+    write_elements(std::vector<double>{a, b}, t.view());
+    return t;
+  };
+  Tolerance tolerance = rounding_tolerance(DType::kFloat16);
+  Tensor want = halfs(300 * 0x1p-24, 0.125);
+  EXPECT_TRUE(compare_tensors(want, halfs(301 * 0x1p-24, 0.125), tolerance).ok());
+  EXPECT_FALSE(compare_tensors(want, halfs(302 * 0x1p-24, 0.125), tolerance).ok());
+  EXPECT_TRUE(compare_tensors(want, halfs(300 * 0x1p-24, 0.125 + 0x1p-13), tolerance).ok());
+  EXPECT_FALSE(compare_tensors(want, halfs(300 * 0x1p-24, 0.125 + 0x1p-12), tolerance).ok());
+  EXPECT_FALSE(
+      compare_tensors(floats({1e-30f}), floats({2e-30f}), rounding_tolerance(DType::kFloat32))
+          .ok());
 }
 
 }  // namespace
