@@ -56,7 +56,7 @@ def build(
     architecture ("sm_90a") to build for without such a GPU; the engine can be saved, not run here.
     timestamps: on a GPU, kernels that note when their blocks pass their parts, for profile().
     side_streams: on a GPU, whether steps that do not depend on each other run side by side; by default where that
-    was measured to be faster.
+    was measured to be faster, or is predicted to be where there is no such GPU.
     Raises redline.Error with the reason; its `code`, `node` and `position` say what and where."""
     options = {
         "device": device,

@@ -9,7 +9,9 @@
 #include "base/hash.h"
 #include "build/chain.h"
 #include "build/insert_copies.h"
+#include "build/predicted_chain.h"
 #include "plan/step_order.h"
+#include "tactics/chip_rates.h"
 
 namespace redline {
 namespace {
@@ -17,11 +19,11 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr int kStreams = 4;
-constexpr double kWaitUs = 2;  // for a kernel of another stream, more than for one of the same
-constexpr double kUntimedUs = 3;
 constexpr double kMostSeconds = 2;
-// Of the whole that branches must gain: several times what timings of it differ by.
+// Of the whole that branches must gain: several times what timings of it differ by; more where
+// nothing was timed.
 constexpr double kGain = 0.005;
+constexpr double kPredictedGain = 0.02;
 
 bool is_kernel(const PlanStep& step, const TacticRegistry& tactics) {
   const Tactic* tactic = tactics.find(step.tactic);
@@ -33,17 +35,30 @@ bool is_with_maker(const PlanStep& step, const std::vector<size_t>& makers) {
   return step.tactic == kViewTactic && !makers.empty();
 }
 
+// Which steps are kernels that streams can have.
+std::vector<bool> steps_in_row(const Plan& plan, const TacticRegistry& tactics) {
+  std::vector<bool> sized = sized_values(plan);
+  auto is_sized = [&](int v) { return v < 0 || sized[static_cast<size_t>(v)]; };
+  std::vector<bool> in_row;
+  for (const PlanStep& step : plan.steps) {
+    in_row.push_back(is_kernel(step, tactics) && !step.op->has(kTraitDataDependent) &&
+                     std::all_of(step.inputs.begin(), step.inputs.end(), is_sized) &&
+                     std::all_of(step.outputs.begin(), step.outputs.end(), is_sized));
+  }
+  return in_row;
+}
+
 // Takes the steps in order and begins each as soon as it can.
 class Schedule {
  public:
   Schedule(const Plan& plan, const TacticRegistry& tactics)
-      : plan_(plan), tactics_(tactics), sized_(sized_values(plan)) {}
+      : plan_(plan), in_row_(steps_in_row(plan, tactics)) {}
 
   std::vector<Branch> run() {
     std::vector<std::vector<size_t>> makers = makers_of_steps(plan_);
     for (size_t s = 0; s < makers.size(); ++s) {
       const PlanStep& step = plan_.steps[s];
-      if (in_row(step)) {
+      if (in_row_[s]) {
         place(s, makers[s], step.us > 0 ? step.us : kUntimedUs);
       } else {
         bool splits = !step.is_copy() && step.tactic != kViewTactic;
@@ -56,19 +71,12 @@ class Schedule {
   }
 
  private:
-  bool in_row(const PlanStep& step) const {
-    auto sized = [&](int v) { return v < 0 || sized_[static_cast<size_t>(v)]; };
-    return is_kernel(step, tactics_) && !step.op->has(kTraitDataDependent) &&
-           std::all_of(step.inputs.begin(), step.inputs.end(), sized) &&
-           std::all_of(step.outputs.begin(), step.outputs.end(), sized);
-  }
-
   double latest() const { return *std::max_element(free_.begin(), free_.end()); }
 
   double start(const std::vector<size_t>& makers, int stream) const {
     double us = free_[static_cast<size_t>(stream)];
     for (size_t maker : makers) {
-      us = std::max(us, end_[maker] + (order_.stream(maker) == stream ? 0 : kWaitUs));
+      us = std::max(us, end_[maker] + (order_.stream(maker) == stream ? 0 : kStreamWaitUs));
     }
     return us;
   }
@@ -111,9 +119,8 @@ class Schedule {
   }
 
   const Plan& plan_;
-  const TacticRegistry& tactics_;
+  std::vector<bool> in_row_;
   StepOrder order_{kStreams};
-  std::vector<bool> sized_;
   std::vector<double> free_ = std::vector<double>(kStreams);  // when each stream's last step ends
   std::vector<int> last_ = std::vector<int>(kStreams, -1);    // and that step
   std::vector<double> end_;                                   // of each step
@@ -172,8 +179,8 @@ bool take_known(Plan& plan, const std::string& note) {
 // Branches that do the same are decided together.
 class Search {
  public:
-  Search(const Plan& plan, const std::vector<Branch>& branches, Chain& chain)
-      : plan_(plan), chain_(chain) {
+  Search(const Plan& plan, const std::vector<Branch>& branches, Chain& chain, double gain)
+      : plan_(plan), chain_(chain), gain_(gain) {
     std::map<std::string, std::vector<Branch>> groups;
     for (const Branch& branch : branches) {
       std::string key;
@@ -241,11 +248,11 @@ class Search {
     std::vector<int> now = streams();
     if (!chain_.use_streams(now).ok()) return false;
     Result<double> us = time();
-    if (!us.ok() || *us >= report.us * (1 - kGain) || !chain_.use_streams(streams_).ok()) {
+    if (!us.ok() || *us >= report.us * (1 - gain_) || !chain_.use_streams(streams_).ok()) {
       return false;
     }
     Result<double> again = time();
-    if (!again.ok() || *us >= *again * (1 - kGain)) return false;
+    if (!again.ok() || *us >= *again * (1 - gain_)) return false;
     report.us = *us;
     streams_ = std::move(now);
     return true;
@@ -253,6 +260,7 @@ class Search {
 
   const Plan& plan_;
   Chain& chain_;
+  const double gain_;
   std::vector<Group> groups_;
   std::vector<int> streams_;  // the best so far
   int repeats_ = 1;
@@ -273,15 +281,24 @@ std::string choose(Plan& plan, DeviceTuner& gpu, const TacticRegistry& tactics,
   std::string key = key_of(plan, gpu.tuner.report().machine);
   const std::string* note = database.find_note(key);
   if (note != nullptr && take_known(plan, *note)) return "as an earlier build measured";
-  std::optional<std::vector<Dims>> sizes = likely_input_sizes(plan, options);
+  if (gpu.args.context == nullptr && options.opt_level >= 3) {
+    PredictedChain chain(plan, likely_types(plan, options), chip_rates(*options.gpu),
+                         steps_in_row(plan, tactics));
+    Search search(plan, branches, chain, kPredictedGain);
+    Status searched = search.run(kMostSeconds, report);
+    if (!searched.ok()) return str_cat("not predicted, ", searched.message());
+    give(plan, search.chosen());
+    return "predicted, there is no GPU";
+  }
   if (gpu.args.context == nullptr || !options.make_chain) return "not measured, there is no GPU";
+  std::optional<std::vector<Dims>> sizes = likely_input_sizes(plan, options);
   double seconds = std::min(kMostSeconds, gpu.tuner.seconds_left());
   if (options.opt_level < 3 || seconds <= 0) return "not measured, no time is spent on that";
   if (!sizes) return "not measured, sizes are not known";
   Stages::Span stage(options.stages, "streams");
   Result<std::unique_ptr<Chain>> chain = options.make_chain(plan, *sizes);
   if (!chain.ok()) return str_cat("not measured, ", chain.status().message());
-  Search search(plan, branches, **chain);
+  Search search(plan, branches, **chain, kGain);
   Status searched = search.run(seconds, report);
   if (!searched.ok()) return str_cat("not measured, ", searched.message());
   give(plan, search.chosen());

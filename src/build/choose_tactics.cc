@@ -374,6 +374,19 @@ std::optional<std::vector<Dims>> likely_input_sizes(const Plan& plan, const Buil
   return all;
 }
 
+std::vector<Type> likely_types(const Plan& plan, const BuildOptions& options) {
+  Sizes sizes = likely_sizes(plan, options.symbol_values);
+  std::vector<Type> types;
+  for (const PlanValue& value : plan.values) {
+    types.push_back(value.type);
+    OperandDesc operand = describe(value.type, nullptr);
+    make_concrete(value.type, sizes, operand);
+    if (!operand.is_tensor || !operand.is_static()) continue;
+    types.back() = Type::tensor(value.type.dtype, Shape::of(operand.dims));
+  }
+  return types;
+}
+
 std::shared_ptr<const PlanKernel> keep_kernel(
     const std::shared_ptr<const cuda::CompiledKernel>& from, std::string_view name) {
   auto kernel = std::make_shared<PlanKernel>();

@@ -54,6 +54,9 @@ void drop_unread_constants(Plan& plan);
 // The sizes of the plan's inputs to optimise for; unset where one is not told by the symbols.
 std::optional<std::vector<Dims>> likely_input_sizes(const Plan& plan, const BuildOptions& options);
 
+// Of each value of the plan what it is in these sizes, as far as they are told.
+std::vector<Type> likely_types(const Plan& plan, const BuildOptions& options);
+
 // A compiled kernel as plans hold it.
 std::shared_ptr<const PlanKernel> keep_kernel(
     const std::shared_ptr<const cuda::CompiledKernel>& from, std::string_view name);

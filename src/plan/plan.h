@@ -82,7 +82,7 @@ struct PlanStep {
   std::vector<PlanVariant> variants;
   // Of steps on the GPU in a row: those on different streams may run side by side, see StepOrder.
   int stream = 0;
-  double us = 0;      // measured when the engine was built; 0: not timed
+  double us = 0;      // measured when the engine was built or by a record; 0: not timed
   double error = -1;  // against the reference, over its largest value; negative: not checked
   // Subgraphs, each with the values it reads from outside, which follow its own inputs.
   std::vector<std::unique_ptr<Plan>> subplans;

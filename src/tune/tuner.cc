@@ -243,7 +243,9 @@ class Tuner::Decision {
       report.reason = why;
       report_.chosen = static_cast<int>(c.report);
       report_.reason = (report.us > 0 ? "from the database; " : "preferred; ") + why;
-      return {c.tactic, c.config};
+      Choice choice = {c.tactic, c.config};
+      choice.us = report.us;
+      return choice;
     }
     report_.reason = why_none();
     return {};

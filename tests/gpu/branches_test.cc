@@ -12,11 +12,13 @@
 #include <random>
 #include <set>
 
+#include "build/predicted_chain.h"
 #include "emulator.h"
 #include "ir/text.h"
 #include "plan/engine_file.h"
 #include "prof/profile.h"
 #include "runtime/executor.h"
+#include "tactics/chip_rates.h"
 
 namespace redline {
 namespace {
@@ -147,6 +149,7 @@ class BranchesTest : public testing::Test {
 
 // Whatever streams somebody writes into a plan, copies and views included.
 TEST_F(BranchesTest, AnyStreamsGiveTheSameBits) {
+  side_streams_ = false;
   Plan plan = build();
   EXPECT_EQ(aside(plan), 0u);
   auto one = make_executor(plan);
@@ -222,6 +225,7 @@ TEST_F(BranchesTest, CopiesThatAreOneKernel) {
 }
 
 TEST_F(BranchesTest, IndependentKernelsAreFoundAndRunAside) {
+  side_streams_ = false;
   Plan plan = build();
   std::vector<Tensor> want = run(*make_executor(plan), 3);
   for (PlanStep& step : plan.steps) step.us = 20;
@@ -283,10 +287,13 @@ TEST_F(BranchesTest, TheWholeDecides) {
   std::filesystem::remove(database_);
 }
 
-// Without a GPU nobody knows what is faster, so only who asks gets it.
-TEST_F(BranchesTest, WhatWasNotMeasuredIsNotTaken) {
-  EXPECT_EQ(aside(build()), 0u);
-  EXPECT_EQ(report_.streams.why, "not measured, there is no GPU");
+// Without a GPU what is known of the kernels and of the chip decides.
+TEST_F(BranchesTest, WithoutAGpuStreamsArePredicted) {
+  Plan plan = build();
+  EXPECT_EQ(report_.streams.why, "predicted, there is no GPU");
+  EXPECT_GE(aside(plan), 2u);
+  EXPECT_GT(report_.streams.us, 0);
+  EXPECT_LT(report_.streams.us, 0.98 * report_.streams.us_one);
   side_streams_ = true;
   EXPECT_GE(aside(build()), 2u);
   EXPECT_EQ(report_.streams.why, "as asked for, not measured");
@@ -294,6 +301,42 @@ TEST_F(BranchesTest, WhatWasNotMeasuredIsNotTaken) {
   side_streams_ = false;
   EXPECT_EQ(aside(build()), 0u);
   EXPECT_EQ(report_.streams.why, "not asked for");
+}
+
+// Side by side kernels take as long as the longest where the GPU has room for them, else as all.
+TEST_F(BranchesTest, PredictedTimes) {
+  side_streams_ = false;
+  Plan plan = build(kTwo);
+  std::vector<bool> aside;
+  std::vector<int> together(plan.steps.size());
+  std::vector<int> apart = together;
+  for (size_t s = 0; s < plan.steps.size(); ++s) {
+    PlanStep& step = plan.steps[s];
+    aside.push_back(step.tactic == "cuda.rows");
+    step.us = 20;
+    if (aside.back() && std::count(aside.begin(), aside.end(), true) == 2) apart[s] = 1;
+  }
+  ASSERT_EQ(std::count(aside.begin(), aside.end(), true), 2);
+  std::vector<Type> types;
+  for (const PlanValue& value : plan.values) {
+    types.push_back(Type::tensor(value.type.dtype, Shape::of(Dims{3, 16})));
+  }
+  auto time = [&](const Rates& rates, const std::vector<int>& streams) {
+    PredictedChain chain(plan, types, rates, aside);
+    EXPECT_TRUE(chain.use_streams(streams).ok());
+    return chain.time({}, 1).value();
+  };
+  Rates fast = chip_rates(context_->info());
+  Rates slow;
+  slow.bytes_per_us = 3 * 16 * 2 * 4 / 20.0;
+  Rates half = slow;
+  half.bytes_per_us *= 1.0 / 0.8 / 0.75;  // a kernel has three quarters of it
+  EXPECT_DOUBLE_EQ(time(fast, together), 40);
+  EXPECT_DOUBLE_EQ(time(fast, apart), 20);
+  EXPECT_DOUBLE_EQ(time(slow, apart), 40);
+  EXPECT_NEAR(time(half, apart), 30, 1e-9);
+  for (size_t v = 0; v < types.size(); ++v) types[v] = plan.values[v].type;
+  EXPECT_DOUBLE_EQ(time(fast, apart), 40);  // sizes that nobody told
 }
 
 TEST_F(BranchesTest, StreamsAreInTheEngineFile) {
