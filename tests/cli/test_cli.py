@@ -302,19 +302,19 @@ def test_a_gpu_elsewhere_is_chosen_for_by_records(folder):
 
 def test_side_streams(folder):
     nodes = [helper.make_node("Softmax", [x], [y], axis=0) for x, y in (("a", "y"), ("b", "z"))]
-    wide = [256, 256]
+    wide = [256, 256]  # of which neither keeps an H100 busy
     model = make_model(nodes, [("a", F, wide), ("b", F, wide)], [("y", F, wide), ("z", F, wide)], [])
     onnx.save(model, folder / "p.onnx")
     build = ["build", "p.onnx", "--device", "cuda", "--target", "sm_90a", "--no-tuning-db", "--report"]
     for option, count, why in (
-        ([], 1, "not measured, there is no GPU"),
+        ([], 2, "predicted, there is no GPU"),
         (["--side-streams"], 2, "as asked for, not measured"),
         (["--no-side-streams"], 1, "not asked for"),
     ):
         done = run(*build, *option, cwd=folder)
         if "NVRTC" in done.stderr:
             pytest.skip("no NVRTC to compile kernels with")
-        assert f"streams {count}: {why}\n" in done.stdout
+        assert f"streams {count}: {why}" in done.stdout
         shown = run("inspect", "p.engine", cwd=folder).stdout
         assert f"streams {count}\n" in shown
         assert ("(stream 1)" in shown) == (count == 2)
