@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "plan/step_order.h"
+#include "plan/step_work.h"
 
 namespace redline {
 namespace {
@@ -18,25 +19,13 @@ constexpr double kReached = 0.8;
 std::optional<double> floor_us(const Plan& plan, std::span<const Type> types, const PlanStep& step,
                                const Rates& rates) {
   bool known = true;
-  auto type_of = [&](int v) {
-    if (v < 0) return Type();
+  Work work = work_of_step(plan, step, [&](int v) {
     const PlanConstant* constant = constant_of(plan, v);
     const Type& type = constant != nullptr ? constant->type : types[static_cast<size_t>(v)];
     known = known && type.is_tensor() && type.shape.as_static();
     return type;
-  };
-  std::vector<Type> inputs;
-  std::vector<Type> outputs;
-  std::vector<const Tensor*> constants;
-  for (int v : step.inputs) {
-    inputs.push_back(type_of(v));
-    const PlanConstant* constant = constant_of(plan, v);
-    bool plain = constant != nullptr && constant->recipe.empty();
-    constants.push_back(plain ? &constant->data : nullptr);
-  }
-  for (int v : step.outputs) outputs.push_back(type_of(v));
+  });
   if (!known) return std::nullopt;
-  Work work = work_of(*step.op, step.attrs, inputs, outputs, constants);
   return rates.floor_of(work).us / kReached;
 }
 

@@ -48,6 +48,45 @@ __device__ inline lanes_of<S, L> hidden(const lanes_of<S, L>& raw, u32 nothing) 
   return both.raw;
 }
 
+// Adds an access to the one state of a row, or each element to the state of its column, where the
+// thread has it. Nothing branches.
+template <class Op, int STATES, int L>
+__device__ inline void add_if(typename Op::First (&first)[STATES], const typename Op::Value (&x)[L],
+                              bool has) {
+  typename Op::First with[STATES];
+  copy_lanes<STATES>(with, first);
+  if constexpr (STATES == 1) {
+    add_lanes<Op, L>(with[0], x, 0);
+  } else {
+    add_each<Op, L>(with, x, 0);
+  }
+#pragma unroll
+  for (int l = 0; l < STATES; ++l) first[l] = has ? with[l] : first[l];
+}
+// x becomes what is put.
+template <class Op, int STATES, int L>
+__device__ inline void add_second_if(typename Op::Second (&second)[STATES],
+                                     typename Op::Value (&x)[L],
+                                     const typename Op::First (&first)[STATES], bool has) {
+  typename Op::Second with[STATES];
+  copy_lanes<STATES>(with, second);
+  if constexpr (STATES == 1) {
+    add_second_lanes<Op, L>(with[0], x, first[0]);
+  } else {
+    add_second_to_each<Op, L>(with, x, first);
+  }
+#pragma unroll
+  for (int l = 0; l < STATES; ++l) second[l] = has ? with[l] : second[l];
+}
+// Adds what `count` elements say that have a first state of their own.
+template <class Op>
+__device__ inline void add_moved(typename Op::Second& to, const typename Op::First& first,
+                                 const typename Op::Second& second, const typename Op::First& all,
+                                 idx count) {
+  if (count == 0) return;
+  to = Op::merge_second(to, Op::moved(second, Op::settle(first, count), all, count));
+}
+
 // The i-th piece of a block; rows have K parts.
 template <int K>
 struct TeamPiece {
@@ -308,8 +347,8 @@ struct Team {
     if constexpr (Op::kTwice) {
       const First all = Op::settle(first, geometry.size);
       second = Op::second();
-      add_moved(second, former_first, former_second, all, geometry.elements(0));
-      add_moved(second, own, own_second, all, geometry.elements(1));
+      add_moved<Op>(second, former_first, former_second, all, geometry.elements(0));
+      add_moved<Op>(second, own, own_second, all, geometry.elements(1));
     }
   }
   // Of a row all lanes come, each with what a warp knows.
@@ -332,20 +371,14 @@ struct Team {
       const First all = Op::settle(first, geometry.elements(at.part));
 #pragma unroll
       for (int warp = 0; warp < kWarps; ++warp) {
-        add_moved(second, shared.first[side][warp][column], shared.second[side][warp][column], all,
-                  geometry.elements_of_warp(at, warp));
+        add_moved<Op>(second, shared.first[side][warp][column], shared.second[side][warp][column],
+                      all, geometry.elements_of_warp(at, warp));
       }
     }
   }
   __device__ inline void keep(int place, int column, const First& first,
                               const Second& second) const {
     shared.stat[place][column] = Op::stat(Op::settle(first, geometry.size), second, geometry.size);
-  }
-  // Adds what `count` elements say that have a first state of their own.
-  __device__ static inline void add_moved(Second& to, const First& first, const Second& second,
-                                          const First& all, idx count) {
-    if (count == 0) return;
-    to = Op::merge_second(to, Op::moved(second, Op::settle(first, count), all, count));
   }
 
   // By a warp: what is known of its columns of each piece. Where there is but one, lanes have parts
@@ -390,13 +423,13 @@ struct Team {
       if constexpr (Op::kTwice) {
         const First all = Op::settle(first, count);
         Second sum = Op::second();
-        add_moved(sum, before, second, all, known);
+        add_moved<Op>(sum, before, second, all, known);
 #pragma unroll
         for (int k = 0; k < kAtOnce; ++k) {
           if (part + k * kLanes >= kParts) continue;
-          add_moved(sum, same_bits<First>((u32)pairs[k].first),
-                    same_bits<Second>((u32)pairs[k].second), all,
-                    geometry.elements(part + k * kLanes));
+          add_moved<Op>(sum, same_bits<First>((u32)pairs[k].first),
+                        same_bits<Second>((u32)pairs[k].second), all,
+                        geometry.elements(part + k * kLanes));
         }
         second = sum;
       }
@@ -447,31 +480,6 @@ struct Team {
       }
     }
   }
-  static __device__ inline void add(First (&first)[kStates], const typename Op::Value (&x)[L],
-                                    bool has) {
-    First with[kStates];
-    copy_lanes<kStates>(with, first);
-    if constexpr (kStates == 1) {
-      add_lanes<Op, L>(with[0], x, 0);
-    } else {
-      add_each<Op, L>(with, x, 0);
-    }
-#pragma unroll
-    for (int l = 0; l < kStates; ++l) first[l] = has ? with[l] : first[l];
-  }
-  // x becomes what is put.
-  static __device__ inline void add_second(Second (&second)[kStates], typename Op::Value (&x)[L],
-                                           const First (&first)[kStates], bool has) {
-    Second with[kStates];
-    copy_lanes<kStates>(with, second);
-    if constexpr (kStates == 1) {
-      add_second_lanes<Op, L>(with[0], x, first[0]);
-    } else {
-      add_second_to_each<Op, L>(with, x, first);
-    }
-#pragma unroll
-    for (int l = 0; l < kStates; ++l) second[l] = has ? with[l] : second[l];
-  }
 
   // A piece goes to registers, and what each warp knows of it to the one that tells. Nothing
   // branches: accesses that the thread has not are read from the slot, whatever lies there, and
@@ -493,7 +501,7 @@ struct Team {
       }
       held.raw[j] = load_lanes<L>(from + j * T * L);
       open(held.raw[j], x);
-      add(first, x, j < count);
+      add_if<Op>(first, x, j < count);
     }
     __syncwarp();
     if (i == 0 && tid % 32 == 0) arrive(&shared.held);
@@ -508,7 +516,7 @@ struct Team {
 #pragma unroll
       for (int j = 0; j < N; ++j) {
         open(hidden(held.raw[j], nothing), x);
-        add_second(second, x, own, j < count);
+        add_second_if<Op>(second, x, own, j < count);
         if constexpr (kHolds) {
 #pragma unroll
           for (int l = 0; l < L; ++l) held.raw[j].element[l] = x[l];

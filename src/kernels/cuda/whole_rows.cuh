@@ -147,12 +147,6 @@ struct Whole {
     idx count;  // of each state
   };
 
-  // Adds what `count` elements say that have a first state of their own.
-  __device__ static inline void add_moved(Second& to, const First& first, const Second& second,
-                                          const First& all, idx count) {
-    if (count == 0) return;
-    to = Op::merge_second(to, Op::moved(second, Op::settle(first, count), all, count));
-  }
   __device__ static inline void join(First& first, Second& second, idx& count, const First& others,
                                      const Second& others_second, idx others_count) {
     const First own = first;
@@ -160,8 +154,8 @@ struct Whole {
     if constexpr (Op::kTwice) {
       const First all = Op::settle(first, count + others_count);
       Second sum = Op::second();
-      add_moved(sum, own, second, all, count);
-      add_moved(sum, others, others_second, all, others_count);
+      add_moved<Op>(sum, own, second, all, count);
+      add_moved<Op>(sum, others, others_second, all, others_count);
       second = sum;
     }
     count += others_count;
@@ -177,15 +171,7 @@ struct Whole {
 #pragma unroll
     for (int j = 0; j < G::kBox; ++j) {
       open(raw[from + j], x);
-      First with[kStates];
-      copy_lanes<kStates>(with, first);
-      if constexpr (kStates == 1) {
-        add_lanes<Op, L>(with[0], x, 0);
-      } else {
-        add_each<Op, L>(with, x, 0);
-      }
-#pragma unroll
-      for (int l = 0; l < kStates; ++l) first[l] = j < own ? with[l] : first[l];
+      add_if<Op>(first, x, j < own);
     }
     const int some = own < 0 ? 0 : own < G::kBox ? own : G::kBox;
     const idx count = known.count + some * (kStates == 1 ? L : 1);
@@ -195,21 +181,13 @@ struct Whole {
       for (int l = 0; l < kStates; ++l) {
         all[l] = Op::settle(first[l], count);
         Second moved = Op::second();
-        add_moved(moved, known.first[l], known.second[l], all[l], known.count);
+        add_moved<Op>(moved, known.first[l], known.second[l], all[l], known.count);
         known.second[l] = moved;
       }
 #pragma unroll
       for (int j = 0; j < G::kBox; ++j) {
         open(raw[from + j], x);
-        Second with[kStates];
-        copy_lanes<kStates>(with, known.second);
-        if constexpr (kStates == 1) {
-          add_second_lanes<Op, L>(with[0], x, all[0]);
-        } else {
-          add_second_to_each<Op, L>(with, x, all);
-        }
-#pragma unroll
-        for (int l = 0; l < kStates; ++l) known.second[l] = j < own ? with[l] : known.second[l];
+        add_second_if<Op>(known.second, x, all, j < own);
       }
     }
     copy_lanes<kStates>(known.first, first);
