@@ -39,6 +39,43 @@ struct EmulatedBarrier {
   u16 arrivals, arrived;
   u32 phase;
 };
+// A copy out reads shared memory when its thread waits for that: as late as it may.
+struct PendingOut {
+  bool is_used;
+  u32 block, thread;
+  int newer;  // groups of the thread
+  char* to;
+  const char* from;
+  int bytes, rows;
+  i64 to_pitch, from_pitch;
+};
+static PendingOut pending_outs[4096];
+static bool emulated_own(const PendingOut& copy) {
+  return copy.is_used && copy.block == emulated_block() && copy.thread == threadIdx.x;
+}
+// A group of no rows too.
+static void emulated_out(void* to, i64 to_pitch, const void* from, i64 from_pitch, int bytes,
+                         int rows) {
+  for (PendingOut& copy : pending_outs) {
+    if (emulated_own(copy)) ++copy.newer;
+  }
+  for (PendingOut& copy : pending_outs) {
+    if (copy.is_used || rows == 0) continue;
+    copy = {true, emulated_block(), threadIdx.x, 0, (char*)to, (const char*)from, bytes,
+            rows, to_pitch,         from_pitch};
+    return;
+  }
+  if (rows > 0) abort();
+}
+static void emulated_leave(int but) {
+  for (PendingOut& copy : pending_outs) {
+    if (!emulated_own(copy) || copy.newer < but) continue;
+    for (int y = 0; y < copy.rows; ++y) {
+      memcpy(copy.to + y * copy.to_pitch, copy.from + y * copy.from_pitch, copy.bytes);
+    }
+    copy.is_used = false;
+  }
+}
 #else
 __device__ inline u32 shared_place(const void* place) {
   return (u32)__cvta_generic_to_shared(place);
@@ -153,7 +190,7 @@ __device__ inline void show_shared() {
 // multiples of 16.
 __device__ inline void copy_bulk_out(void* to, const void* from, int bytes) {
 #ifdef REDLINE_EMULATED
-  memcpy(to, from, bytes);
+  emulated_out(to, 0, from, 0, bytes, 1);
 #else
   asm volatile(
       "cp.async.bulk.global.shared::cta.bulk_group [%0], [%1], %2;\n"
@@ -165,7 +202,9 @@ __device__ inline void copy_bulk_out(void* to, const void* from, int bytes) {
 
 // A group of nothing, for who counts groups.
 __device__ inline void copy_nothing_out() {
-#ifndef REDLINE_EMULATED
+#ifdef REDLINE_EMULATED
+  emulated_out(nullptr, 0, nullptr, 0, 0, 0);
+#else
   asm volatile("cp.async.bulk.commit_group;" ::: "memory");
 #endif
 }
@@ -173,7 +212,9 @@ __device__ inline void copy_nothing_out() {
 // Until the shared memory of all groups of the thread has been read but of the last N.
 template <int N>
 __device__ inline void wait_copies_out() {
-#ifndef REDLINE_EMULATED
+#ifdef REDLINE_EMULATED
+  emulated_leave(N);
+#else
   asm volatile("cp.async.bulk.wait_group.read %0;" ::"n"(N) : "memory");
 #endif
 }

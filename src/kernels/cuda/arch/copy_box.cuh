@@ -95,9 +95,7 @@ __device__ inline void copy_tile_out(const TensorMap* map, int column, int row, 
                                      const void* from) {
 #ifdef REDLINE_EMULATED
   const EmulatedTile tile(map, column, row, matrix);
-  for (int y = 0; y < tile.rows; ++y) {
-    memcpy(tile.place + y * (i64)map->stride, (const char*)from + y * tile.pitch, tile.bytes);
-  }
+  emulated_out(tile.place, (i64)map->stride, from, tile.pitch, tile.bytes, tile.rows);
 #else
   asm volatile(
       "cp.async.bulk.tensor.3d.global.shared::cta.bulk_group [%0, {%1, %2, %3}], [%4];\n"
