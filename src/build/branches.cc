@@ -266,6 +266,14 @@ class Search {
   int repeats_ = 1;
 };
 
+Status give_best(Plan& plan, const std::vector<Branch>& branches, Chain& chain, double gain,
+                 double seconds, StreamsReport& report) {
+  Search search(plan, branches, chain, gain);
+  REDLINE_TRY(search.run(seconds, report));
+  give(plan, search.chosen());
+  return {};
+}
+
 // Says why the streams are as they are.
 std::string choose(Plan& plan, DeviceTuner& gpu, const TacticRegistry& tactics,
                    const BuildOptions& options, StreamsReport& report) {
@@ -284,11 +292,8 @@ std::string choose(Plan& plan, DeviceTuner& gpu, const TacticRegistry& tactics,
   if (gpu.args.context == nullptr && options.opt_level >= 3) {
     PredictedChain chain(plan, likely_types(plan, options), chip_rates(*options.gpu),
                          steps_in_row(plan, tactics));
-    Search search(plan, branches, chain, kPredictedGain);
-    Status searched = search.run(kMostSeconds, report);
-    if (!searched.ok()) return str_cat("not predicted, ", searched.message());
-    give(plan, search.chosen());
-    return "predicted, there is no GPU";
+    Status given = give_best(plan, branches, chain, kPredictedGain, kMostSeconds, report);
+    return given.ok() ? "predicted, there is no GPU" : str_cat("not predicted, ", given.message());
   }
   if (gpu.args.context == nullptr || !options.make_chain) return "not measured, there is no GPU";
   std::optional<std::vector<Dims>> sizes = likely_input_sizes(plan, options);
@@ -298,10 +303,8 @@ std::string choose(Plan& plan, DeviceTuner& gpu, const TacticRegistry& tactics,
   Stages::Span stage(options.stages, "streams");
   Result<std::unique_ptr<Chain>> chain = options.make_chain(plan, *sizes);
   if (!chain.ok()) return str_cat("not measured, ", chain.status().message());
-  Search search(plan, branches, **chain, kGain);
-  Status searched = search.run(seconds, report);
-  if (!searched.ok()) return str_cat("not measured, ", searched.message());
-  give(plan, search.chosen());
+  Status given = give_best(plan, branches, **chain, kGain, seconds, report);
+  if (!given.ok()) return str_cat("not measured, ", given.message());
   std::string found;
   for (const PlanStep& step : plan.steps) found += str_cat(found.empty() ? "" : " ", step.stream);
   database.add_note(key, found);

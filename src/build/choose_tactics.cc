@@ -361,15 +361,13 @@ Status take_way(DeviceTuner& device, Plan& plan, PlanStep& step, const Problem& 
 }
 
 std::optional<std::vector<Dims>> likely_input_sizes(const Plan& plan, const BuildOptions& options) {
-  Sizes sizes = likely_sizes(plan, options.symbol_values);
+  std::vector<Type> types = likely_types(plan, options);
   std::vector<Dims> all;
   for (const NamedValue& input : plan.inputs) {
-    const Type& type = plan.values[static_cast<size_t>(input.value)].type;
-    OperandDesc operand = describe(type, nullptr);
-    if (!operand.is_tensor || !operand.has_rank) return std::nullopt;
-    make_concrete(type, sizes, operand);
-    if (!operand.is_static()) return std::nullopt;
-    all.push_back(operand.dims);
+    const Type& type = types[static_cast<size_t>(input.value)];
+    std::optional<Dims> dims = type.is_tensor() ? type.shape.as_static() : std::nullopt;
+    if (!dims) return std::nullopt;
+    all.push_back(*dims);
   }
   return all;
 }

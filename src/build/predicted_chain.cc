@@ -33,7 +33,7 @@ std::optional<double> floor_us(const Plan& plan, std::span<const Type> types, co
 
 PredictedChain::PredictedChain(const Plan& plan, std::span<const Type> types, const Rates& rates,
                                std::vector<bool> aside)
-    : aside_(std::move(aside)), streams_(plan.steps.size()) {
+    : aside_(std::move(aside)) {
   std::vector<std::vector<size_t>> makers = makers_of_steps(plan);
   for (size_t s = 0; s < plan.steps.size(); ++s) {
     Step step = {.makers = std::move(makers[s])};
@@ -47,17 +47,17 @@ PredictedChain::PredictedChain(const Plan& plan, std::span<const Type> types, co
 }
 
 Status PredictedChain::use_streams(std::span<const int> streams) {
-  streams_.assign(streams.begin(), streams.end());
+  REDLINE_ASSIGN(us_, predict(streams));
   return {};
 }
 
 // Steps of a stream go one after another; one that is no kernel waits for all in front of it and
 // takes no time.
-Result<double> PredictedChain::time(std::span<const int>, int) {
-  int count = 1 + *std::max_element(streams_.begin(), streams_.end());
+Result<double> PredictedChain::predict(std::span<const int> streams) const {
+  int count = 1 + *std::max_element(streams.begin(), streams.end());
   std::vector<std::vector<size_t>> queues(static_cast<size_t>(count));
   for (size_t s = 0; s < steps_.size(); ++s) {
-    if (aside_[s]) queues[static_cast<size_t>(streams_[s])].push_back(s);
+    if (aside_[s]) queues[static_cast<size_t>(streams[s])].push_back(s);
   }
   constexpr double kNever = std::numeric_limits<double>::infinity();
   std::vector<double> end(steps_.size(), kNever);
@@ -70,7 +70,7 @@ Result<double> PredictedChain::time(std::span<const int>, int) {
   auto ready = [&](size_t s, int stream) {
     double at = 0;
     for (size_t maker : steps_[s].makers) {
-      bool other = aside_[maker] && streams_[maker] != stream;
+      bool other = aside_[maker] && streams[maker] != stream;
       at = std::max(at, end[maker] + (other ? kStreamWaitUs : 0));
     }
     return at;
@@ -107,7 +107,7 @@ Result<double> PredictedChain::time(std::span<const int>, int) {
       left[s] -= (until - now) / slower;
       if (!ends) continue;
       end[s] = until;
-      ++next[static_cast<size_t>(streams_[s])];
+      ++next[static_cast<size_t>(streams[s])];
     }
     now = until;
   }

@@ -8,6 +8,7 @@
 #include <limits>
 
 #include "core/float_types.h"
+#include "ops/compare.h"
 
 namespace redline {
 namespace {
@@ -20,7 +21,6 @@ constexpr int64_t kDefaultSizes[] = {8, 64, 320};
 // To make an element of a result. What is cheap then also fits in 2 GB of doubles.
 constexpr double kWorkPerElement = 100;
 
-double smallest_normal(DType half) { return half == DType::kFloat16 ? 0x1p-14 : 0x1p-126; }
 double rounds_to_zero(DType half) { return half == DType::kFloat16 ? 0x1p-25 : 0x1p-134; }
 
 constexpr size_t kChunk = 4096;

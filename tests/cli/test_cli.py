@@ -307,9 +307,9 @@ def test_side_streams(folder):
     onnx.save(model, folder / "p.onnx")
     build = ["build", "p.onnx", "--device", "cuda", "--target", "sm_90a", "--no-tuning-db", "--report"]
     for option, count, why in (
-        ([], 2, "predicted, there is no GPU"),
-        (["--side-streams"], 2, "as asked for, not measured"),
-        (["--no-side-streams"], 1, "not asked for"),
+        ([], 2, "predicted, there is no GPU, 1 ways tried, "),
+        (["--side-streams"], 2, "as asked for, not measured\n"),
+        (["--no-side-streams"], 1, "not asked for\n"),
     ):
         done = run(*build, *option, cwd=folder)
         if "NVRTC" in done.stderr:

@@ -87,25 +87,21 @@ __device__ inline void add_moved(typename Op::Second& to, const typename Op::Fir
   to = Op::merge_second(to, Op::moved(second, Op::settle(first, count), all, count));
 }
 
-// The i-th piece of a block; rows have K parts.
+// The i-th piece of a block; rows have K parts, of which it has some in one turn.
 template <int K>
 struct TeamPiece {
+  static constexpr int kTurn = K <= kTeamHeld ? K : 1;
   int group, part;
   __device__ inline TeamPiece(int i) {
-    if constexpr (K <= kTeamHeld) {
-      group = (int)(blockIdx.x + (u32)(i / K) * gridDim.x);
-      part = i % K;
-    } else {
-      const u32 number = blockIdx.x + (u32)i * gridDim.x;
-      group = (int)(number / K);
-      part = (int)(number % K);
-    }
+    const u32 number = blockIdx.x + (u32)(i / kTurn) * gridDim.x;
+    group = (int)(number / (K / kTurn));
+    part = (int)(number % (K / kTurn)) * kTurn + i % kTurn;
   }
   __device__ inline TeamPiece(int group, int part) : group(group), part(part) {}
   // How many a block has.
   static __device__ inline int count(idx groups) {
-    const u32 turns = K <= kTeamHeld ? groups : (u32)groups * K;
-    return (int)((turns + gridDim.x - 1 - blockIdx.x) / gridDim.x) * (K <= kTeamHeld ? K : 1);
+    const u32 turns = (u32)groups * (K / kTurn);
+    return (int)((turns + gridDim.x - 1 - blockIdx.x) / gridDim.x) * kTurn;
   }
 };
 
@@ -586,16 +582,12 @@ struct Team {
   }
 };
 
-// put(row, k, x, stat, place) leaves what store() would store at `place`. `kept`: zeros before the
-// first run, then what the run before left. `parts`: of a row, once more. BYTES of shared memory
-// lie in front of the slots.
-template <class Op, int BYTES, class G, class Open, class Done, class Put>
-__device__ inline void team(const G& geometry, int parts, void* kept, Open open, Done done,
-                            Put put) {
+// What a block's threads share, ready for all of them; BYTES behind it the slots begin.
+template <class Shared, int BYTES, class G>
+__device__ inline Shared& start_team(const G& geometry) {
   extern __shared__ __align__(128) char team_memory[];
-  typedef Team<Op, G> Own;
-  static_assert(sizeof(typename Own::Shared) <= BYTES && BYTES % 128 == 0, "in front of the slots");
-  typename Own::Shared& shared = *(typename Own::Shared*)team_memory;
+  static_assert(sizeof(Shared) <= BYTES && BYTES % 128 == 0, "in front of the slots");
+  Shared& shared = *(Shared*)team_memory;
   if (threadIdx.x == 0) {
     geometry.prepare();
     shared.start();
@@ -603,7 +595,18 @@ __device__ inline void team(const G& geometry, int parts, void* kept, Open open,
   wait_for_former();
   release_next();
   __syncthreads();
-  const Own own(geometry, shared, (typename G::Element*)(team_memory + BYTES), parts, kept);
+  return shared;
+}
+
+// put(row, k, x, stat, place) leaves what store() would store at `place`. `kept`: zeros before the
+// first run, then what the run before left. `parts`: of a row, once more. BYTES of shared memory
+// lie in front of the slots.
+template <class Op, int BYTES, class G, class Open, class Done, class Put>
+__device__ inline void team(const G& geometry, int parts, void* kept, Open open, Done done,
+                            Put put) {
+  typedef Team<Op, G> Own;
+  auto& shared = start_team<typename Own::Shared, BYTES>(geometry);
+  const Own own(geometry, shared, (typename G::Element*)((char*)&shared + BYTES), parts, kept);
   const int role = (int)threadIdx.x < G::kThreads ? -1 : ((int)threadIdx.x - G::kThreads) / 32;
   if (role < 0) own.compute(open, put);
   if (role == 0 && threadIdx.x % 32 == 0) own.move();

@@ -360,18 +360,9 @@ struct Whole {
 // more. BYTES of shared memory lie in front of the slots.
 template <class Op, int BYTES, class G, class Open, class Done, class Put>
 __device__ inline void whole_rows(const G& geometry, int parts, Open open, Done done, Put put) {
-  extern __shared__ __align__(128) char whole_memory[];
   typedef Whole<Op, G> Own;
-  static_assert(sizeof(typename Own::Shared) <= BYTES && BYTES % 128 == 0, "in front of the slots");
-  typename Own::Shared& shared = *(typename Own::Shared*)whole_memory;
-  if (threadIdx.x == 0) {
-    geometry.prepare();
-    shared.start();
-  }
-  wait_for_former();
-  release_next();
-  __syncthreads();
-  const Own own(geometry, shared, (typename G::Element*)(whole_memory + BYTES), parts);
+  auto& shared = start_team<typename Own::Shared, BYTES>(geometry);
+  const Own own(geometry, shared, (typename G::Element*)((char*)&shared + BYTES), parts);
   if ((int)threadIdx.x < G::kThreads) {
     own.compute(open, done, put);
   } else if (threadIdx.x % 32 == 0) {

@@ -9,9 +9,8 @@ namespace redline {
 namespace {
 
 // As kernels/cuda/teams.cuh has them: pieces in shared memory, and in registers, and as many as a
-// block may have of a row in both (whole_rows.cuh); accesses of a
-// thread in a box; boxes of a piece; what is kept: a number for each block, then 16 bytes for each
-// state.
+// block may have of a row in both (whole_rows.cuh); accesses of a thread in a box; boxes of a
+// piece; what is kept: a number for each block, then 16 bytes for each state.
 constexpr int64_t kSlots = 3;
 constexpr int kHeld = 2;
 constexpr int kMostWhole = 4;

@@ -5,15 +5,21 @@
 // who waits gives the parity of the phase: that of a first phase is 0.
 
 #ifdef REDLINE_EMULATED
-// A copy lands when it is waited for; until then its target holds NaN.
-struct PendingBulk {
-  u64* barrier;
-  u32 block;  // blocks that take turns have the same addresses
+struct EmulatedRows {
   char* to;
   const char* from;
   int bytes;
   int rows;  // of so many bytes, which begin so far from each other
   i64 to_pitch, from_pitch;
+  void copy() const {
+    for (int y = 0; y < rows; ++y) memcpy(to + y * to_pitch, from + y * from_pitch, bytes);
+  }
+};
+// A copy lands when it is waited for; until then its target holds NaN.
+struct PendingBulk {
+  u64* barrier;
+  u32 block;  // blocks that take turns have the same addresses
+  EmulatedRows rows;
 };
 static PendingBulk pending_bulks[16384];
 static u32 emulated_block() {
@@ -26,8 +32,9 @@ static void emulated_rows(u64* barrier, void* to, i64 to_pitch, const void* from
   if (from == nullptr) return;
   for (PendingBulk& copy : pending_bulks) {
     if (copy.barrier != nullptr) continue;
-    copy = {barrier, emulated_block(), (char*)to, (const char*)from, bytes,
-            rows,    to_pitch,         from_pitch};
+    copy = {barrier,
+            emulated_block(),
+            {(char*)to, (const char*)from, bytes, rows, to_pitch, from_pitch}};
     return;
   }
   abort();
@@ -44,10 +51,7 @@ struct PendingOut {
   bool is_used;
   u32 block, thread;
   int newer;  // groups of the thread
-  char* to;
-  const char* from;
-  int bytes, rows;
-  i64 to_pitch, from_pitch;
+  EmulatedRows rows;
 };
 static PendingOut pending_outs[4096];
 static bool emulated_own(const PendingOut& copy) {
@@ -61,8 +65,11 @@ static void emulated_out(void* to, i64 to_pitch, const void* from, i64 from_pitc
   }
   for (PendingOut& copy : pending_outs) {
     if (copy.is_used || rows == 0) continue;
-    copy = {true, emulated_block(), threadIdx.x, 0, (char*)to, (const char*)from, bytes,
-            rows, to_pitch,         from_pitch};
+    copy = {true,
+            emulated_block(),
+            threadIdx.x,
+            0,
+            {(char*)to, (const char*)from, bytes, rows, to_pitch, from_pitch}};
     return;
   }
   if (rows > 0) abort();
@@ -70,9 +77,7 @@ static void emulated_out(void* to, i64 to_pitch, const void* from, i64 from_pitc
 static void emulated_leave(int but) {
   for (PendingOut& copy : pending_outs) {
     if (!emulated_own(copy) || copy.newer < but) continue;
-    for (int y = 0; y < copy.rows; ++y) {
-      memcpy(copy.to + y * copy.to_pitch, copy.from + y * copy.from_pitch, copy.bytes);
-    }
+    copy.rows.copy();
     copy.is_used = false;
   }
 }
@@ -125,9 +130,7 @@ __device__ inline void wait_barrier(u64* barrier, int parity) {
   while ((int)(((EmulatedBarrier*)barrier)->phase & 1) == parity) emulated_yield();
   for (PendingBulk& copy : pending_bulks) {
     if (copy.barrier != barrier || copy.block != emulated_block()) continue;
-    for (int y = 0; y < copy.rows; ++y) {
-      memcpy(copy.to + y * copy.to_pitch, copy.from + y * copy.from_pitch, copy.bytes);
-    }
+    copy.rows.copy();
     copy.barrier = nullptr;
   }
 #else
