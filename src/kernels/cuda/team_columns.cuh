@@ -1,21 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 // Columns of which teams (teams.cuh) hold pieces: boxes of a tensor map, a word of each row for a
 // lane. `inner` of them lie side by side in each matrix. A group is X * L of them, in K parts of
-// N * (T / X) rows.
-template <class S, int T, int L, int N, int K, int X>
+// N * (T / X) rows, of which a block has TURN in one turn.
+template <class S, int T, int L, int N, int K, int TURN, int X>
 struct TeamColumns {
   typedef S Element;
-  typedef TeamPiece<K> Piece;
+  typedef TeamPiece<K, TURN> Piece;
+  static constexpr bool kBeside = true;
   static constexpr int kThreads = T, kLanes = L, kAccesses = N, kStates = L, kColumns = X * L;
-  static constexpr int kAcross = X, kParts = K;
+  static constexpr int kAcross = X;
   static constexpr int kBox = 8;
   static constexpr int kDown = T / X;  // threads of a column
-  // Of the L2, 128 bytes each: others have parts of those that are not whole.
-  static constexpr bool kWholeLines = X * 4 % 128 == 0;
+  static constexpr i64 kStreamed = 16 << 20;
   static_assert(L * sizeof(S) == 4, "a word of a row for each lane of a warp");
   static_assert(kBox * kDown <= 256, "rows of a box");
   const idx inner, size, across, groups;
   const TensorMap *const from, *const to;
+  // Of what is too large for the L2, to which each row of a box is a line or part of one: what
+  // comes is kept until others have had the rest, what goes makes room.
+  const bool streams;
 
   __device__ inline TeamColumns(idx rows, idx size, idx inner, const TensorMap* from,
                                 const TensorMap* to)
@@ -24,12 +27,14 @@ struct TeamColumns {
         across((inner + kColumns - 1) / kColumns),
         groups(rows / inner * across),
         from(from),
-        to(to) {}
+        to(to),
+        streams((i64)rows * size * (int)sizeof(S) >= kStreamed) {}
   __device__ inline void prepare() const {
     prefetch_map(from);
     prefetch_map(to);
   }
   __device__ inline idx count(int part) const {
+    if (full()) return N * kDown;
     const idx left = size - part * (N * kDown);
     return left < 0 ? 0 : left < N * kDown ? left : N * kDown;
   }
@@ -69,11 +74,13 @@ struct TeamColumns {
   __device__ inline void bring(S* slot, const Piece& at, int box, u64* barrier) const {
     const bool some = box_row(at, box) < size;
     expect_bytes(barrier, some ? kBox * T * 4 : 0);
-    if (some)
-      copy_tile<kWholeLines>(slot, from, map_column(at), box_row(at, box), matrix(at), barrier);
+    if (!some) return;
+    copy_tile(slot, from, map_column(at), box_row(at, box), matrix(at), barrier,
+              streams ? given_up_last() : given_up_in_turn());
   }
   __device__ inline void take_away(const S* slot, const Piece& at, int box) const {
     if (box_row(at, box) >= size) return copy_nothing_out();
-    copy_tile_out(to, map_column(at), box_row(at, box), matrix(at), slot);
+    copy_tile_out(to, map_column(at), box_row(at, box), matrix(at), slot,
+                  streams ? given_up_first() : given_up_in_turn());
   }
 };

@@ -4,7 +4,8 @@
 // results away; between, it waits in the registers of the threads that compute, so that its slot
 // serves the next one. A block has all parts of a row where it can hold them at once. What it knows
 // of a longer row goes to all that have parts of it by tagged words, for which all blocks run at
-// once; that takes longer than reducing a piece, so one is applied when two more are reduced. Ops
+// once; that takes longer than reducing a piece, so one is applied when two more are reduced. Or it
+// has two parts of the row at once and tells of both: half as much to hear, for which it waits. Ops
 // are those of rows.cuh, with states of 4 bytes.
 //
 // Threads: T that compute; then a warp that moves pieces, one that tells what the block knows, and,
@@ -87,31 +88,126 @@ __device__ inline void add_moved(typename Op::Second& to, const typename Op::Fir
   to = Op::merge_second(to, Op::moved(second, Op::settle(first, count), all, count));
 }
 
-// The i-th piece of a block; rows have K parts, of which it has some in one turn.
-template <int K>
-struct TeamPiece {
-  static constexpr int kTurn = K <= kTeamHeld ? K : 1;
-  int group, part;
-  __device__ inline TeamPiece(int i) {
-    const u32 number = blockIdx.x + (u32)(i / kTurn) * gridDim.x;
-    group = (int)(number / (K / kTurn));
-    part = (int)(number % (K / kTurn)) * kTurn + i % kTurn;
+// `number` of them, for `count` who arrive.
+__device__ inline void start_barriers(u64* barriers, int number, int count) {
+  for (int i = 0; i < number; ++i) start_barrier(&barriers[i], count);
+}
+
+// What is known of some elements, `count` of each state.
+template <class Op, int STATES>
+struct Known {
+  typename Op::First first[STATES];
+  typename Op::Second second[STATES];
+  idx count;
+  __device__ inline Known() : count(0) { clear_each<Op, STATES>(first, second); }
+};
+
+// What is known of a state and of others becomes what is known of all of them.
+template <class Op>
+__device__ inline void join(typename Op::First& first, typename Op::Second& second, idx count,
+                            const typename Op::First& others,
+                            const typename Op::Second& others_second, idx others_count) {
+  const typename Op::First own = first;
+  first = Op::merge_first(own, others);
+  if constexpr (Op::kTwice) {
+    const typename Op::First all = Op::settle(first, count + others_count);
+    typename Op::Second sum = Op::second();
+    add_moved<Op>(sum, own, second, all, count);
+    add_moved<Op>(sum, others, others_second, all, others_count);
+    second = sum;
   }
+}
+// Of lanes that are a multiple of `across` apart.
+template <class Op, int STATES>
+__device__ inline void join_lanes(Known<Op, STATES>& known, int across) {
+#pragma unroll
+  for (int by = across; by < 32; by *= 2) {
+    const idx count = shuffle_xor(known.count, by);
+#pragma unroll
+    for (int l = 0; l < STATES; ++l) {
+      join<Op>(known.first[l], known.second[l], known.count, shuffle_xor(known.first[l], by),
+               shuffle_xor(known.second[l], by), count);
+    }
+    known.count += count;
+  }
+}
+
+// Adds COUNT accesses of a box, raw from `from` on, of which the thread has the first `own`. `all`
+// is what their second states are said of; HOLDS: they become what is made of them.
+template <int COUNT, bool HOLDS, class Op, int L, int STATES, int ALL, class Raw, class Open>
+__device__ inline void add_box(Known<Op, STATES>& known, Raw (&raw)[ALL], int from, int own,
+                               typename Op::First (&all)[STATES], Open open) {
+  typename Op::Value x[L];
+  typename Op::First first[STATES];
+  copy_lanes<STATES>(first, known.first);
+#pragma unroll
+  for (int j = 0; j < COUNT; ++j) {
+    open(raw[from + j], x);
+    add_if<Op>(first, x, j < own);
+  }
+  const int some = own < 0 ? 0 : own < COUNT ? own : COUNT;
+  const idx count = known.count + some * (STATES == 1 ? L : 1);
+  if constexpr (Op::kTwice) {
+#pragma unroll
+    for (int l = 0; l < STATES; ++l) {
+      all[l] = Op::settle(first[l], count);
+      typename Op::Second moved = Op::second();
+      add_moved<Op>(moved, known.first[l], known.second[l], all[l], known.count);
+      known.second[l] = moved;
+    }
+#pragma unroll
+    for (int j = 0; j < COUNT; ++j) {
+      open(raw[from + j], x);
+      add_second_if<Op>(known.second, x, all, j < own);
+      if constexpr (HOLDS) {
+#pragma unroll
+        for (int l = 0; l < L; ++l) raw[from + j].element[l] = x[l];
+      }
+    }
+  }
+  copy_lanes<STATES>(known.first, first);
+  known.count = count;
+}
+
+// A piece of a block; groups have K parts, of which it has TURN in one turn.
+template <int K, int TURN>
+struct TeamPiece {
+  static constexpr int kParts = K, kTurn = TURN;
+  static constexpr int kMembers = K / TURN;  // blocks of a group
+  static_assert(kMembers * TURN == K && TURN <= kTeamHeld, "whole turns");
+  int group, part;
   __device__ inline TeamPiece(int group, int part) : group(group), part(part) {}
+  // The i-th piece of a block. Turns are dealt to blocks one after another: a group's members one
+  // behind the other, or, BESIDE, for as many groups as run at once the first member of each, then
+  // the second: what lies together in memory is fetched together.
+  template <bool BESIDE>
+  static __device__ inline TeamPiece of(int i, idx groups) {
+    const u32 turn = blockIdx.x + (u32)(i / kTurn) * gridDim.x;
+    const int within = i % kTurn;
+    if constexpr (!BESIDE || kMembers == 1) {
+      return TeamPiece((int)(turn / kMembers), (int)(turn % kMembers) * kTurn + within);
+    } else {
+      const u32 most = gridDim.x / kMembers, first = turn / (most * kMembers) * most;
+      const u32 left = (u32)groups - first, beside = left < most ? left : most;
+      const u32 rest = turn - first * kMembers;
+      return TeamPiece((int)(first + rest % beside), (int)(rest / beside) * kTurn + within);
+    }
+  }
+  __device__ inline int member() const { return part / kTurn; }
   // How many a block has.
   static __device__ inline int count(idx groups) {
-    const u32 turns = (u32)groups * (K / kTurn);
+    const u32 turns = (u32)groups * kMembers;
     return (int)((turns + gridDim.x - 1 - blockIdx.x) / gridDim.x) * kTurn;
   }
 };
 
 // Rows of `size` elements, one behind the other. Each is a group, in K parts of as many accesses.
-template <class S, int T, int L, int N, int K>
+template <class S, int T, int L, int N, int K, int TURN>
 struct TeamRows {
   typedef S Element;
-  typedef TeamPiece<K> Piece;
+  typedef TeamPiece<K, TURN> Piece;
+  static constexpr bool kBeside = false;
   static constexpr int kThreads = T, kLanes = L, kAccesses = N, kStates = 1, kColumns = 1;
-  static constexpr int kParts = K;
   static constexpr int kAcross = 1;  // lanes of a warp that have states of their own
   static constexpr int kBox = 2;     // of a thread's accesses
   static_assert(L * sizeof(S) == 16, "accesses of 16 bytes");
@@ -128,6 +224,7 @@ struct TeamRows {
         to(to) {}
   __device__ inline void prepare() const {}
   __device__ inline idx count(int part) const {
+    if (full()) return T * N;
     const idx left = accesses - part * piece;
     return left < 0 ? 0 : left < piece ? left : piece;
   }
@@ -183,19 +280,16 @@ struct TeamShared {
   typename Op::First first[2][kWarps][P];
   typename Op::Second second[2][kWarps][P];
 
-  __device__ inline void start() {
-    for (int s = 0; s < kTeamSlots; ++s) {
-      for (int b = 0; b < kTeamBoxes; ++b) {
-        start_barrier(&landed[s][b], 1);
-        start_barrier(&made[s][b], kWarps);
-      }
-    }
-    start_barrier(&held, kWarps);
-    for (int i = 0; i < 2; ++i) start_barrier(&reduced[i], kWarps);
-    for (int i = 0; i < kTeamRing; ++i) {
-      start_barrier(&told[i], 1);
-      start_barrier(&heard[i], HEARING > 0 ? HEARING : 1);
-    }
+  __device__ inline void start_landed() {
+    start_barriers(landed[0], kTeamSlots * kTeamBoxes, 1);
+    show_barriers();
+  }
+  __device__ inline void start_others() {
+    start_barriers(made[0], kTeamSlots * kTeamBoxes, kWarps);
+    start_barriers(&held, 1, kWarps);
+    start_barriers(reduced, 2, kWarps);
+    start_barriers(told, kTeamRing, 1);
+    start_barriers(heard, kTeamRing, HEARING > 0 ? HEARING : 1);
     show_barriers();
   }
 };
@@ -210,10 +304,19 @@ struct Team {
   static constexpr int kStates = G::kStates, kAcross = G::kAcross;
   static constexpr int kWarps = T / 32, kBoxes = N / G::kBox;
   static constexpr int kSlot = T * N * L;  // elements
-  static constexpr int kParts = G::kParts;
+  typedef typename G::Piece Piece;
+  static constexpr int kParts = Piece::kParts, kTurn = Piece::kTurn, kMembers = Piece::kMembers;
   // Who has all parts of a row knows all when it has told of them.
-  static constexpr int kHearing = kParts > kTeamHeld ? (P + 31) / 32 : 0;
-  typedef TeamPiece<kParts> Piece;
+  static constexpr int kHearing = kMembers > 1 ? (P + 31) / 32 : 0;
+  // Boxes that a block of several has on their way at a time: none is to be served before another.
+  // Those that have two parts at once wait longer for each other, and less is lost by fewer.
+  static constexpr int kPace = kBoxes < 4 ? kBoxes : kTurn > 1 ? 2 : 3;
+  // What is known of a column in 8 bytes instead of 16: the greatest of its elements, which has 16
+  // bits, and a sum. Lanes then hear of two columns each, from half of the others.
+  static constexpr bool kPacked = kHearing > 0 && Op::kCarries && sizeof(S) == 2 && P % 32 == 0;
+  static constexpr int kToldWords = kPacked ? 1 : 2;
+  static constexpr int kHeard = kPacked ? 2 : 1;             // columns of a lane
+  static constexpr int kHearers = P < 32 ? 32 / P : kHeard;  // lanes of a column
   typedef TeamShared<Op, T, P, kHearing> Shared;
   typedef lanes_of<S, L> Raw;
   static constexpr bool kHolds = HoldsMade<Op, L, Raw>::value;
@@ -222,7 +325,7 @@ struct Team {
   // What a thread keeps of a piece until it is applied.
   struct Held {
     Raw raw[N];
-    First own[kHolds ? kStates : 1];
+    First own[kHolds ? kBoxes : 1][kStates];  // what those of a box are said of
   };
 
   const G& geometry;
@@ -243,6 +346,9 @@ struct Team {
         nothing((u32)parts - kParts) {}
 
   __device__ inline u32 number() const { return *(const volatile u32*)number_place + 1; }
+  __device__ inline Piece piece(int i) const {
+    return Piece::template of<G::kBeside>(i, geometry.groups);
+  }
   // Where a box of a slot begins.
   __device__ inline S* box_of(int slot, int box) const {
     return slots + slot * kSlot + box * (G::kBox * T * L);
@@ -254,16 +360,19 @@ struct Team {
     const int slot = i % kTeamSlots;
     u64* const landed = &shared.landed[slot][box];
     if (i == pieces) return arrive(landed);
-    // Of blocks that wait for each other none is to be served before another: each has one piece on
-    // its way at a time.
-    if (kHearing > 0 && i > 0) {
-      wait_barrier(&shared.landed[(i - 1) % kTeamSlots][box], (i - 1) / kTeamSlots & 1);
+    const int before = i * kBoxes + box - kPace;
+    if (kHearing > 0 && before >= 0) {
+      const int former = before / kBoxes;
+      wait_barrier(&shared.landed[former % kTeamSlots][before % kBoxes], former / kTeamSlots & 1);
     }
-    geometry.bring(box_of(slot, box), Piece(i), box, landed);
+    geometry.bring(box_of(slot, box), piece(i), box, landed);
+  }
+  __device__ inline void bring_first() const {
+    for (int box = 0; box < kPace; ++box) bring(0, box);
   }
   __device__ inline void move() const {
     for (int i = 0; i < kTeamSlots && i <= pieces; ++i) {
-      for (int box = 0; box < kBoxes; ++box) bring(i, box);
+      for (int box = i == 0 ? kPace : 0; box < kBoxes; ++box) bring(i, box);
     }
     if (pieces >= kTeamSlots) {
       wait_barrier(&shared.held, 0);
@@ -271,7 +380,7 @@ struct Team {
     }
     for (int i = 0; i < pieces; ++i) {
       const int slot = (i + 1) % kTeamSlots, next = i + kTeamSlots + 1;
-      const Piece at(i);
+      const Piece at = piece(i);
       for (int box = 0; box < kBoxes; ++box) {
         wait_barrier(&shared.made[slot][box], i / kTeamSlots & 1);
         geometry.take_away(box_of(slot, box), at, box);
@@ -288,8 +397,54 @@ struct Team {
     if (kHearing > 0) *(volatile u32*)number_place = number();
   }
 
-  __device__ inline u64* place_of(const Piece& at, int part, int column) const {
-    return told + (((i64)at.group * kParts + part) * P + column) * 2;
+  __device__ inline u64* place_of(const Piece& at, int member, int column) const {
+    return told + (((i64)at.group * kMembers + member) * P + column) * kToldWords;
+  }
+  __device__ static inline void write(u64* place, const First& first, const Second& second,
+                                      u32 number) {
+    if constexpr (kPacked) {
+      S greatest;
+      narrow(&greatest, first.v);
+      write_tagged(place, same_bits<u32>(second), bits_of(greatest), number);
+    } else {
+      write_tagged_pair(place, same_bits<u32>(first), same_bits<u32>(second), number);
+    }
+  }
+  // What a pair says of the first or of the second column of a lane.
+  __device__ static inline First first_of(const TaggedPair& pair, int column) {
+    if constexpr (kPacked) {
+      return {widen(of_bits((u16)(column == 0 ? pair.first : pair.second)))};
+    } else {
+      return same_bits<First>((u32)pair.first);
+    }
+  }
+  __device__ static inline Second second_of(const TaggedPair& pair, int column) {
+    if constexpr (kPacked) {
+      return same_bits<Second>((u32)((column == 0 ? pair.first : pair.second) >> 32));
+    } else {
+      return same_bits<Second>((u32)pair.second);
+    }
+  }
+  __device__ static inline bool is_new(const TaggedPair& pair, u32 number) {
+    return kPacked ? pair.has_half(number) : pair.has(number);
+  }
+  __device__ static inline u16 bits_of(const S& value) {
+    union Both {
+      S value;
+      u16 bits;
+      __device__ inline Both() {}
+    } both;
+    both.value = value;
+    return both.bits;
+  }
+  __device__ static inline S of_bits(u16 bits) {
+    union Both {
+      S value;
+      u16 bits;
+      __device__ inline Both() {}
+    } both;
+    both.bits = bits;
+    return both.value;
   }
 
   // By a warp: what the block knows of each piece. Its lanes have columns.
@@ -300,8 +455,9 @@ struct Team {
     First former_first[(P + 31) / 32];
     Second former_second[(P + 31) / 32];
     for (int i = 0; i < pieces; ++i) {
-      const Piece at(i);
+      const Piece at = piece(i);
       const int side = i & 1, place = i % kTeamRing;
+      const bool last = i % kTurn + 1 == kTurn;
       wait_barrier(&shared.reduced[side], i / 2 & 1);
       First of_row;
       Second second_of_row;
@@ -310,42 +466,34 @@ struct Team {
         First first = of_row;
         Second second = second_of_row;
         if constexpr (P > 1) know(at, side, column, first, second);
-        if constexpr (kHearing > 0) {
-          write_tagged_pair(place_of(at, at.part, column), same_bits<u32>(first),
-                            same_bits<u32>(second), own);
-        } else {
-          if (at.part > 0) {
-            join(former_first[column / 32], former_second[column / 32], first, second);
+        if constexpr (kTurn > 1) {
+          if (last) {
+            join<Op>(first, second, geometry.elements(at.part), former_first[column / 32],
+                     former_second[column / 32], geometry.elements(at.part - 1));
           }
           former_first[column / 32] = first;
           former_second[column / 32] = second;
-          if (at.part + 1 < kParts) continue;
-          for (int k = 0; k < kParts; ++k) keep((i - k) % kTeamRing, column, first, second);
+          if (!last) continue;
+        }
+        if constexpr (kHearing > 0) {
+          write(place_of(at, at.member(), column), first, second, own);
+        } else {
+          keep(i, column, first, second);
         }
       }
       __syncwarp();
       if (lane == 0) arrive(&shared.told[place]);
-      if constexpr (kHearing == 0) {
-        if (at.part + 1 < kParts) continue;
-        for (int warp = 0; warp * 32 < P; ++warp) report(at, place, warp, done);
-        for (int k = kParts; k-- > 0;) {
-          if (lane == 0) arrive(&shared.heard[(i - k) % kTeamRing]);
-        }
-      }
+      if (kHearing > 0 || !last) continue;
+      for (int warp = 0; warp * 32 < P; ++warp) report(at, place, warp, done);
+      show_known(i);
     }
   }
-  // What is known of the first part of two and of the second becomes what is known of both.
-  __device__ inline void join(const First& former_first, const Second& former_second, First& first,
-                              Second& second) const {
-    const First own = first;
-    const Second own_second = second;
-    first = Op::merge_first(former_first, own);
-    if constexpr (Op::kTwice) {
-      const First all = Op::settle(first, geometry.size);
-      second = Op::second();
-      add_moved<Op>(second, former_first, former_second, all, geometry.elements(0));
-      add_moved<Op>(second, own, own_second, all, geometry.elements(1));
-    }
+  // Of a column.
+  __device__ inline idx elements_of_member(int member) const {
+    idx count = 0;
+#pragma unroll
+    for (int k = 0; k < kTurn; ++k) count += geometry.elements(member * kTurn + k);
+    return count;
   }
   // Of a row all lanes come, each with what a warp knows.
   __device__ inline void know_row(const Piece& at, int side, First& first, Second& second) const {
@@ -372,85 +520,109 @@ struct Team {
       }
     }
   }
-  __device__ inline void keep(int place, int column, const First& first,
-                              const Second& second) const {
-    shared.stat[place][column] = Op::stat(Op::settle(first, geometry.size), second, geometry.size);
+  // For all pieces of the turn that ends with piece i.
+  __device__ inline void keep(int i, int column, const First& first, const Second& second) const {
+    const Stat stat = Op::stat(Op::settle(first, geometry.size), second, geometry.size);
+#pragma unroll
+    for (int k = 0; k < kTurn; ++k) shared.stat[(i - k) % kTeamRing][column] = stat;
+  }
+  // By a warp that has kept what it knows.
+  __device__ inline void show_known(int i) const {
+    if ((int)threadIdx.x % 32 != 0) return;
+    for (int k = kTurn; k-- > 0;) arrive(&shared.heard[(i - k) % kTeamRing]);
   }
 
-  // By a warp: what is known of its columns of each piece. Where there is but one, lanes have parts
-  // of its row.
+  // By a warp: what is known of its columns of each piece.
   template <class Done>
   __device__ inline void hear(int warp, Done done) const {
-    const int lane = (int)threadIdx.x % 32, column = P == 1 ? 0 : warp * 32 + lane;
+    constexpr int kLanes = 32 / kHearers;  // that hear of different columns
+    const int lane = (int)threadIdx.x % 32, column = warp * 32 + lane % kLanes * kHeard;
+    const int first_member = kHearers == 1 ? 0 : lane / kLanes;
     const u32 own = number();
-    for (int i = 0; i < pieces; ++i) {
-      const Piece at(i);
+    for (int i = kTurn - 1; i < pieces; i += kTurn) {
+      const Piece at = piece(i);
       const int place = i % kTeamRing;
       // Until then others are left to their work.
       wait_barrier(&shared.told[place], i / kTeamRing & 1);
       if (column < P) {
-        First first = Op::first();
-        Second second = Op::second();
-        hear_of(at, column, own, first, second);
-        if (P > 1 || lane == 0) keep(place, column, first, second);
+        Known<Op, kHeard> known;
+        hear_of(at, column, first_member, own, known);
+        for (int l = 0; l < kHeard && lane < kLanes; ++l) {
+          keep(i, column + l, known.first[l], known.second[l]);
+        }
       }
       __syncwarp();
-      if (at.part == 0) report(at, place, warp, done);
-      if (lane == 0) arrive(&shared.heard[place]);
+      if (at.member() == 0) report(at, place, warp, done);
+      show_known(i);
     }
   }
-  __device__ inline void hear_of(const Piece& at, int column, u32 own, First& first,
-                                 Second& second) const {
-    constexpr int kLanes = P == 1 ? 32 : 1;  // of a column
-    constexpr int kAtOnce = P == 1 ? kTeamMost / 32 : 16;
-    const int from = P == 1 ? (int)threadIdx.x % 32 : 0;
-    idx count = 0;
-    for (int part = from; part < kParts; part += kAtOnce * kLanes) {
+  // By lanes that hear of the same columns from `first_member` and others.
+  __device__ inline void hear_of(const Piece& at, int column, int first_member, u32 own,
+                                 Known<Op, kHeard>& known) const {
+    constexpr int kEach = (kMembers + kHearers - 1) / kHearers;
+    constexpr int kAtOnce = kEach < 16 ? kEach : 16;
+    for (int from = 0; from < kEach; from += kAtOnce) {
+      const int member = first_member + from * kHearers;
+      // Of most it is known when this is compiled.
+      auto has = [&](int k) {
+        if (from + k >= kEach) return false;
+        return kEach * kHearers == kMembers || member + k * kHearers < kMembers;
+      };
       TaggedPair pairs[kAtOnce];
-      hear_parts<kAtOnce, kLanes>(at, column, part, own, pairs);
-      const First before = first;
-      const idx known = count;
+      hear_members(at, column, member, own, pairs, has);
+      First before[kHeard];
+      copy_lanes<kHeard>(before, known.first);
+      const idx count = known.count;
 #pragma unroll
       for (int k = 0; k < kAtOnce; ++k) {
-        if (part + k * kLanes >= kParts) continue;
-        first = Op::merge_first(first, same_bits<First>((u32)pairs[k].first));
-        count += geometry.elements(part + k * kLanes);
+        if (!has(k)) continue;
+#pragma unroll
+        for (int l = 0; l < kHeard; ++l) {
+          known.first[l] = Op::merge_first(known.first[l], first_of(pairs[k], l));
+        }
+        known.count += elements_of_member(member + k * kHearers);
       }
       if constexpr (Op::kTwice) {
-        const First all = Op::settle(first, count);
-        Second sum = Op::second();
-        add_moved<Op>(sum, before, second, all, known);
 #pragma unroll
-        for (int k = 0; k < kAtOnce; ++k) {
-          if (part + k * kLanes >= kParts) continue;
-          add_moved<Op>(sum, same_bits<First>((u32)pairs[k].first),
-                        same_bits<Second>((u32)pairs[k].second), all,
-                        geometry.elements(part + k * kLanes));
+        for (int l = 0; l < kHeard; ++l) {
+          const First all = Op::settle(known.first[l], known.count);
+          Second sum = Op::second();
+          add_moved<Op>(sum, before[l], known.second[l], all, count);
+#pragma unroll
+          for (int k = 0; k < kAtOnce; ++k) {
+            if (!has(k)) continue;
+            add_moved<Op>(sum, first_of(pairs[k], l), second_of(pairs[k], l), all,
+                          elements_of_member(member + k * kHearers));
+          }
+          known.second[l] = sum;
         }
-        second = sum;
       }
     }
-    if constexpr (P == 1) merge_parts<Op, 32>(first, second, count, geometry.size);
+    if constexpr (P == 1) {
+      merge_parts<Op, 32>(known.first[0], known.second[0], known.count, geometry.size);
+    } else {
+      join_lanes(known, 32 / kHearers);
+    }
   }
   // Looks again at all that have not told, until none is left.
-  template <int COUNT, int STEP>
-  __device__ inline void hear_parts(const Piece& at, int column, int part, u32 own,
-                                    TaggedPair (&pairs)[COUNT]) const {
-    const u64* const place = place_of(at, part, column);
-    const int count = kParts - part;
+  template <int COUNT, class Has>
+  __device__ inline void hear_members(const Piece& at, int column, int member, u32 own,
+                                      TaggedPair (&pairs)[COUNT], Has has) const {
+    constexpr int kStep = kHearers * P * kToldWords;
+    const u64* const place = place_of(at, member, column);
 #pragma unroll
     for (int k = 0; k < COUNT; ++k) {
-      if (k * STEP < count) pairs[k].read(place + k * STEP * P * 2);
+      if (has(k)) pairs[k].read(place + k * kStep);
     }
     while (true) {
       bool all = true;
 #pragma unroll
-      for (int k = 0; k < COUNT; ++k) all = all && (k * STEP >= count || pairs[k].has(own));
+      for (int k = 0; k < COUNT; ++k) all = all && (!has(k) || is_new(pairs[k], own));
       if (all) return;
       look_again_later();
 #pragma unroll
       for (int k = 0; k < COUNT; ++k) {
-        if (k * STEP < count && !pairs[k].has(own)) pairs[k].read(place + k * STEP * P * 2);
+        if (has(k) && !is_new(pairs[k], own)) pairs[k].read(place + k * kStep);
       }
     }
   }
@@ -465,67 +637,47 @@ struct Team {
     done(geometry.row(at, x), stat);
   }
 
-  // By the threads that compute. Lanes of the same column are brought together.
-  template <class State>
-  __device__ static inline void merge_lanes(State (&state)[kStates]) {
+  // By the threads that compute. A piece goes to registers.
+  __device__ inline void take(int i, Held& held) const {
 #pragma unroll
-    for (int by = kAcross; by < 32; by *= 2) {
+    for (int box = 0; box < kBoxes; ++box) take_box(i, box, held);
+    if (i == 0) show_held();
+  }
+  __device__ inline void take_box(int i, int box, Held& held) const {
+    const int slot = i % kTeamSlots;
+    const S* const from = box_of(slot, box) + (int)threadIdx.x * L;
+    wait_barrier(&shared.landed[slot][box], i / kTeamSlots & 1);
 #pragma unroll
-      for (int l = 0; l < kStates; ++l) {
-        state[l] = RowMerge<Op>()(state[l], shuffle_xor(state[l], by));
-      }
+    for (int j = 0; j < G::kBox; ++j) {
+      held.raw[box * G::kBox + j] = load_lanes<L>(from + j * T * L);
     }
   }
-
-  // A piece goes to registers, and what each warp knows of it to the one that tells. Nothing
-  // branches: accesses that the thread has not are read from the slot, whatever lies there, and
-  // left out; their results stay in the slot.
-  template <class Open>
-  __device__ inline void reduce(int i, Held& held, Open open) const {
-    const int tid = (int)threadIdx.x, warp = tid / 32, side = i & 1, slot = i % kTeamSlots;
-    const Piece at(i);
-    const int count = geometry.own(at);
-    const S* const from = slots + slot * kSlot + tid * L;
-    typename Op::Value x[L];
-    First first[kStates];
-    Second second[kStates];
-    clear_each<Op, kStates>(first, second);
-#pragma unroll
-    for (int j = 0; j < N; ++j) {
-      if (j % G::kBox == 0) {
-        wait_barrier(&shared.landed[slot][j / G::kBox], i / kTeamSlots & 1);
-      }
-      held.raw[j] = load_lanes<L>(from + j * T * L);
-      open(held.raw[j], x);
-      add_if<Op>(first, x, j < count);
-    }
+  __device__ inline void show_held() const {
     __syncwarp();
-    if (i == 0 && tid % 32 == 0) arrive(&shared.held);
-    merge_lanes(first);
-    if constexpr (Op::kTwice) {
-      First own[kStates];
+    if (threadIdx.x % 32 == 0) arrive(&shared.held);
+  }
+  // What each warp knows of it goes to the one that tells. If it was not TAKEN before, a box is
+  // added before the next one is waited for. Nothing branches: accesses that the thread has not are
+  // read from the slot, whatever lies there, and left out; their results stay in the slot.
+  template <bool TAKEN, class Open>
+  __device__ inline void reduce(int i, Held& held, Open open) const {
+    const int count = geometry.own(piece(i));
+    Known<Op, kStates> known;
 #pragma unroll
-      for (int l = 0; l < kStates; ++l) {
-        own[l] = Op::settle(first[l], geometry.elements_of_warp(at, warp));
-        if constexpr (kHolds) held.own[l] = own[l];
-      }
-#pragma unroll
-      for (int j = 0; j < N; ++j) {
-        open(hidden(held.raw[j], nothing), x);
-        add_second_if<Op>(second, x, own, j < count);
-        if constexpr (kHolds) {
-#pragma unroll
-          for (int l = 0; l < L; ++l) held.raw[j].element[l] = x[l];
-        }
-      }
-      merge_lanes(second);
+    for (int box = 0; box < kBoxes; ++box) {
+      if constexpr (!TAKEN) take_box(i, box, held);
+      add_box<G::kBox, kHolds, Op, L>(known, held.raw, box * G::kBox, count - box * G::kBox,
+                                      held.own[kHolds ? box : 0], open);
     }
+    if (!TAKEN && i == 0) show_held();
+    const int tid = (int)threadIdx.x, warp = tid / 32, side = i & 1;
+    join_lanes(known, kAcross);
     if (i >= 2) wait_barrier(&shared.told[(i - 2) % kTeamRing], (i - 2) / kTeamRing & 1);
     if (tid % 32 < kAcross) {
 #pragma unroll
       for (int l = 0; l < kStates; ++l) {
-        shared.first[side][warp][tid % kAcross * kStates + l] = first[l];
-        shared.second[side][warp][tid % kAcross * kStates + l] = second[l];
+        shared.first[side][warp][tid % kAcross * kStates + l] = known.first[l];
+        shared.second[side][warp][tid % kAcross * kStates + l] = known.second[l];
       }
     }
     __syncwarp();
@@ -535,7 +687,7 @@ struct Team {
   template <class Open, class Put>
   __device__ inline void apply(int i, const Held& held, Open open, Put put) const {
     const int tid = (int)threadIdx.x, slot = (i + 1) % kTeamSlots, ring = i % kTeamRing;
-    const Piece at(i);
+    const Piece at = piece(i);
     S* const own = slots + slot * kSlot + tid * L;
     wait_barrier(&shared.heard[ring], i / kTeamRing & 1);
     Stat stat[kStates];
@@ -543,13 +695,18 @@ struct Team {
 #pragma unroll
     for (int l = 0; l < kStates; ++l) {
       stat[l] = shared.stat[ring][tid % kAcross * kStates + l];
-      if constexpr (kHolds) carry[l] = Op::carry(held.own[l], stat[l].first);
     }
     const idx row = geometry.row(at, tid % kAcross);
 #pragma unroll
     for (int j = 0; j < N; ++j) {
       if (j % G::kBox == 0 && i + 1 == pieces) {
         wait_barrier(&shared.landed[slot][j / G::kBox], pieces / kTeamSlots & 1);
+      }
+      if constexpr (kHolds) {
+#pragma unroll
+        for (int l = 0; l < kStates && j % G::kBox == 0; ++l) {
+          carry[l] = Op::carry(held.own[j / G::kBox][l], stat[l].first);
+        }
       }
       typename Op::Value x[L];
       open(held.raw[j], x);
@@ -575,27 +732,42 @@ struct Team {
 #pragma unroll 1
     for (int i = 0; i < pieces + kTeamHeld; i += kTeamHeld) {
       if (i >= 2) apply(i - 2, even, open, put);
-      if (i < pieces) reduce(i, even, open);
-      if (i >= 1 && i - 1 < pieces) apply(i - 1, odd, open, put);
-      if (i + 1 < pieces) reduce(i + 1, odd, open);
+      if constexpr (kTurn > 1) {
+        // All is known of the second one too: it need not wait for what is to be known of the next.
+        if (i < pieces) take(i, even);
+        if (i >= 2) apply(i - 1, odd, open, put);
+        if (i < pieces) reduce<true>(i, even, open);
+      } else {
+        if (i < pieces) reduce<false>(i, even, open);
+        if (i >= 2 && i - 1 < pieces) apply(i - 1, odd, open, put);
+      }
+      if (i + 1 < pieces) reduce<false>(i + 1, odd, open);
     }
   }
 };
 
-// What a block's threads share, ready for all of them; BYTES behind it the slots begin.
-template <class Shared, int BYTES, class G>
-__device__ inline Shared& start_team(const G& geometry) {
+// What a block's threads share; BYTES behind it the slots begin.
+template <class Shared, int BYTES>
+__device__ inline Shared& shared_of_team() {
   extern __shared__ __align__(128) char team_memory[];
   static_assert(sizeof(Shared) <= BYTES && BYTES % 128 == 0, "in front of the slots");
-  Shared& shared = *(Shared*)team_memory;
-  if (threadIdx.x == 0) {
-    geometry.prepare();
-    shared.start();
+  return *(Shared*)team_memory;
+}
+// The block's barriers are started one after another by one thread, which takes 14 cycles each (and
+// four times as long by the lanes of a warp); what it is to move first is on its way before most.
+template <class Own>
+__device__ inline void start_team(const Own& own, int mover) {
+  if ((int)threadIdx.x == mover) {
+    own.geometry.prepare();
+    own.shared.start_landed();
+    wait_for_former();
+    own.bring_first();
+    own.shared.start_others();
+  } else {
+    wait_for_former();
   }
-  wait_for_former();
   release_next();
   __syncthreads();
-  return shared;
 }
 
 // put(row, k, x, stat, place) leaves what store() would store at `place`. `kept`: zeros before the
@@ -605,8 +777,9 @@ template <class Op, int BYTES, class G, class Open, class Done, class Put>
 __device__ inline void team(const G& geometry, int parts, void* kept, Open open, Done done,
                             Put put) {
   typedef Team<Op, G> Own;
-  auto& shared = start_team<typename Own::Shared, BYTES>(geometry);
+  auto& shared = shared_of_team<typename Own::Shared, BYTES>();
   const Own own(geometry, shared, (typename G::Element*)((char*)&shared + BYTES), parts, kept);
+  start_team(own, G::kThreads);
   const int role = (int)threadIdx.x < G::kThreads ? -1 : ((int)threadIdx.x - G::kThreads) / 32;
   if (role < 0) own.compute(open, put);
   if (role == 0 && threadIdx.x % 32 == 0) own.move();

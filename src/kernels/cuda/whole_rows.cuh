@@ -20,17 +20,16 @@ struct WholeShared {
   typename Op::Second second[NS][P];
   idx elements[kWarps];  // of a column, that a warp has
 
-  __device__ inline void start() {
-    for (int b = 0; b < kTeamBoxes; ++b) {
-      for (int s = 0; s < kTeamSlots; ++s) start_barrier(&landed[s][b], 1);
-      start_barrier(&taken[b], kWarps);
-      for (int s = 0; s < 2; ++s) {
-        start_barrier(&made[s][b], kWarps);
-        start_barrier(&left[s][b], 1);
-      }
-    }
-    start_barrier(&reduced, kWarps);
-    start_barrier(&known, kWarps);
+  __device__ inline void start_landed() {
+    start_barriers(landed[0], kTeamSlots * kTeamBoxes, 1);
+    show_barriers();
+  }
+  __device__ inline void start_others() {
+    start_barriers(taken, kTeamBoxes, kWarps);
+    start_barriers(made[0], 2 * kTeamBoxes, kWarps);
+    start_barriers(left[0], 2 * kTeamBoxes, 1);
+    start_barriers(&reduced, 1, kWarps);
+    start_barriers(&known, 1, kWarps);
     show_barriers();
   }
 };
@@ -52,7 +51,7 @@ struct Whole {
   typedef typename Op::Second Second;
   typedef typename Op::Stat Stat;
   static constexpr int T = G::kThreads, L = G::kLanes, N = G::kAccesses, P = G::kColumns;
-  static constexpr int kStates = G::kStates, kAcross = G::kAcross, kParts = G::kParts;
+  static constexpr int kStates = G::kStates, kAcross = G::kAcross, kParts = Piece::kParts;
   static constexpr int kWarps = T / 32, kBoxes = N / G::kBox;
   static constexpr int kSlot = T * N * L;  // elements
   // Warps side by side, and states of a column.
@@ -100,10 +99,12 @@ struct Whole {
     wait_barrier(&shared.made[slot - 1][box], parity);
     geometry.take_away(box_of(slot, box), piece(turn, part), box);
   }
-  __device__ inline void move() const {
+  __device__ inline void bring_first() const {
     for (int part = 0; part < kParts - 1; ++part) {
       for (int box = 0; box < kBoxes; ++box) bring(0, part, part, box);
     }
+  }
+  __device__ inline void move() const {
     bring_last(0);
     for (int turn = 0; turn < turns; ++turn) {
       for (int box = 0; box < kBoxes; ++box) {
@@ -140,63 +141,9 @@ struct Whole {
     }
   }
 
-  // What is known of the elements that a thread, and then more of them have seen.
-  struct Known {
-    First first[kStates];
-    Second second[kStates];
-    idx count;  // of each state
-  };
-
-  __device__ static inline void join(First& first, Second& second, idx& count, const First& others,
-                                     const Second& others_second, idx others_count) {
-    const First own = first;
-    first = Op::merge_first(own, others);
-    if constexpr (Op::kTwice) {
-      const First all = Op::settle(first, count + others_count);
-      Second sum = Op::second();
-      add_moved<Op>(sum, own, second, all, count);
-      add_moved<Op>(sum, others, others_second, all, others_count);
-      second = sum;
-    }
-    count += others_count;
-  }
-
-  // Accesses j of raw from `from` on, one box; the thread has the first `own` of them.
-  template <int COUNT, class Open>
-  __device__ inline void add(Known& known, const Raw (&raw)[COUNT], int from, int own,
-                             Open open) const {
-    typename Op::Value x[L];
-    First first[kStates];
-    copy_lanes<kStates>(first, known.first);
-#pragma unroll
-    for (int j = 0; j < G::kBox; ++j) {
-      open(raw[from + j], x);
-      add_if<Op>(first, x, j < own);
-    }
-    const int some = own < 0 ? 0 : own < G::kBox ? own : G::kBox;
-    const idx count = known.count + some * (kStates == 1 ? L : 1);
-    if constexpr (Op::kTwice) {
-      First all[kStates];
-#pragma unroll
-      for (int l = 0; l < kStates; ++l) {
-        all[l] = Op::settle(first[l], count);
-        Second moved = Op::second();
-        add_moved<Op>(moved, known.first[l], known.second[l], all[l], known.count);
-        known.second[l] = moved;
-      }
-#pragma unroll
-      for (int j = 0; j < G::kBox; ++j) {
-        open(raw[from + j], x);
-        add_second_if<Op>(known.second, x, all, j < own);
-      }
-    }
-    copy_lanes<kStates>(known.first, first);
-    known.count = count;
-  }
-
   // Through slot 0 to registers.
   template <class Open>
-  __device__ inline void take(Known& known, const Piece& at, int parity, Raw (&raw)[N],
+  __device__ inline void take(Known<Op, kStates>& known, const Piece& at, int parity, Raw (&raw)[N],
                               Open open) const {
     const int own = geometry.own(at);
     const S* const from = slots + (int)threadIdx.x * L;
@@ -209,7 +156,8 @@ struct Whole {
       }
       __syncwarp();
       if (threadIdx.x % 32 == 0) arrive(&shared.taken[box]);
-      add(known, raw, box * G::kBox, own - box * G::kBox, open);
+      First all[kStates];
+      add_box<G::kBox, false, Op, L>(known, raw, box * G::kBox, own - box * G::kBox, all, open);
     }
   }
   __device__ inline void read(int slot, int box, Raw (&raw)[G::kBox]) const {
@@ -218,7 +166,7 @@ struct Whole {
     for (int j = 0; j < G::kBox; ++j) raw[j] = load_lanes<L>(from + j * T * L);
   }
   template <class Open>
-  __device__ inline void look(Known& known, const Piece& at, int slot, int parity,
+  __device__ inline void look(Known<Op, kStates>& known, const Piece& at, int slot, int parity,
                               Open open) const {
     const int own = geometry.own(at);
 #pragma unroll 1
@@ -226,25 +174,15 @@ struct Whole {
       wait_barrier(&shared.landed[slot][box], parity);
       Raw raw[G::kBox];
       read(slot, box, raw);
-      add(known, raw, 0, own - box * G::kBox, open);
+      First all[kStates];
+      add_box<G::kBox, false, Op, L>(known, raw, 0, own - box * G::kBox, all, open);
     }
   }
 
   // All threads bring together what they know of a row.
-  __device__ inline void bring_together(Known& known, int parity) const {
+  __device__ inline void bring_together(Known<Op, kStates>& known, int parity) const {
     const int tid = (int)threadIdx.x, lane = tid % 32, warp = tid / 32;
-#pragma unroll
-    for (int by = kAcross; by < 32; by *= 2) {
-      const idx count = shuffle_xor(known.count, by);
-      idx all = 0;
-#pragma unroll
-      for (int l = 0; l < kStates; ++l) {
-        all = known.count;
-        join(known.first[l], known.second[l], all, shuffle_xor(known.first[l], by),
-             shuffle_xor(known.second[l], by), count);
-      }
-      known.count = all;
-    }
+    join_lanes(known, kAcross);
     if (lane < kAcross) {
       const int column = tid % kAcross * kStates;
 #pragma unroll
@@ -265,13 +203,15 @@ struct Whole {
 #pragma unroll
       for (int i = 0; i < kStatesDown / kLanes; ++i) {
         const int k = tid % kLanes + i * kLanes;
-        join(first, second, count, shared.first[k][column], shared.second[k][column],
-             shared.elements[k * kSide + column / kStates / 32]);
+        const idx more = shared.elements[k * kSide + column / kStates / 32];
+        join<Op>(first, second, count, shared.first[k][column], shared.second[k][column], more);
+        count += more;
       }
 #pragma unroll
       for (int by = 1; by < kLanes; by *= 2) {
-        join(first, second, count, shuffle_xor(first, by), shuffle_xor(second, by),
-             shuffle_xor(count, by));
+        const idx more = shuffle_xor(count, by);
+        join<Op>(first, second, count, shuffle_xor(first, by), shuffle_xor(second, by), more);
+        count += more;
       }
       if (tid % kLanes == 0 && tid < P * kLanes) {
         shared.stat[column] = Op::stat(Op::settle(first, geometry.size), second, geometry.size);
@@ -334,9 +274,7 @@ struct Whole {
 #pragma unroll 1
     for (int turn = 0; turn < turns; ++turn) {
       const int parity = turn & 1;
-      Known known;
-      clear_each<Op, kStates>(known.first, known.second);
-      known.count = 0;
+      Known<Op, kStates> known;
       take(known, piece(turn, 0), 0, head, open);
       look(known, piece(turn, 1), 1, parity, open);
       if constexpr (kThird) look(known, piece(turn, 2), 2, parity, open);
@@ -361,8 +299,9 @@ struct Whole {
 template <class Op, int BYTES, class G, class Open, class Done, class Put>
 __device__ inline void whole_rows(const G& geometry, int parts, Open open, Done done, Put put) {
   typedef Whole<Op, G> Own;
-  auto& shared = start_team<typename Own::Shared, BYTES>(geometry);
+  auto& shared = shared_of_team<typename Own::Shared, BYTES>();
   const Own own(geometry, shared, (typename G::Element*)((char*)&shared + BYTES), parts);
+  start_team(own, G::kThreads);
   if ((int)threadIdx.x < G::kThreads) {
     own.compute(open, done, put);
   } else if (threadIdx.x % 32 == 0) {

@@ -50,11 +50,11 @@ Result<std::vector<cuda::KernelSource>> kernels(const Problem& problem, const Co
   return sources;
 }
 
-// Blocks wait for those that have parts of the same row.
-Status run_together(KernelLaunch::Step& step, int parts, const cuda::Context& context) {
+// Blocks wait for the others of the same row.
+Status run_together(KernelLaunch::Step& step, int members, const cuda::Context& context) {
   REDLINE_ASSIGN(int resident, step.function.occupancy(static_cast<int>(step.shape.block.x),
                                                        step.shape.shared_bytes));
-  bool all = step.shape.grid.x == 0 || step.shape.grid.x >= static_cast<unsigned int>(parts);
+  bool all = step.shape.grid.x == 0 || step.shape.grid.x >= static_cast<unsigned int>(members);
   if (resident < 1 || !all ||
       step.shape.grid.x > static_cast<unsigned int>(context.info().multiprocessors)) {
     return incompatible("a team of blocks for which the GPU has no room");
@@ -91,7 +91,7 @@ Result<std::unique_ptr<Kernel>> prepare(const Problem& problem, const Config& co
       step.shape.cluster.x = static_cast<unsigned int>(shape.cluster);
       if (shape.cluster > kPortableCluster) REDLINE_TRY(step.function.allow_large_clusters());
       if (team_waits(shape)) {
-        REDLINE_TRY(run_together(step, way.parts, *args.context));
+        REDLINE_TRY(run_together(step, shape.team / shape.rows, *args.context));
         parts.kept_bytes = team_kept_bytes(shape, rows);
       }
       if (in_team_columns(shape.kernel)) {

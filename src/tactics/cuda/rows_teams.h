@@ -35,8 +35,9 @@ int64_t longest_of_team(const RowsShape& shape);
 // Columns that lie side by side in each matrix; 1: the problem is one of rows.
 int64_t columns_side_by_side(const RowsProblem& rows);
 
-// Whether blocks wait for each other: none has all parts of a row.
+// Whether blocks wait for each other: none has all parts of a row. How many it has at once.
 bool team_waits(const RowsShape& shape);
+int team_turn(const RowsShape& shape);
 // How many there are of a grid.
 int64_t team_blocks(const RowsShape& shape, const RowsProblem& rows, int64_t multiprocessors);
 

@@ -368,7 +368,7 @@ class RowsWriter {
       case RowsKernel::kRowWhole:
       case RowsKernel::kColumnWhole: {
         std::string types = str_cat(storage_type(source_type()), ", ", threads, ", ", lanes, ", ",
-                                    kept, ", ", shape_.team);
+                                    kept, ", ", shape_.team, ", ", team_turn(shape_));
         std::string pieces =
             in_tiles()
                 ? str_cat("TeamColumns<", types, ", ", shape_.across, "> pieces(rows, size, ",

@@ -40,7 +40,8 @@ struct RowsShape {
   // Of lanes: what a thread keeps in registers; in columns of any length, what it reads at once (1:
   // as the op likes it).
   int groups = 1;
-  // Of a thread of kRegisters, at once; of one of kShortRows, in turn.
+  // Of a thread of kRegisters, at once; of one of kShortRows, in turn. Of a team whose blocks wait
+  // for each other: parts of a row that each has at once.
   int rows = 1;
   int lag = 0;      // groups between the two passes of a relay
   int cluster = 1;  // blocks of a row

@@ -179,10 +179,11 @@ void column_clusters(const Sizes& s, size_t most, std::vector<RowsWay>& ways) {
   }
 }
 
-// Pieces of up to `groups` accesses of a thread, which come in boxes of `box`.
+// Pieces of up to `groups` accesses of a thread, which come in boxes of `box`. A block has as many
+// of a row at once as shape.rows says.
 void team(const Sizes& s, RowsShape shape, int groups, int box, std::vector<RowsWay>& ways) {
   shape.groups = groups;
-  int64_t parts = divide_up(s.length, longest_of_team(shape));
+  int64_t parts = divide_up(s.length, longest_of_team(shape) * shape.rows) * shape.rows;
   if (!s.teams || parts > std::min(kMostTeam, kMultiprocessors)) return;
   shape.groups = box;
   while (parts * longest_of_team(shape) < s.length) shape.groups += box;
@@ -199,7 +200,9 @@ void row_whole(const Sizes& s, int threads, std::vector<RowsWay>& ways) {
 
 // `across` words of a row in a piece.
 void column_team(const Sizes& s, int threads, int across, std::vector<RowsWay>& ways) {
-  team(s, {RowsKernel::kColumnTeam, threads, across, 4 / s.bytes}, 32, 8, ways);
+  for (int at_once : {1, 2}) {
+    team(s, {RowsKernel::kColumnTeam, threads, across, 4 / s.bytes, 1, at_once}, 32, 8, ways);
+  }
 }
 // As many as let a block have whole columns.
 void column_whole(const Sizes& s, int threads, std::vector<RowsWay>& ways) {
@@ -508,8 +511,9 @@ bool is_shape(const RowsShape& shape, bool in_rows) {
   }
   bool whole_rows = shape.across <= 32 || shape.across == shape.threads ||
                     shape.kernel == RowsKernel::kRelayReset;
-  bool several = shape.across <= 32 &&
-                 (shape.kernel == RowsKernel::kRegisters || shape.kernel == RowsKernel::kShortRows);
+  bool several =
+      is_team(shape.kernel) || (shape.across <= 32 && (shape.kernel == RowsKernel::kRegisters ||
+                                                       shape.kernel == RowsKernel::kShortRows));
   return is_power_of_two(shape.threads, 1024) && shape.threads >= 32 &&
          is_power_of_two(shape.across, 1024) &&
          (shape.across <= shape.threads || shape.kernel == RowsKernel::kRelayReset) &&

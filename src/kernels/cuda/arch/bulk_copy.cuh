@@ -159,16 +159,32 @@ __device__ inline void copy_bulk(void* to, const void* from, int bytes, u64* bar
 #endif
 }
 
-// What nobody reads again: the L2 keeps other things instead.
+// What the L2 does with what a copy brings or takes away: it gives it up before other things, which
+// is for what nobody reads again soon; or keeps it before other things, until others have read the
+// rest of its lines; or neither.
+__device__ inline u64 given_up_first() {
+  u64 policy = 0;
 #ifndef REDLINE_EMULATED
-__device__ inline u64 read_once() {
-  u64 policy;
   asm volatile("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy));
+#endif
   return policy;
 }
+__device__ inline u64 given_up_last() {
+  u64 policy = 0;
+#ifndef REDLINE_EMULATED
+  asm volatile("createpolicy.fractional.L2::evict_last.b64 %0, 1.0;" : "=l"(policy));
 #endif
+  return policy;
+}
+__device__ inline u64 given_up_in_turn() {
+  u64 policy = 0;
+#ifndef REDLINE_EMULATED
+  asm volatile("createpolicy.fractional.L2::evict_normal.b64 %0, 1.0;" : "=l"(policy));
+#endif
+  return policy;
+}
 
-// A copy_bulk() of that.
+// A copy_bulk() of what is given up first.
 __device__ inline void copy_bulk_once(void* to, const void* from, int bytes, u64* barrier) {
 #ifdef REDLINE_EMULATED
   emulated_bulk(barrier, to, from, bytes);
@@ -176,7 +192,7 @@ __device__ inline void copy_bulk_once(void* to, const void* from, int bytes, u64
   asm volatile(
       "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint "
       "[%0], [%1], %2, [%3], %4;" ::"r"(shared_place(to)),
-      "l"(from), "r"(bytes), "r"(shared_place(barrier)), "l"(read_once())
+      "l"(from), "r"(bytes), "r"(shared_place(barrier)), "l"(given_up_first())
       : "memory");
 #endif
 }

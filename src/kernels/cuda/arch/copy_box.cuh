@@ -50,8 +50,8 @@ __device__ inline void copy_box(Chunk* to, const TensorMap* map, int column, int
 #endif
 }
 
-// The map's box of a matrix, row by row, to or from a multiple of 128 bytes. ONCE: as for
-// copy_bulk_once().
+// The map's box of a matrix, row by row, to or from a multiple of 128 bytes. `policy`: of the L2
+// (bulk_copy.cuh).
 #ifdef REDLINE_EMULATED
 struct EmulatedTile {
   char* place;
@@ -67,40 +67,32 @@ struct EmulatedTile {
   }
 };
 #endif
-template <bool ONCE>
 __device__ inline void copy_tile(void* to, const TensorMap* map, int column, int row, int matrix,
-                                 u64* barrier) {
+                                 u64* barrier, u64 policy) {
 #ifdef REDLINE_EMULATED
   const EmulatedTile tile(map, column, row, matrix);
   memset(to, 0, tile.pitch * map->box_rows);
   emulated_rows(barrier, to, tile.pitch, tile.place, (i64)map->stride, tile.bytes, tile.rows);
 #else
-  if constexpr (ONCE) {
-    asm volatile(
-        "cp.async.bulk.tensor.3d.shared::cluster.global.mbarrier::complete_tx::bytes"
-        ".L2::cache_hint [%0], [%1, {%2, %3, %4}], [%5], %6;" ::"r"(shared_place(to)),
-        "l"(map), "r"(column), "r"(row), "r"(matrix), "r"(shared_place(barrier)), "l"(read_once())
-        : "memory");
-  } else {
-    asm volatile(
-        "cp.async.bulk.tensor.3d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, "
-        "{%2, %3, %4}], [%5];" ::"r"(shared_place(to)),
-        "l"(map), "r"(column), "r"(row), "r"(matrix), "r"(shared_place(barrier))
-        : "memory");
-  }
+  asm volatile(
+      "cp.async.bulk.tensor.3d.shared::cluster.global.mbarrier::complete_tx::bytes"
+      ".L2::cache_hint [%0], [%1, {%2, %3, %4}], [%5], %6;" ::"r"(shared_place(to)),
+      "l"(map), "r"(column), "r"(row), "r"(matrix), "r"(shared_place(barrier)), "l"(policy)
+      : "memory");
 #endif
 }
 // What is outside is left out. In a group of its own.
 __device__ inline void copy_tile_out(const TensorMap* map, int column, int row, int matrix,
-                                     const void* from) {
+                                     const void* from, u64 policy) {
 #ifdef REDLINE_EMULATED
   const EmulatedTile tile(map, column, row, matrix);
   emulated_out(tile.place, (i64)map->stride, from, tile.pitch, tile.bytes, tile.rows);
 #else
   asm volatile(
-      "cp.async.bulk.tensor.3d.global.shared::cta.bulk_group [%0, {%1, %2, %3}], [%4];\n"
+      "cp.async.bulk.tensor.3d.global.shared::cta.bulk_group.L2::cache_hint [%0, {%1, %2, %3}], "
+      "[%4], %5;\n"
       "cp.async.bulk.commit_group;" ::"l"(map),
-      "r"(column), "r"(row), "r"(matrix), "r"(shared_place(from))
+      "r"(column), "r"(row), "r"(matrix), "r"(shared_place(from)), "l"(policy)
       : "memory");
 #endif
 }

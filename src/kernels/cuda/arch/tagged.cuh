@@ -4,14 +4,20 @@
 // no barrier, no fence, and a former value is never taken for it. A place is overwritten only when
 // all who read it are known to have done so.
 
-// 8-byte aligned.
-__device__ inline void write_tagged(u64* place, float value, u32 number) {
-  u64 both = (u64)number << 32 | float_to_bits(value);
+// 8-byte aligned, as all of them are.
+__device__ inline void write_at_once(u64* place, u64 word) {
 #ifdef REDLINE_EMULATED
-  *place = both;
+  *place = word;
 #else
-  asm volatile("st.relaxed.gpu.global.u64 [%0], %1;" ::"l"(place), "l"(both) : "memory");
+  asm volatile("st.relaxed.gpu.global.u64 [%0], %1;" ::"l"(place), "l"(word) : "memory");
 #endif
+}
+__device__ inline void write_tagged(u64* place, float value, u32 number) {
+  write_at_once(place, (u64)number << 32 | float_to_bits(value));
+}
+// 48 bits. What is in the place is of the number before, so that the low half says which one it is.
+__device__ inline void write_tagged(u64* place, u32 value, u16 more, u32 number) {
+  write_at_once(place, (u64)value << 32 | (number & 0xffff) << 16 | more);
 }
 
 // Two neighbours, 16-byte aligned.
@@ -30,6 +36,9 @@ struct TaggedPair {
   u64 first, second;
   __device__ inline bool has(u32 number) const {
     return (u32)(first >> 32) == number && (u32)(second >> 32) == number;
+  }
+  __device__ inline bool has_half(u32 number) const {
+    return (u16)(first >> 16) == (u16)number && (u16)(second >> 16) == (u16)number;
   }
   __device__ inline void read(const u64* place) {
 #ifdef REDLINE_EMULATED
