@@ -83,11 +83,16 @@ def time_region(region, numbers, size, arguments):
 
 
 def print_ways(report):
-    """What was timed, fastest first."""
+    """What was timed, fastest first; and what the time of the whole chose instead."""
     for problem in report.get("problems", []):
         timed = sorted((c["us"], c["tactic"], c.get("config", "")) for c in problem["candidates"] if c.get("us"))
         for us, tactic, config in timed:
             print(f"    {us:8.1f} us {tactic} {config.replace(' ', '')}", flush=True)
+    chain = report.get("chain", {})
+    if chain.get("tried"):
+        print(f"    in the whole {chain['us_before']:.1f} us, then {chain['us']:.1f}; {chain['tried']} tried", flush=True)
+        for change in chain["changed"]:
+            print(f"        {change['from']}, now {change['to']}", flush=True)
 
 
 def knobs(step):

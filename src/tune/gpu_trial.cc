@@ -9,8 +9,12 @@ namespace {
 constexpr size_t kGuard = 256;  // bytes behind each buffer that must stay as they are
 constexpr unsigned char kPoison = 0xff;
 // Launches in one graph: enough that the ends of the timed span do not count.
-constexpr double kSpanUs = 200;
+constexpr double kSpanUs = 400;
 constexpr int kMaxLaunches = 20;
+// With at most so many, and more than one, another comes before them: what a kernel leaves in the
+// L2 to be written, up to 25 MB on an H100, is waited for by what follows, and each is to wait for
+// as much as it leaves.
+constexpr int kFewLaunches = 8;
 
 class GpuTrial final : public Trial {
  public:
@@ -45,9 +49,11 @@ class GpuTrial final : public Trial {
                        return {};
                      }));
     }
+    if (has_one_before()) REDLINE_TRY(launch());
     REDLINE_ASSIGN(double us, timed([&] { return graph_.launch(stream_); }));
     return us / launches_;
   }
+  int runs() const override { return launches_ + (has_one_before() ? 1 : 0); }
 
   Status run_poisoned() override {
     for (const cuda::DeviceBuffer& buffer : results_) {
@@ -74,6 +80,8 @@ class GpuTrial final : public Trial {
   std::span<const TensorView> outputs() const override { return host_views_; }
 
  private:
+  bool has_one_before() const { return launches_ > 1 && launches_ <= kFewLaunches; }
+
   Status make_memory(const Problem& problem, std::span<const Tensor> inputs,
                      const PackedProblem& packed) {
     for (const Tensor& input : inputs) {

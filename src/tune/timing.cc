@@ -36,7 +36,7 @@ void run_once(Racer& racer, bool first) {
     racer.timing = {0, us.status()};
     return;
   }
-  racer.spent_us += *us;
+  racer.spent_us += *us * racer.trial->runs();
   if (first) {
     racer.first_us = *us;
   } else {

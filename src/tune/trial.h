@@ -24,6 +24,8 @@ class Trial {
   // Runs once, or several times in a row where once is too short to be timed, and returns the
   // microseconds that one took.
   virtual Result<double> run() = 0;
+  // How often it runs in one call.
+  virtual int runs() const { return 1; }
   // Runs on outputs and workspace that hold NaN before; fails also when the kernel wrote behind
   // them. The outputs are then on the host.
   virtual Status run_poisoned() = 0;
