@@ -3,7 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "emulator.h"
-#include "tactics/cuda/rows_text.h"
+#include "tactics/cuda/rows_teams.h"
 #include "tactics/tactic.h"
 
 namespace redline {
@@ -171,6 +171,25 @@ TEST_F(KnobsTest, TeamsThatHaveNoTurns) {
                                         {RowsKernel::kColumnWhole, 4, 2}}) {
     EXPECT_EQ(kernels(kernel, 16, parts, at_once).code(), StatusCode::kIncompatible)
         << parts << " " << at_once;
+  }
+}
+
+// 2 groups of 32 columns, of which 4 or 8 blocks have parts.
+TEST_F(KnobsTest, BlocksOfATeamAreNeverNone) {
+  problem_.op = &ops_->get("softmax");
+  problem_.attrs = Attrs::load(problem_.op->attrs, {{"axis", int64_t{0}}}).value();
+  problem_.inputs[0].dtype = problem_.outputs[0].dtype = DType::kFloat16;
+  problem_.inputs[0].dims = problem_.outputs[0].dims = {1000, 64};
+  RowsProblem rows = describe_rows(problem_, ElementWriter(problem_)).value();
+  RowsShape shape = {RowsKernel::kColumnTeam, 64, 16, 2, 32};
+  shape.team = 8;
+  for (int at_once : {1, 2}) {
+    shape.rows = at_once;
+    int64_t members = 8 / at_once;
+    EXPECT_EQ(team_blocks(shape, rows, 132), 2 * members);
+    EXPECT_EQ(team_blocks(shape, rows, members), members);
+    EXPECT_EQ(team_blocks(shape, rows, members - 1), members - 1);
+    EXPECT_EQ(team_blocks(shape, rows, members + 1), at_once == 1 ? members + 1 : members);
   }
 }
 

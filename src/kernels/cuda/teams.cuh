@@ -312,7 +312,8 @@ struct Team {
   // Those that have two parts at once wait longer for each other, and less is lost by fewer.
   static constexpr int kPace = kBoxes < 4 ? kBoxes : kTurn > 1 ? 2 : 3;
   // What is known of a column in 8 bytes instead of 16: the greatest of its elements, which has 16
-  // bits, and a sum. Lanes then hear of two columns each, from half of the others.
+  // bits, and a sum. Lanes then hear of two columns each, from half of the others. Columns are of
+  // known sizes: each run writes all places.
   static constexpr bool kPacked = kHearing > 0 && Op::kCarries && sizeof(S) == 2 && P % 32 == 0;
   static constexpr int kToldWords = kPacked ? 1 : 2;
   static constexpr int kHeard = kPacked ? 2 : 1;             // columns of a lane

@@ -117,7 +117,7 @@ int64_t team_blocks(const RowsShape& shape, const RowsProblem& rows, int64_t mul
   int64_t members = team_waits(shape) ? shape.team / shape.rows : 1;
   int64_t most = std::min(multiprocessors, kHeader / kNumberBytes);
   // Who waits at the end of each turn does so for none that has another one to do before.
-  if (shape.rows > 1) most -= most % members;
+  if (shape.rows > 1 && members <= most) most -= most % members;
   return std::min(groups_of(shape, rows) * members, most);
 }
 

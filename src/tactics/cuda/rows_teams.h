@@ -38,7 +38,7 @@ int64_t columns_side_by_side(const RowsProblem& rows);
 // Whether blocks wait for each other: none has all parts of a row. How many it has at once.
 bool team_waits(const RowsShape& shape);
 int team_turn(const RowsShape& shape);
-// How many there are of a grid.
+// How many there are of a grid; fewer than wait for each other: the GPU has no room for them.
 int64_t team_blocks(const RowsShape& shape, const RowsProblem& rows, int64_t multiprocessors);
 
 // States of a piece; bytes of shared memory in front of the slots, and of a block; bytes that are

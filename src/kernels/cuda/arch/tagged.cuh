@@ -15,7 +15,8 @@ __device__ inline void write_at_once(u64* place, u64 word) {
 __device__ inline void write_tagged(u64* place, float value, u32 number) {
   write_at_once(place, (u64)number << 32 | float_to_bits(value));
 }
-// 48 bits. What is in the place is of the number before, so that the low half says which one it is.
+// 48 bits. What is in the place must be of the number before, so that the low half says which one
+// it is.
 __device__ inline void write_tagged(u64* place, u32 value, u16 more, u32 number) {
   write_at_once(place, (u64)value << 32 | (number & 0xffff) << 16 | more);
 }
