@@ -20,10 +20,10 @@ constexpr int kTeamRing = 4;       // pieces of which one is told and heard at o
 constexpr int kTeamMost = 160;     // parts of a row
 constexpr int kTeamHeader = 1024;  // bytes in front of what is told: a number for each block
 
-// A state as a word, and back.
+// A state or an element as a word, and back.
 template <class To, class From>
 __device__ inline To same_bits(const From& from) {
-  static_assert(sizeof(To) == 4 && sizeof(From) == 4, "a state of 4 bytes");
+  static_assert(sizeof(To) == sizeof(From), "of the same size");
   union Both {
     From from;
     To to;
@@ -406,7 +406,7 @@ struct Team {
     if constexpr (kPacked) {
       S greatest;
       narrow(&greatest, first.v);
-      write_tagged(place, same_bits<u32>(second), bits_of(greatest), number);
+      write_tagged(place, same_bits<u32>(second), same_bits<u16>(greatest), number);
     } else {
       write_tagged_pair(place, same_bits<u32>(first), same_bits<u32>(second), number);
     }
@@ -414,7 +414,7 @@ struct Team {
   // What a pair says of the first or of the second column of a lane.
   __device__ static inline First first_of(const TaggedPair& pair, int column) {
     if constexpr (kPacked) {
-      return {widen(of_bits((u16)(column == 0 ? pair.first : pair.second)))};
+      return {widen(same_bits<S>((u16)(column == 0 ? pair.first : pair.second)))};
     } else {
       return same_bits<First>((u32)pair.first);
     }
@@ -428,24 +428,6 @@ struct Team {
   }
   __device__ static inline bool is_new(const TaggedPair& pair, u32 number) {
     return kPacked ? pair.has_half(number) : pair.has(number);
-  }
-  __device__ static inline u16 bits_of(const S& value) {
-    union Both {
-      S value;
-      u16 bits;
-      __device__ inline Both() {}
-    } both;
-    both.value = value;
-    return both.bits;
-  }
-  __device__ static inline S of_bits(u16 bits) {
-    union Both {
-      S value;
-      u16 bits;
-      __device__ inline Both() {}
-    } both;
-    both.bits = bits;
-    return both.value;
   }
 
   // By a warp: what the block knows of each piece. Its lanes have columns.
