@@ -151,16 +151,16 @@ TEST_F(KnobsTest, TeamsThatHaveNoTurns) {
   problem_.attrs = Attrs::load(problem_.op->attrs, {{"axis", int64_t{0}}}).value();
   problem_.inputs[0].dtype = problem_.outputs[0].dtype = DType::kFloat16;
   problem_.inputs[0].dims = problem_.outputs[0].dims = {500, 64};
-  auto kernels = [&](RowsKernel kernel, int64_t across, int64_t parts, int64_t at_once) {
-    std::vector<int64_t> codes = {static_cast<int64_t>(kernel), 64, across, 2, 32};
+  auto kernels = [&](RowsKernel kernel, int64_t parts, int64_t at_once) {
+    std::vector<int64_t> codes = {static_cast<int64_t>(kernel), 64, 16, 2, 32};
     Config config = {{"kernels", codes}, {"parts", parts}, {"rows", at_once}};
     return tactics_->find("cuda.rows")->kernels(problem_, config, context_->info()).status();
   };
   for (int64_t at_once : {1, 2}) {
-    EXPECT_TRUE(kernels(RowsKernel::kColumnTeam, 16, 4, at_once).ok());
-    EXPECT_TRUE(kernels(RowsKernel::kColumnTeam, 16, 6, at_once).ok());
+    EXPECT_TRUE(kernels(RowsKernel::kColumnTeam, 4, at_once).ok());
+    EXPECT_TRUE(kernels(RowsKernel::kColumnTeam, 6, at_once).ok());
   }
-  EXPECT_TRUE(kernels(RowsKernel::kColumnWhole, 16, 4, 1).ok());
+  EXPECT_TRUE(kernels(RowsKernel::kColumnWhole, 4, 1).ok());
   // Turns that are not whole, of all parts, of more than a block holds, of blocks that have all.
   for (auto [kernel, parts, at_once] : {std::tuple{RowsKernel::kColumnTeam, 5, 2},
                                         {RowsKernel::kColumnTeam, 2, 2},
@@ -169,7 +169,7 @@ TEST_F(KnobsTest, TeamsThatHaveNoTurns) {
                                         {RowsKernel::kColumnTeam, 0, 1},
                                         {RowsKernel::kColumnTeam, 1000, 2},
                                         {RowsKernel::kColumnWhole, 4, 2}}) {
-    EXPECT_EQ(kernels(kernel, 16, parts, at_once).code(), StatusCode::kIncompatible)
+    EXPECT_EQ(kernels(kernel, parts, at_once).code(), StatusCode::kIncompatible)
         << parts << " " << at_once;
   }
 }

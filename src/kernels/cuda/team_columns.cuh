@@ -76,11 +76,11 @@ struct TeamColumns {
     expect_bytes(barrier, some ? kBox * T * 4 : 0);
     if (!some) return;
     copy_tile(slot, from, map_column(at), box_row(at, box), matrix(at), barrier,
-              streams ? given_up_last() : given_up_in_turn());
+              l2_policy(streams ? GivenUp::kLast : GivenUp::kInTurn));
   }
   __device__ inline void take_away(const S* slot, const Piece& at, int box) const {
     if (box_row(at, box) >= size) return copy_nothing_out();
     copy_tile_out(to, map_column(at), box_row(at, box), matrix(at), slot,
-                  streams ? given_up_first() : given_up_in_turn());
+                  l2_policy(streams ? GivenUp::kFirst : GivenUp::kInTurn));
   }
 };

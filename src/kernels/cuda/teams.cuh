@@ -174,7 +174,7 @@ template <int K, int TURN>
 struct TeamPiece {
   static constexpr int kParts = K, kTurn = TURN;
   static constexpr int kMembers = K / TURN;  // blocks of a group
-  static_assert(kMembers * TURN == K && TURN <= kTeamHeld, "whole turns");
+  static_assert(kMembers * TURN == K, "whole turns");
   int group, part;
   __device__ inline TeamPiece(int group, int part) : group(group), part(part) {}
   // The i-th piece of a block. Turns are dealt to blocks one after another: a group's members one
@@ -195,9 +195,9 @@ struct TeamPiece {
   }
   __device__ inline int member() const { return part / kTurn; }
   // How many a block has.
-  static __device__ inline int count(idx groups) {
-    const u32 turns = (u32)groups * kMembers;
-    return (int)((turns + gridDim.x - 1 - blockIdx.x) / gridDim.x) * kTurn;
+  static __device__ inline int turns(idx groups) {
+    const u32 all = (u32)groups * kMembers;
+    return (int)((all + gridDim.x - 1 - blockIdx.x) / gridDim.x);
   }
 };
 
@@ -305,7 +305,7 @@ struct Team {
   static constexpr int kWarps = T / 32, kBoxes = N / G::kBox;
   static constexpr int kSlot = T * N * L;  // elements
   typedef typename G::Piece Piece;
-  static constexpr int kParts = Piece::kParts, kTurn = Piece::kTurn, kMembers = Piece::kMembers;
+  static constexpr int kTurn = Piece::kTurn, kMembers = Piece::kMembers;
   // Who has all parts of a row knows all when it has told of them.
   static constexpr int kHearing = kMembers > 1 ? (P + 31) / 32 : 0;
   // Boxes that a block of several has on their way at a time: none is to be served before another.
@@ -322,6 +322,7 @@ struct Team {
   typedef lanes_of<S, L> Raw;
   static constexpr bool kHolds = HoldsMade<Op, L, Raw>::value;
   static_assert(kBoxes * G::kBox == N && kBoxes <= kTeamBoxes, "whole boxes");
+  static_assert(kTurn <= kTeamHeld, "a turn's pieces in registers");
 
   // What a thread keeps of a piece until it is applied.
   struct Held {
@@ -334,17 +335,15 @@ struct Team {
   S* const slots;
   u32* const number_place;  // of the run before
   u64* const told;
-  const int pieces;   // of this block
-  const u32 nothing;  // 0
+  const int pieces;  // of this block
 
-  __device__ inline Team(const G& geometry, Shared& shared, S* slots, int parts, void* kept)
+  __device__ inline Team(const G& geometry, Shared& shared, S* slots, void* kept)
       : geometry(geometry),
         shared(shared),
         slots(slots),
         number_place((u32*)kept + blockIdx.x),
         told((u64*)((char*)kept + kTeamHeader)),
-        pieces(Piece::count(geometry.groups)),
-        nothing((u32)parts - kParts) {}
+        pieces(Piece::turns(geometry.groups) * kTurn) {}
 
   __device__ inline u32 number() const { return *(const volatile u32*)number_place + 1; }
   __device__ inline Piece piece(int i) const {
@@ -754,14 +753,12 @@ __device__ inline void start_team(const Own& own, int mover) {
 }
 
 // put(row, k, x, stat, place) leaves what store() would store at `place`. `kept`: zeros before the
-// first run, then what the run before left. `parts`: of a row, once more. BYTES of shared memory
-// lie in front of the slots.
+// first run, then what the run before left. BYTES of shared memory lie in front of the slots.
 template <class Op, int BYTES, class G, class Open, class Done, class Put>
-__device__ inline void team(const G& geometry, int parts, void* kept, Open open, Done done,
-                            Put put) {
+__device__ inline void team(const G& geometry, void* kept, Open open, Done done, Put put) {
   typedef Team<Op, G> Own;
   auto& shared = shared_of_team<typename Own::Shared, BYTES>();
-  const Own own(geometry, shared, (typename G::Element*)((char*)&shared + BYTES), parts, kept);
+  const Own own(geometry, shared, (typename G::Element*)((char*)&shared + BYTES), kept);
   start_team(own, G::kThreads);
   const int role = (int)threadIdx.x < G::kThreads ? -1 : ((int)threadIdx.x - G::kThreads) / 32;
   if (role < 0) own.compute(open, put);

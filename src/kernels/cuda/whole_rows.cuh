@@ -72,7 +72,7 @@ struct Whole {
       : geometry(geometry),
         shared(shared),
         slots(slots),
-        turns((int)((geometry.groups + gridDim.x - 1 - blockIdx.x) / gridDim.x)),
+        turns(Piece::turns(geometry.groups)),
         nothing((u32)parts - kParts) {}
 
   __device__ inline Piece piece(int turn, int part) const {

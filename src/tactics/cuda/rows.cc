@@ -91,7 +91,7 @@ Result<std::unique_ptr<Kernel>> prepare(const Problem& problem, const Config& co
       step.shape.cluster.x = static_cast<unsigned int>(shape.cluster);
       if (shape.cluster > kPortableCluster) REDLINE_TRY(step.function.allow_large_clusters());
       if (team_waits(shape)) {
-        REDLINE_TRY(run_together(step, shape.team / shape.rows, *args.context));
+        REDLINE_TRY(run_together(step, team_members(shape), *args.context));
         parts.kept_bytes = team_kept_bytes(shape, rows);
       }
       if (in_team_columns(shape.kernel)) {

@@ -72,11 +72,8 @@ bool can_be_team(const Problem& problem, const RowsProblem& rows) {
 
 bool is_team(const RowsShape& shape, int64_t length, int64_t side, int bytes) {
   int box = in_rows(shape) ? kRowBox : kColumnBox;
-  bool waits = team_waits(shape);
-  if (shape.rows < 1 || shape.rows > (waits ? kHeld : 1) || shape.team % shape.rows != 0 ||
-      (waits && shape.team == shape.rows)) {
-    return false;
-  }
+  int most_at_once = team_waits(shape) ? kHeld : 1;
+  if (shape.rows < 1 || shape.rows > most_at_once || shape.team % shape.rows != 0) return false;
   if (shape.lanes * bytes != bytes_of_access(shape) || shape.threads > 512 ||
       shape.groups % box != 0 || shape.groups > kMostBoxes * box || length < 1) {
     return false;
@@ -108,13 +105,12 @@ bool team_waits(const RowsShape& shape) {
   return is_team(shape.kernel) && !is_whole(shape.kernel) && shape.team > kHeld;
 }
 
-int team_turn(const RowsShape& shape) {
-  if (is_whole(shape.kernel)) return 1;
-  return team_waits(shape) ? shape.rows : shape.team;
-}
+int team_turn(const RowsShape& shape) { return team_waits(shape) ? shape.rows : shape.team; }
+
+int team_members(const RowsShape& shape) { return shape.team / team_turn(shape); }
 
 int64_t team_blocks(const RowsShape& shape, const RowsProblem& rows, int64_t multiprocessors) {
-  int64_t members = team_waits(shape) ? shape.team / shape.rows : 1;
+  int64_t members = team_members(shape);
   int64_t most = std::min(multiprocessors, kHeader / kNumberBytes);
   // Who waits at the end of each turn does so for none that has another one to do before.
   if (shape.rows > 1 && members <= most) most -= most % members;
@@ -151,7 +147,7 @@ unsigned int team_shared_bytes(const RowsShape& shape) {
 
 size_t team_kept_bytes(const RowsShape& shape, const RowsProblem& rows) {
   if (!team_waits(shape)) return 0;
-  int64_t told = groups_of(shape, rows) * (shape.team / shape.rows);
+  int64_t told = groups_of(shape, rows) * team_members(shape);
   return static_cast<size_t>(kHeader + told * team_states(shape) * kToldBytes);
 }
 

@@ -35,9 +35,11 @@ int64_t longest_of_team(const RowsShape& shape);
 // Columns that lie side by side in each matrix; 1: the problem is one of rows.
 int64_t columns_side_by_side(const RowsProblem& rows);
 
-// Whether blocks wait for each other: none has all parts of a row. How many it has at once.
+// Whether blocks wait for each other: none has all parts of a row. How many it has at once, and how
+// many blocks have parts of the same row.
 bool team_waits(const RowsShape& shape);
 int team_turn(const RowsShape& shape);
+int team_members(const RowsShape& shape);
 // How many there are of a grid; fewer than wait for each other: the GPU has no room for them.
 int64_t team_blocks(const RowsShape& shape, const RowsProblem& rows, int64_t multiprocessors);
 

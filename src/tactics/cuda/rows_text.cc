@@ -376,11 +376,10 @@ class RowsWriter {
                 : str_cat("TeamRows<", types, "> pieces(rows, size, in", rows_.source, ", out",
                           team_output(rows_), ");\n");
         std::string op = str_cat("Op, ", team_header_bytes(shape_));
-        return str_cat(
-            "  const ", pieces,
-            is_whole(shape_.kernel)
-                ? call("whole_rows", op, ">(pieces, (int)parts, open, done, store);\n")
-                : call("team", op, ">(pieces, (int)parts, parts_memory, open, done, store);\n"));
+        return str_cat("  const ", pieces,
+                       is_whole(shape_.kernel)
+                           ? call("whole_rows", op, ">(pieces, (int)parts, open, done, store);\n")
+                           : call("team", op, ">(pieces, parts_memory, open, done, store);\n"));
       }
     }
     return {};

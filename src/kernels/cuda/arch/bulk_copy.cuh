@@ -159,27 +159,19 @@ __device__ inline void copy_bulk(void* to, const void* from, int bytes, u64* bar
 #endif
 }
 
-// What the L2 does with what a copy brings or takes away: it gives it up before other things, which
-// is for what nobody reads again soon; or keeps it before other things, until others have read the
-// rest of its lines; or neither.
-__device__ inline u64 given_up_first() {
+// When the L2 gives up what a copy brings or takes away: before other things, which is for what
+// nobody reads again soon; after them, until others have read the rest of its lines; or neither.
+enum class GivenUp { kFirst, kLast, kInTurn };
+__device__ inline u64 l2_policy(GivenUp given_up) {
   u64 policy = 0;
 #ifndef REDLINE_EMULATED
-  asm volatile("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy));
-#endif
-  return policy;
-}
-__device__ inline u64 given_up_last() {
-  u64 policy = 0;
-#ifndef REDLINE_EMULATED
-  asm volatile("createpolicy.fractional.L2::evict_last.b64 %0, 1.0;" : "=l"(policy));
-#endif
-  return policy;
-}
-__device__ inline u64 given_up_in_turn() {
-  u64 policy = 0;
-#ifndef REDLINE_EMULATED
-  asm volatile("createpolicy.fractional.L2::evict_normal.b64 %0, 1.0;" : "=l"(policy));
+  if (given_up == GivenUp::kFirst) {
+    asm volatile("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy));
+  } else if (given_up == GivenUp::kLast) {
+    asm volatile("createpolicy.fractional.L2::evict_last.b64 %0, 1.0;" : "=l"(policy));
+  } else {
+    asm volatile("createpolicy.fractional.L2::evict_normal.b64 %0, 1.0;" : "=l"(policy));
+  }
 #endif
   return policy;
 }
@@ -192,7 +184,7 @@ __device__ inline void copy_bulk_once(void* to, const void* from, int bytes, u64
   asm volatile(
       "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint "
       "[%0], [%1], %2, [%3], %4;" ::"r"(shared_place(to)),
-      "l"(from), "r"(bytes), "r"(shared_place(barrier)), "l"(given_up_first())
+      "l"(from), "r"(bytes), "r"(shared_place(barrier)), "l"(l2_policy(GivenUp::kFirst))
       : "memory");
 #endif
 }

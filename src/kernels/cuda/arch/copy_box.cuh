@@ -50,8 +50,8 @@ __device__ inline void copy_box(Chunk* to, const TensorMap* map, int column, int
 #endif
 }
 
-// The map's box of a matrix, row by row, to or from a multiple of 128 bytes. `policy`: of the L2
-// (bulk_copy.cuh).
+// The map's box of a matrix, row by row, to or from a multiple of 128 bytes. `policy`:
+// l2_policy().
 #ifdef REDLINE_EMULATED
 struct EmulatedTile {
   char* place;
