@@ -2,7 +2,8 @@
 """The networks of ./dev gpu-bench as PyTorch modules with seeded random weights, and their inputs.
 
 Random weights keep the signal's size only if they are scaled for it: torchvision's and transformers' own
-initialisers do that; batch-norm statistics are made to fit by one pass in training mode.
+initialisers do that; batch-norm statistics are made to fit by one pass in training mode. What initialisers leave at
+zero or one (biases, the scales of norms) is varied: a build folds away a sum with zeros, which trained networks lack.
 """
 
 import torch
@@ -145,12 +146,21 @@ def make(name):
         module, inputs = Recurrent(), lambda: torch.rand(batch, 64, 512) * 2 - 1
     else:
         raise SystemExit(f"gpu-bench: no network '{name}'")
+    vary(module)
     norms = [m for m in module.modules() if isinstance(m, nn.BatchNorm2d)]
     if norms:
         fit_norms(module, norms)
     if network == "vit_b16":  # its classifier begins at zero
         nn.init.normal_(module.heads.head.weight, std=0.05)
     return module.eval(), inputs
+
+
+@torch.no_grad()
+def vary(module):
+    """Vectors of equal elements become vectors of unequal ones about as large."""
+    for parameter in module.parameters():
+        if parameter.dim() == 1 and parameter.min() == parameter.max():
+            parameter.add_(0.02 * torch.randn_like(parameter))
 
 
 @torch.no_grad()
