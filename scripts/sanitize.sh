@@ -11,7 +11,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 readonly results=bench/results/sanitizers.md
-readonly threaded='thread_pool|executor|hostile_plan|engine_test|gemm|movement|pointwise'
+readonly threaded='thread_pool|compiler_test|executor|hostile_plan|engine_test|gemm|movement|pointwise'
 # The emulated GPU switches stacks by hand, which ThreadSanitizer cannot follow; an engine of more than 2 GB takes more
 # memory under it than machines have.
 readonly not_threaded='^(gpu_|large_)'

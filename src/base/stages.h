@@ -18,6 +18,7 @@ class Stages {
     double seconds = 0;
   };
   const std::vector<Stage>& list() const { return list_; }
+  void add(std::string_view name, double seconds) { list_[place_of(name)].seconds += seconds; }
 
   // Adds the time from its making to its end.
   class Span {

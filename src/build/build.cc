@@ -104,7 +104,11 @@ Result<Plan> build_plan(Graph& graph, const TacticRegistry& tactics, ThreadPool&
   if (options.timestamps) args.compiler = &stamper.compiler();
   DeviceTuner gpu{gpu_tuner, args};
   std::vector<OpenChoice> open;
+  double waited = args.compiler->seconds_waited();
   REDLINE_TRY(choose_tactics(plan, host, &gpu, options, host_steps, &open));
+  if (options.stages != nullptr) {
+    options.stages->add("choose/wait for kernels", args.compiler->seconds_waited() - waited);
+  }
   REDLINE_TRY(allow_host_steps(host_steps, options));
   // A range of sizes is no single chain.
   if (!options.further_values.empty()) open.clear();

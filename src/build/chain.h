@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <limits>
 #include <map>
 #include <string>
 #include <vector>
@@ -11,8 +12,9 @@ namespace redline {
 
 // How often the whole runs in one timing; fails where it cannot be timed.
 Result<int> timing_repeats(Chain& chain, std::span<const int> variants);
-// The least of a few times.
-Result<double> least_time(Chain& chain, std::span<const int> variants, int repeats);
+// The least of a few times; the first above `most` ends it, us.
+Result<double> least_time(Chain& chain, std::span<const int> variants, int repeats,
+                          double most = std::numeric_limits<double>::infinity());
 
 // Which of several ways is best among the kernels around it, where alone they are about as fast:
 // what one leaves in the L2, when it lets the next begin, and how it fills the GPU count only in

@@ -260,30 +260,38 @@ std::string_view why_not_on_gpu(const Plan& plan, const PlanStep& step) {
   return {};
 }
 
-// What the tuner will want to try of all steps is compiled at once, on all cores.
-Status prefetch_kernels(const Plan& plan, const std::vector<bool>& for_host, const Sizes& sizes,
-                        DeviceTuner& gpu, const BuildOptions& options) {
-  Stages::Span write_stage(options.stages, "choose/write");
+// The kernels that the tuner will want to try of all steps, in the order in which it will.
+std::vector<cuda::KernelSource> kernels_to_try(const Plan& plan, const std::vector<bool>& for_host,
+                                               const Sizes& sizes,
+                                               const std::vector<Sizes>& further, DeviceTuner& gpu,
+                                               const BuildOptions& options) {
+  Stages::Span stage(options.stages, "choose/write");
   std::vector<Asked> problems;
   std::set<std::string> seen;
+  size_t likely = 0;
   for (size_t i = 0; i < plan.steps.size(); ++i) {
     const PlanStep& step = plan.steps[i];
     if (!has_choice(step) || for_host[i] || !why_not_on_gpu(plan, step).empty()) continue;
-    Asked asked = ask(plan, step, sizes);
-    assume_sizes(asked.sized);
-    if (!seen.insert(asked.problem.to_string() + "\n" + asked.sized.to_string()).second) continue;
-    problems.push_back(std::move(asked));
+    auto add = [&](const Sizes& at) {
+      Asked asked = ask(plan, step, at);
+      assume_sizes(asked.sized);
+      std::string name = asked.problem.to_string() + "\n" + asked.sized.to_string();
+      bool is_new = seen.insert(std::move(name)).second;
+      if (is_new) problems.push_back(std::move(asked));
+      return is_new;
+    };
+    if (add(sizes)) ++likely;
+    for (const Sizes& other : further) add(other);
   }
-  gpu.tuner.expect_problems(problems.size());
-  std::vector<cuda::KernelSource> sources = {SmallCopies::source(*gpu.args.gpu)};
+  gpu.tuner.expect_problems(likely);
+  std::vector<cuda::KernelSource> sources;
   for (const Asked& asked : problems) {
     for (cuda::KernelSource& source : gpu.tuner.kernels_to_try(asked.problem, asked.sized)) {
       sources.push_back(std::move(source));
     }
   }
-  write_stage.end();
-  Stages::Span stage(options.stages, "choose/compile");
-  return gpu.args.compiler->prefetch(sources, *gpu.args.pool, options.progress);
+  sources.push_back(SmallCopies::source(*gpu.args.gpu));
+  return sources;
 }
 
 }  // namespace
@@ -426,11 +434,12 @@ Status choose_tactics(Plan& plan, DeviceTuner& host, DeviceTuner* gpu, const Bui
   std::vector<Sizes> further;
   for (const auto& values : options.further_values) further.push_back(likely_sizes(plan, values));
   std::vector<bool> for_host = shape_arithmetic(plan, sized_values(plan));
+  // Compiled on all cores while those that are made are tried: trying them leaves the cores idle.
+  std::optional<cuda::KernelCompiler::Ahead> ahead;
   if (gpu != nullptr) {
-    REDLINE_TRY(prefetch_kernels(plan, for_host, sizes, *gpu, options));
-    for (const Sizes& other : further) {
-      REDLINE_TRY(prefetch_kernels(plan, for_host, other, *gpu, options));
-    }
+    ahead.emplace(*gpu->args.compiler,
+                  kernels_to_try(plan, for_host, sizes, further, *gpu, options),
+                  gpu->args.pool->num_threads());
   }
   for (size_t i = 0; i < plan.steps.size(); ++i) {
     PlanStep& step = plan.steps[i];

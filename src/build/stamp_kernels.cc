@@ -40,7 +40,8 @@ Status KernelStamper::stamp(Plan& plan, ThreadPool& pool, const Progress& progre
   }));
   std::vector<cuda::KernelSource> list;
   for (const auto& [cubin, source] : stamped) list.push_back(source);
-  REDLINE_TRY(made_by_.prefetch(list, pool, progress));
+  cuda::KernelCompiler::Ahead ahead(made_by_, std::move(list), pool.num_threads() - 1);
+  REDLINE_TRY(ahead.help(progress));
   return for_each(plan, [&](const PlanStep& step, Kernels& kernels) -> Status {
     for (auto& kernel : kernels) {
       auto made = made_by_.get(stamped.at(kernel->cubin.raw()));

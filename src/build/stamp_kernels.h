@@ -6,6 +6,7 @@
 
 #include "base/cancel.h"
 #include "base/log.h"
+#include "base/thread_pool.h"
 #include "device/compiler.h"
 #include "plan/plan.h"
 

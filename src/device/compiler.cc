@@ -2,7 +2,10 @@
 #include "device/compiler.h"
 
 #include <algorithm>
-#include <vector>
+#include <chrono>
+#include <new>
+#include <system_error>
+#include <utility>
 
 namespace redline::cuda {
 
@@ -15,36 +18,75 @@ Result<std::shared_ptr<KernelCompiler>> KernelCompiler::create(CubinCache cache)
 }
 
 Result<std::shared_ptr<const CompiledKernel>> KernelCompiler::get(const KernelSource& source) {
-  std::string key = CubinCache::key(source, "");
-  {
-    std::lock_guard lock(mutex_);
-    if (auto it = made_.find(key); it != made_.end()) return it->second;
-  }
-  Result<CompiledKernel> compiled = compile_(source);
-  Kernel kernel = compiled.status();
-  if (compiled.ok()) kernel = std::make_shared<const CompiledKernel>(*std::move(compiled));
-  std::lock_guard lock(mutex_);
-  return made_.emplace(key, std::move(kernel)).first->second;
+  auto start = std::chrono::steady_clock::now();
+  Kernel kernel = find_or_make(source);
+  std::chrono::duration<double> waited = std::chrono::steady_clock::now() - start;
+  seconds_waited_ += waited.count();
+  return kernel;
 }
 
-Status KernelCompiler::prefetch(std::span<const KernelSource> sources, ThreadPool& pool,
-                                const Progress& progress) {
-  std::map<std::string, const KernelSource*> distinct;
-  for (const KernelSource& source : sources) distinct.emplace(CubinCache::key(source, ""), &source);
-  std::vector<const KernelSource*> list;
-  for (const auto& [key, source] : distinct) list.push_back(source);
-  // Progress is told between pieces, from this thread.
-  size_t piece = static_cast<size_t>(pool.num_threads()) * 4;
-  for (size_t done = 0; done < list.size(); done += piece) {
-    REDLINE_TRY(
-        progress.report("compile", static_cast<double>(done) / static_cast<double>(list.size())));
-    size_t count = std::min(piece, list.size() - done);
-    pool.parallel_for(static_cast<int64_t>(count), 1, [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) {
-        static_cast<void>(get(*list[done + static_cast<size_t>(i)]));
-      }
-    });
+KernelCompiler::Kernel KernelCompiler::find_or_make(const KernelSource& source) {
+  std::string key = CubinCache::key(source, "");
+  std::unique_lock lock(mutex_);
+  auto [it, mine] = made_.try_emplace(std::move(key));
+  std::optional<Kernel>& place = it->second;
+  if (!mine) {
+    one_is_made_.wait(lock, [&] { return place.has_value(); });
+    return *place;
   }
+  lock.unlock();
+  Kernel kernel = make(source);
+  lock.lock();
+  place = kernel;
+  lock.unlock();
+  one_is_made_.notify_all();
+  return kernel;
+}
+
+// Nobody may wait for a kernel for ever, and threads may not throw.
+KernelCompiler::Kernel KernelCompiler::make(const KernelSource& source) const {
+  try {
+    REDLINE_ASSIGN(CompiledKernel compiled, compile_(source));
+    return std::make_shared<const CompiledKernel>(std::move(compiled));
+  } catch (const std::bad_alloc&) {
+    return out_of_memory("no memory to compile kernel ", source.entry);
+  }
+}
+
+KernelCompiler::Ahead::Ahead(KernelCompiler& compiler, std::vector<KernelSource> sources,
+                             int threads)
+    : compiler_(compiler), sources_(std::move(sources)) {
+  size_t wanted = std::min(sources_.size(), static_cast<size_t>(std::max(threads, 0)));
+  threads_.reserve(wanted);
+  while (threads_.size() < wanted) {
+    try {
+      threads_.emplace_back([this] {
+        while (make_next()) {
+        }
+      });
+    } catch (const std::system_error&) {
+      return;  // `get` makes what nobody has made
+    }
+  }
+}
+
+KernelCompiler::Ahead::~Ahead() {
+  next_ = sources_.size();
+  for (std::thread& thread : threads_) thread.join();
+}
+
+bool KernelCompiler::Ahead::make_next() {
+  size_t i = next_.fetch_add(1);
+  if (i >= sources_.size()) return false;
+  static_cast<void>(compiler_.find_or_make(sources_[i]));
+  return true;
+}
+
+Status KernelCompiler::Ahead::help(const Progress& progress) {
+  auto total = static_cast<double>(std::max<size_t>(sources_.size(), 1));
+  do {
+    REDLINE_TRY(progress.report("compile", static_cast<double>(next_) / total));
+  } while (make_next());
   return {};
 }
 

@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <cstring>
+#include <type_traits>
 
 #include "ops/axes.h"
 #include "ops/elements.h"
@@ -160,18 +162,37 @@ struct Cells {
   std::vector<double> x, h, c;
   std::vector<double> from_x, from_h, reset;
 
+  // Two lanes a register; arrays of single ones are kept in memory by compilers, at half the speed.
+  using Pair = double __attribute__((vector_size(16)));
+  using Pack = std::conditional_t<kLanes == 1, double, Pair>;
+  static constexpr int kPacks = kLanes == 1 ? 1 : kLanes / 2;
+
   // out[i] = bias[i] + sum_k m[i, k] v[k]
   static void multiply(const double* m, const double* v, const double* bias, int64_t rows,
                        int64_t columns, double* out) {
-    for (int64_t i = 0; i < rows; ++i) {
-      double sums[kLanes];
-      for (double& sum : sums) sum = bias[i];
-      for (int64_t k = 0; k < columns; ++k) {
-        double weight = m[i * columns + k];
-        for (int lane = 0; lane < kLanes; ++lane) sums[lane] += weight * v[k * kLanes + lane];
-      }
-      std::copy(sums, sums + kLanes, out + i * kLanes);
+    constexpr int kRows = 3;
+    int64_t i = 0;
+    for (; i + kRows <= rows; i += kRows) multiply_rows<kRows>(m, v, bias, i, columns, out);
+    for (; i < rows; ++i) multiply_rows<1>(m, v, bias, i, columns, out);
+  }
+
+  // Several rows read v together.
+  template <int kRows>
+  static void multiply_rows(const double* m, const double* v, const double* bias, int64_t first,
+                            int64_t columns, double* out) {
+    Pack sums[kRows][kPacks];
+    for (int row = 0; row < kRows; ++row) {
+      for (Pack& sum : sums[row]) sum = Pack{} + bias[first + row];
     }
+    for (int64_t k = 0; k < columns; ++k) {
+      Pack x[kPacks];
+      std::memcpy(x, v + k * kLanes, sizeof x);
+      for (int row = 0; row < kRows; ++row) {
+        Pack weight = Pack{} + m[(first + row) * columns + k];
+        for (int i = 0; i < kPacks; ++i) sums[row][i] += weight * x[i];
+      }
+    }
+    std::memcpy(out + first * kLanes, sums, sizeof sums);
   }
 
   double activate(size_t function, double value) const {

@@ -42,7 +42,10 @@ class GpuTrial final : public Trial {
 
   Result<double> run() override {
     if (launches_ == 0) {
-      REDLINE_ASSIGN(double us, timed([&] { return launch(); }));
+      // The first is late for its module, and either may be for other work of this machine's cores.
+      REDLINE_ASSIGN(double first, timed([&] { return launch(); }));
+      REDLINE_ASSIGN(double second, timed([&] { return launch(); }));
+      double us = std::min(first, second);
       launches_ = std::clamp(static_cast<int>(kSpanUs / std::max(us, 1.0)), 1, kMaxLaunches);
       REDLINE_ASSIGN(graph_, cuda::Graph::capture(stream_, [&]() -> Status {
                        for (int i = 0; i < launches_; ++i) REDLINE_TRY(launch());

@@ -91,17 +91,24 @@ bool takes_any_values(const Problem& problem) {
   });
 }
 
-// Adds the seconds of a scope to a total.
+// Adds the seconds of a scope to a total, without those in which it waited for kernels to be
+// compiled.
 class Stopwatch {
  public:
-  explicit Stopwatch(double& total) : total_(total) {}
+  Stopwatch(double& total, const PrepareArgs& args) : total_(total), compiler_(args.compiler) {}
   ~Stopwatch() { total_ += seconds(); }
   Stopwatch(const Stopwatch&) = delete;
   Stopwatch& operator=(const Stopwatch&) = delete;
-  double seconds() const { return std::chrono::duration<double>(Clock::now() - start_).count(); }
+  double seconds() const {
+    return std::chrono::duration<double>(Clock::now() - start_).count() - (waited() - waited_);
+  }
 
  private:
+  double waited() const { return compiler_ == nullptr ? 0 : compiler_->seconds_waited(); }
+
   double& total_;
+  const cuda::KernelCompiler* compiler_;
+  double waited_ = waited();
   Clock::time_point start_ = Clock::now();
 };
 
@@ -307,7 +314,7 @@ class Tuner::Decision {
 
   const Result<Expectation>& expectation() {
     if (!expectation_) {
-      Stopwatch watch(tuner_.report_.check_seconds);
+      Stopwatch watch(tuner_.report_.check_seconds, tuner_.args_);
       expectation_.emplace(make_expectation(sized_, kSeed));
     }
     return *expectation_;
@@ -319,7 +326,7 @@ class Tuner::Decision {
     if (expectation().ok()) {
       inputs_.emplace(expectation()->inputs);
     } else if (takes_any_values(sized_) && takes_too_long(sized_)) {
-      Stopwatch watch(tuner_.report_.check_seconds);
+      Stopwatch watch(tuner_.report_.check_seconds, tuner_.args_);
       inputs_.emplace(make_check_inputs(sized_, kSeed, false));
     } else {
       inputs_.emplace(expectation().status());
@@ -350,7 +357,7 @@ class Tuner::Decision {
   }
 
   void time() {
-    Stopwatch watch(tuner_.report_.timing_seconds);
+    Stopwatch watch(tuner_.report_.timing_seconds, tuner_.args_);
     auto time_is_up = [&] { return tuner_.seconds_left() - watch.seconds() <= 0; };
     std::vector<Candidate*> racers;
     std::vector<Trial*> trials;
@@ -463,7 +470,7 @@ class Tuner::Decision {
       report.reason = expectation().status().message();
       return;
     }
-    Stopwatch watch(tuner_.report_.check_seconds);
+    Stopwatch watch(tuner_.report_.check_seconds, tuner_.args_);
     if (!make_trial(c).ok()) return;
     Status ran = c.trial->run_poisoned();
     CheckResult result = ran.ok() ? compare_to(*expectation(), c.trial->outputs())

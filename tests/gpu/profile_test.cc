@@ -216,7 +216,7 @@ TEST(KernelStamperTest, NotesWhatSeveralThreadsCompile) {
     sources.push_back(
         {entry, str_cat("extern \"C\" __global__ void ", entry, "() {\n}\n"), "sm_90a", {}});
   }
-  ASSERT_TRUE(stamper.compiler().prefetch(sources, *pool, {}).ok());
+  ASSERT_TRUE(cuda::KernelCompiler::Ahead(stamper.compiler(), sources, 7).help({}).ok());
   Plan plan;
   PlanStep& step = plan.steps.emplace_back();
   for (const cuda::KernelSource& source : sources) {

@@ -6,6 +6,7 @@
 
 #include <chrono>
 #include <filesystem>
+#include <thread>
 
 #include "build/build.h"
 #include "ir/text.h"
@@ -56,7 +57,11 @@ Config config_of(const Behaviour& b) {
           {"forgets_y", int64_t{b.forgets_y}},
           {"refuses", int64_t{b.refuses}}};
 }
-Result<std::unique_ptr<Kernel>> prepare(const Problem&, const Config& config, const PrepareArgs&) {
+Result<std::unique_ptr<Kernel>> prepare(const Problem&, const Config& config,
+                                        const PrepareArgs& args) {
+  if (args.compiler != nullptr) {
+    REDLINE_TRY(args.compiler->get({"k", config_to_string(config), "", {}}).status());
+  }
   auto at = [&](size_t i) { return static_cast<int>(std::get<int64_t>(config[i].value)); };
   if (at(3) != 0) return unsupported("these sizes are not to its taste");
   return std::unique_ptr<Kernel>(
@@ -100,6 +105,24 @@ class TunerTest : public testing::Test {
   Plan build(const std::string& type = "f32[8,512]") {
     auto graph = parse_graph(*ops_, region(type));
     return build_plan(**graph, tactics_, *pool_, options_, &report_).value();
+  }
+  // What a build asks for: relu(x + y).
+  Problem relu_sum() const {
+    auto body = std::make_shared<Body>();
+    body->num_inputs = 2;
+    for (auto [name, inputs] : {std::pair("add", std::vector{0, 1}), {"relu", {2}}}) {
+      const OpDef& op = ops_->get(name);
+      body->nodes.push_back({&op, Attrs::load(op.attrs, {}).value(), inputs});
+    }
+    body->outputs = {3};
+    Problem problem;
+    problem.op = &ops_->get("fused");
+    problem.attrs = Attrs::of(FusedAttrs{body});
+    OperandDesc operand;
+    operand.dims = {8, 512};
+    problem.inputs = {operand, operand};
+    problem.outputs = {operand};
+    return problem;
   }
   std::string tactic() {
     Plan plan = build();
@@ -208,6 +231,28 @@ TEST_F(TunerTest, TimingStopsWhenItsTimeIsOver) {
   EXPECT_EQ(tactic(), "first");
   EXPECT_LT(report_.tuning.timing_seconds, 0.25 + 0.2);
   EXPECT_EQ(candidate("first").verdict, Verdict::kRight);
+}
+
+TEST_F(TunerTest, WaitingForTheCompilerIsNotTiming) {
+  cuda::KernelCompiler compiler([](const cuda::KernelSource&) -> Result<cuda::CompiledKernel> {
+    std::this_thread::sleep_for(std::chrono::milliseconds(300));
+    return cuda::CompiledKernel{};
+  });
+  g_behaviour<0>.us = 4000;
+  g_behaviour<1>.us = 3000;
+  g_behaviour<2>.us = 200;
+  PrepareArgs args;
+  args.pool = pool_.get();
+  args.compiler = &compiler;
+  TuningDatabase database("", {});
+  TuneOptions options;
+  options.seconds = 0.25;
+  Tuner tuner(tactics_, args, database, options);
+  Problem problem = relu_sum();
+  EXPECT_EQ(tuner.choose(problem, problem).tactic->name, "third");
+  EXPECT_GE(compiler.seconds_waited(), 0.9);
+  EXPECT_LT(tuner.report().timing_seconds, 0.25);
+  EXPECT_GT(tuner.report().timing_seconds, 0);
 }
 
 TEST_F(TunerTest, LevelsSayHowMuchIsDone) {
