@@ -285,9 +285,8 @@ std::string choose(Plan& plan, DeviceTuner& gpu, const TacticRegistry& tactics,
     return "as asked for, not measured";
   }
   if (!options.further_values.empty()) return "the engine is for a range of sizes";
-  TuningDatabase& database = gpu.tuner.database();
   std::string key = key_of(plan, gpu.tuner.report().machine);
-  const std::string* note = database.find_note(key);
+  const std::string* note = gpu.tuner.database().find_note(key);
   if (note != nullptr && take_known(plan, *note)) return "as an earlier build measured";
   if (gpu.args.context == nullptr && options.opt_level >= 3) {
     PredictedChain chain(plan, likely_types(plan, options), chip_rates(*options.gpu),
@@ -305,9 +304,7 @@ std::string choose(Plan& plan, DeviceTuner& gpu, const TacticRegistry& tactics,
   if (!chain.ok()) return str_cat("not measured, ", chain.status().message());
   Status given = give_best(plan, branches, **chain, kGain, seconds, report);
   if (!given.ok()) return str_cat("not measured, ", given.message());
-  std::string found;
-  for (const PlanStep& step : plan.steps) found += str_cat(found.empty() ? "" : " ", step.stream);
-  database.add_note(key, found);
+  report.measured = true;
   return "measured";
 }
 
@@ -322,6 +319,15 @@ void choose_streams(Plan& plan, DeviceTuner& gpu, const TacticRegistry& tactics,
                     const BuildOptions& options, StreamsReport& report) {
   report.why = choose(plan, gpu, tactics, options, report);
   report.count = StepOrder::of(plan).streams();
+}
+
+void note_streams(const Plan& plan, DeviceTuner& gpu, const StreamsReport& report) {
+  if (!report.measured) return;
+  std::string streams;
+  for (const PlanStep& step : plan.steps) {
+    streams += str_cat(streams.empty() ? "" : " ", step.stream);
+  }
+  gpu.tuner.database().add_note(key_of(plan, gpu.tuner.report().machine), streams);
 }
 
 }  // namespace redline

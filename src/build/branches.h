@@ -21,5 +21,7 @@ std::vector<Branch> find_branches(const Plan& plan, const TacticRegistry& tactic
 // this build or an earlier one measured that; all or none, where the options say so.
 void choose_streams(Plan& plan, DeviceTuner& gpu, const TacticRegistry& tactics,
                     const BuildOptions& options, StreamsReport& report);
+// What was measured is for later builds that come to the same plan.
+void note_streams(const Plan& plan, DeviceTuner& gpu, const StreamsReport& report);
 
 }  // namespace redline

@@ -118,9 +118,12 @@ Result<Plan> build_plan(Graph& graph, const TacticRegistry& tactics, ThreadPool&
   drop_unread_constants(plan);
   insert_copies(plan, tactics, graph.registry().get("identity"));
   REDLINE_TRY(give_copy_kernel(plan, args));
-  REDLINE_TRY(chain.end(plan, chain_report));
+  // What runs side by side depends little on how steps are carried out, but much the other way
+  // round.
   StreamsReport streams_report;
   choose_streams(plan, gpu, tactics, options, streams_report);
+  REDLINE_TRY(chain.end(plan, chain_report));
+  note_streams(plan, gpu, streams_report);
   if (options.timestamps) {
     REDLINE_TRY(stamper.stamp(plan, pool, options.progress, options.logger));
   }

@@ -78,6 +78,7 @@ struct StreamsReport {
   int tried = 0;      // 0: it was not timed
   double us_one = 0;  // all on one stream
   double us = 0;
+  bool measured = false;
 };
 
 // How a plan came about, for people.

@@ -118,10 +118,11 @@ Status ChainChoice::begin(Plan& plan) {
     if (kept.empty()) continue;
     choice.alternatives = std::move(kept);
     groups_[problems_[c]].push_back(open.size());
+    std::string problem = choice.sized.to_string();
     // They name constants, which from now on the plan has only if steps read them.
     choice.asked = choice.sized = {};
     open.push_back(std::move(choice));
-    places_.push_back({c, std::move(places)});
+    places_.push_back({c, std::move(places), std::move(problem)});
   }
   open_ = std::move(open);
   best_.assign(open_.size(), -1);
@@ -141,6 +142,17 @@ Status ChainChoice::take_known(Plan& plan, const std::string& note) {
     if (made) become(plan.steps[choice.step], *std::move(made), way);
   }
   return {};
+}
+
+void ChainChoice::note_best(const Places& place, const Tuner::Way& way) {
+  TuningDatabase& database = gpu_.tuner.database();
+  const TuningRecord* found =
+      database.find(place.problem, gpu_.tuner.report().machine,
+                    tactics_.find(way.tactic)->versioned_name(), config_to_string(way.config));
+  if (found == nullptr || found->best_in_whole) return;
+  TuningRecord record = *found;
+  record.best_in_whole = true;
+  database.add(record);
 }
 
 void ChainChoice::search(Chain& chain, const std::vector<size_t>& steps, size_t all,
@@ -211,6 +223,7 @@ Status ChainChoice::end(Plan& plan, ChainReport& report) {
       noted_[places_[i].choice] = places_[i].ways[static_cast<size_t>(best_[i])];
       const Tuner::Way& way = open_[i].alternatives[static_cast<size_t>(best_[i])];
       report.changed.push_back({step.name, text_of(open_[i].chosen), text_of(way)});
+      note_best(places_[i], way);
       become(step, std::move(step.variants[static_cast<size_t>(best_[i])]), way);
     }
     step.variants.clear();

@@ -34,9 +34,18 @@ class ChainChoice {
   Status end(Plan& plan, ChainReport& report);
 
  private:
+  // Where the choices and ways that are left were in the beginning, which is how notes name them.
+  struct Places {
+    size_t choice;
+    std::vector<int> ways;
+    std::string problem;  // as records of the tuning database name it
+  };
+
   Status take_known(Plan& plan, const std::string& note);
   // The step of a choice as another way does it; none when that cannot pack.
   Result<std::optional<PlanStep>> make(Plan& plan, const OpenChoice& choice, const Tuner::Way& way);
+  // The database is to know that its way was better in the whole.
+  void note_best(const Places& place, const Tuner::Way& way);
   void search(Chain& chain, const std::vector<size_t>& steps, size_t all, ChainReport& report);
 
   std::vector<OpenChoice> open_;
@@ -48,11 +57,6 @@ class ChainChoice {
   bool searching_ = false;
   std::map<std::string, std::vector<size_t>> groups_;  // of those that are open, by their problems
   std::vector<int> best_;  // of each that was open: the index of its alternative, -1 for its own
-  // Where the choices and ways that are left were in the beginning, which is how notes name them.
-  struct Places {
-    size_t choice;
-    std::vector<int> ways;
-  };
   std::vector<Places> places_;
   std::vector<int> noted_;
 };

@@ -59,6 +59,7 @@ std::string record_to_line(const TuningRecord& record) {
       {"us", record.us},           {"verdict", verdict_name(record.verdict)}};
   if (std::isfinite(record.error)) object["error"] = record.error;
   if (!record.reason.empty()) object["reason"] = record.reason;
+  if (record.best_in_whole) object["best_in_whole"] = true;
   return object.dump(-1, ' ', false, json::error_handler_t::replace);
 }
 
@@ -82,6 +83,8 @@ Result<TuningRecord> record_from_line(std::string_view line) {
   if (!parsed) return invalid_argument("an unknown verdict");
   record.verdict = *parsed;
   read_text(object, "reason", record.reason);
+  auto whole = object.find("best_in_whole");
+  record.best_in_whole = whole != object.end() && *whole == true;
   return record;
 }
 

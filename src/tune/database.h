@@ -21,6 +21,12 @@ struct TuningRecord {
   double error = 0;     // see CheckResult; of a verdict "right" or "wrong"
   Verdict verdict = Verdict::kUnchecked;
   std::string reason;
+  bool best_in_whole = false;  // a network was faster with it than with what is faster alone
+
+  // Of two that were timed.
+  bool is_better_than(const TuningRecord& other) const {
+    return best_in_whole != other.best_in_whole ? best_in_whole : us < other.us;
+  }
 };
 
 std::string config_to_string(const Config& config);

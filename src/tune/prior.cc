@@ -12,7 +12,7 @@ std::vector<TuningRecord> fastest_of(const std::vector<TuningRecord>& records,
     bool right = record.verdict == Verdict::kRight || record.verdict == Verdict::kNotCheckable;
     if (!record.device.ends_with(", " + arch) || !right || record.us <= 0) continue;
     auto [it, inserted] = fastest.emplace(record.problem, record);
-    if (!inserted && record.us < it->second.us) it->second = record;
+    if (!inserted && record.is_better_than(it->second)) it->second = record;
   }
   std::vector<TuningRecord> result;
   for (auto& [problem, record] : fastest) {

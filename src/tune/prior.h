@@ -16,8 +16,8 @@ namespace prior {
 std::string_view source(std::string_view path);
 }  // namespace prior
 
-// Of GPUs of an architecture ("sm_90a"): the fastest right way to do each problem, as records of
-// `device`.
+// Of GPUs of an architecture ("sm_90a"): the best right way to do each problem, as records of
+// `device`. That is the fastest, but for what networks were faster with.
 std::vector<TuningRecord> fastest_of(const std::vector<TuningRecord>& records,
                                      const std::string& arch, const std::string& device);
 

@@ -174,8 +174,9 @@ class Tuner::Decision {
     Config config;
     size_t report = 0;
     std::unique_ptr<Trial> trial;
-    bool learnt = false;  // something the database does not have
-    bool is_way = false;  // that the engine has anyway
+    const TuningRecord* record = nullptr;  // until something is added to the database
+    bool learnt = false;                   // something the database does not have
+    bool is_way = false;                   // that the engine has anyway
   };
 
   CandidateReport& report_of(const Candidate& c) { return report_.candidates[c.report]; }
@@ -215,7 +216,7 @@ class Tuner::Decision {
           return known.tactic == tactic->name && config_to_string(known.config) == report.config;
         });
         candidates_.push_back(
-            {tactic, std::move(config), report_.candidates.size(), nullptr, false, way});
+            {tactic, std::move(config), report_.candidates.size(), nullptr, nullptr, false, way});
         report_.candidates.push_back(std::move(report));
       }
     }
@@ -223,13 +224,13 @@ class Tuner::Decision {
 
   // What was measured elsewhere comes before what is preferred.
   void bring_fastest_forward() {
-    auto known_us = [&](const Candidate& c) { return is_usable(c) ? report_of(c).us : 0; };
-    auto is_faster = [&](const Candidate& a, const Candidate& b) {
-      double us = known_us(a);
-      double other = known_us(b);
-      return us > 0 && (other == 0 || us < other);
+    auto is_timed = [&](const Candidate& c) {
+      return is_usable(c) && c.record != nullptr && c.record->us > 0;
     };
-    std::stable_sort(candidates_.begin(), candidates_.end(), is_faster);
+    auto is_better = [&](const Candidate& a, const Candidate& b) {
+      return is_timed(a) && (!is_timed(b) || a.record->is_better_than(*b.record));
+    };
+    std::stable_sort(candidates_.begin(), candidates_.end(), is_better);
   }
 
   // Nothing is run, so the first that packs is taken.
@@ -276,11 +277,12 @@ class Tuner::Decision {
 
   void look_up() {
     if (tuner_.options_.level < 2) return;
-    for (const Candidate& c : candidates_) {
+    for (Candidate& c : candidates_) {
       CandidateReport& report = report_of(c);
       const TuningRecord* record = tuner_.database_.find(report_.problem, tuner_.report_.machine,
                                                          c.tactic->versioned_name(), report.config);
       if (record == nullptr) continue;
+      c.record = record;
       report.us = record->us;
       report.verdict = record->verdict;
       report.reason = record->reason;

@@ -173,6 +173,10 @@ TEST_F(GpuEngineTest, TheWholeDecidesBetweenWaysThatAreAlike) {
   Plan again = build(kNetwork).value();
   EXPECT_EQ(made, 2);
   EXPECT_EQ(ways_of(again), ways_of(faster));
+  // Where there is no GPU, records say it.
+  is_here_ = false;
+  EXPECT_EQ(ways_of(build(kNetwork).value()), ways_of(faster));
+  is_here_ = true;
   Plan reference = build_on_cpu(kNetwork);
   auto cpu = Executor::create(reference, *tactics_, *pool_).value();
   for (Plan* plan : {&slower, &faster, &again}) {

@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 namespace redline {
 namespace {
 
@@ -20,6 +22,26 @@ TEST(Prior, TheFastestRightOneOfTheArchitecture) {
   ASSERT_EQ(kept.size(), 1u);
   EXPECT_EQ(kept[0].config, "good");
   EXPECT_EQ(kept[0].device, "H100, sm_90a");
+}
+
+TEST(Prior, WhatNetworksWereFasterWithComesFirst) {
+  TuningRecord whole = record("A, sm_90a", "in the whole", 5);
+  whole.best_in_whole = true;
+  TuningRecord slower = record("A, sm_90a", "slower in the whole", 6);
+  slower.best_in_whole = true;
+  TuningRecord wrong = record("A, sm_90a", "wrong in the whole", 1, Verdict::kWrong);
+  wrong.best_in_whole = true;
+  for (bool first : {false, true}) {
+    std::vector<TuningRecord> records = {record("A, sm_90a", "alone", 4), whole, slower, wrong};
+    if (first) std::reverse(records.begin(), records.end());
+    std::vector<TuningRecord> kept = fastest_of(records, "sm_90a", "here");
+    ASSERT_EQ(kept.size(), 1u);
+    EXPECT_EQ(kept[0].config, "in the whole");
+    Result<TuningRecord> read = record_from_line(record_to_line(kept[0]));
+    ASSERT_TRUE(read.ok());
+    EXPECT_TRUE(read->best_in_whole);
+  }
+  EXPECT_EQ(record_to_line(record("A, sm_90a", "", 1)).find("whole"), std::string::npos);
 }
 
 TEST(Prior, WhatIsShippedCanBeRead) {
