@@ -33,8 +33,9 @@ std::vector<std::string> problems_of(const std::vector<OpenChoice>& open) {
 }
 
 std::string key_of(const std::vector<OpenChoice>& open, const std::vector<std::string>& problems,
-                   const std::string& machine) {
+                   const std::string& machine, std::optional<bool> side_streams) {
   std::string text = machine;
+  if (side_streams) text += *side_streams ? ", side streams" : ", one stream";
   for (size_t c = 0; c < open.size(); ++c) {
     text += str_cat("\n", problems[c], "\n", text_of(open[c].chosen));
     for (const Tuner::Way& way : open[c].alternatives) text += "\n" + text_of(way);
@@ -79,7 +80,7 @@ ChainChoice::ChainChoice(std::vector<OpenChoice> open, DeviceTuner& gpu,
       tactics_(tactics),
       options_(options),
       problems_(problems_of(open_)),
-      key_(key_of(open_, problems_, gpu.tuner.report().machine)),
+      key_(key_of(open_, problems_, gpu.tuner.report().machine, options.side_streams)),
       best_(open_.size(), -1) {}
 
 Result<std::optional<PlanStep>> ChainChoice::make(Plan& plan, const OpenChoice& choice,

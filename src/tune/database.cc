@@ -142,7 +142,9 @@ void TuningDatabase::remember(TuningRecord record, bool replace) {
   if (inserted) {
     records_.push_back(std::move(record));
   } else if (replace) {
-    records_[it->second] = std::move(record);
+    TuningRecord& known = records_[it->second];
+    record.best_in_whole |= known.best_in_whole;  // timing it again does not tell
+    known = std::move(record);
   }
 }
 

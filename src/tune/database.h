@@ -35,9 +35,9 @@ Result<TuningRecord> record_from_line(std::string_view line);
 std::string note_to_line(const std::string& key, const std::string& text);
 
 // Measured tactics in a text file of one JSON object a line. Of several records with the same key
-// the last counts, so files merge by concatenation. Lines are appended with one write each: several
-// processes may share a file. What cannot be read is skipped and logged; a file that cannot be
-// written costs one message. One thread.
+// the last counts, but for `best_in_whole`, which stays; so files merge by concatenation. Lines are
+// appended with one write each: several processes may share a file. What cannot be read is skipped
+// and logged; a file that cannot be written costs one message. One thread.
 class TuningDatabase {
  public:
   // Reads the file when it is there. An empty path: in memory only.

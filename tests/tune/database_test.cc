@@ -56,6 +56,20 @@ TEST_F(DatabaseTest, KeepsRecordsAndTheLastOfAKeyWins) {
   EXPECT_TRUE(messages_.empty());
 }
 
+TEST_F(DatabaseTest, WhatWasBestInAWholeStaysSo) {
+  {
+    TuningDatabase database(path("t.jsonl"), logger());
+    TuningRecord whole = record("p", 3);
+    whole.best_in_whole = true;
+    database.add(whole);
+    database.add(record("p", 4));
+  }
+  TuningDatabase database(path("t.jsonl"), logger());
+  ASSERT_EQ(database.records().size(), 1u);
+  EXPECT_EQ(database.records()[0].us, 4);
+  EXPECT_TRUE(database.records()[0].best_in_whole);
+}
+
 TEST_F(DatabaseTest, KeepsNotesBesideRecords) {
   {
     TuningDatabase database(path("t.jsonl"), logger());

@@ -56,7 +56,8 @@ std::string show_verdict(const TuningRecord& record) {
   if (record.verdict != Verdict::kRight) return text;
   char error[32];
   std::snprintf(error, sizeof error, "%.1e", record.error);
-  return text + ", error " + error;
+  text += str_cat(", error ", error);
+  return record.best_in_whole ? text + ", best in a whole" : text;
 }
 
 Status list(const Options& options) {
