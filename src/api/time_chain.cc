@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "api/time_chain.h"
 
+#include <algorithm>
+
 #include "ops/elements.h"
 #include "ops/random_tensor.h"
 #include "runtime/executor.h"
@@ -26,33 +28,56 @@ class GpuChain final : public Chain {
                                                const TacticRegistry& tactics, ThreadPool& pool,
                                                const cuda::ContextPtr& context) {
     auto chain = std::make_unique<GpuChain>();
-    for (size_t i = 0; i < plan.inputs.size(); ++i) {
-      const Type& type = plan.values[static_cast<size_t>(plan.inputs[i].value)].type;
-      REDLINE_ASSIGN(Tensor input, make_input(type.dtype, sizes[i], kSeed + i));
-      chain->inputs_.push_back(HostValue::of(input));
+    for (const NamedValue& input : plan.inputs) {
+      chain->dtypes_.push_back(plan.values[static_cast<size_t>(input.value)].type.dtype);
     }
     REDLINE_ASSIGN(DeviceImagePtr image, DeviceImage::create(plan, context));
     REDLINE_ASSIGN(chain->executor_, Executor::create(plan, tactics, pool, std::move(image)));
+    REDLINE_TRY(chain->use_sizes(sizes));
     return std::unique_ptr<Chain>(std::move(chain));
   }
 
   Result<double> time(std::span<const int> variants, int repeats) override {
-    bool same = !ways_.empty() && std::equal(variants.begin(), variants.end(), ways_.begin());
-    if (!same) {
+    if (!std::equal(variants.begin(), variants.end(), ways_.begin(), ways_.end())) {
       ways_.assign(variants.begin(), variants.end());
       executor_->use_variants(ways_);
-      REDLINE_TRY(executor_->run(inputs_));
+      REDLINE_TRY(run());
     }
     return executor_->time_kernels(repeats);
   }
 
+  Status use_sizes(std::span<const Dims> input_sizes) override {
+    auto known = std::find_if(made_.begin(), made_.end(), [&](const Inputs& inputs) {
+      return std::equal(input_sizes.begin(), input_sizes.end(), inputs.sizes.begin());
+    });
+    at_ = static_cast<size_t>(known - made_.begin());
+    if (known == made_.end()) {
+      Inputs inputs;
+      inputs.sizes.assign(input_sizes.begin(), input_sizes.end());
+      for (size_t i = 0; i < dtypes_.size(); ++i) {
+        REDLINE_ASSIGN(Tensor input, make_input(dtypes_[i], input_sizes[i], kSeed + i));
+        inputs.values.push_back(HostValue::of(input));
+      }
+      made_.push_back(std::move(inputs));
+    }
+    return run();
+  }
+
   Status use_streams(std::span<const int> streams) override {
     executor_->use_streams(streams);
-    return executor_->run(inputs_);
+    return run();
   }
 
  private:
-  std::vector<HostValue> inputs_;
+  struct Inputs {
+    std::vector<Dims> sizes;
+    std::vector<HostValue> values;
+  };
+  Status run() { return executor_->run(made_[at_].values); }
+
+  std::vector<DType> dtypes_;  // of the inputs
+  std::vector<Inputs> made_;
+  size_t at_ = 0;  // those in use
   std::unique_ptr<Executor> executor_;
   std::vector<int> ways_;
 };

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <map>
 #include <sstream>
 
@@ -138,12 +139,38 @@ std::string text_of(const Plan& plan, size_t s) {
   return text + "\n";
 }
 
-std::string key_of(const Plan& plan, const std::string& machine) {
+// What a plan is to be fast for: sizes of its inputs. None where symbols do not tell them.
+using AllSizes = std::vector<std::vector<Dims>>;
+
+AllSizes sizes_of(const Plan& plan, const BuildOptions& options) {
+  AllSizes all;
+  auto add = [&](const BuildOptions::SymbolValues& values) {
+    std::optional<std::vector<Dims>> sizes = input_sizes(plan, values);
+    bool known = sizes.has_value();
+    if (known && std::find(all.begin(), all.end(), *sizes) == all.end()) {
+      all.push_back(*std::move(sizes));
+    }
+    return known;
+  };
+  bool known = add(options.symbol_values);
+  for (const auto& values : options.further_values) known = known && add(values);
+  return known ? all : AllSizes();
+}
+
+std::string key_of(const Plan& plan, const BuildOptions& options, const std::string& machine) {
   std::string text = machine + "\n";
+  for (const std::vector<Dims>& inputs : sizes_of(plan, options)) {
+    for (const Dims& dims : inputs) text += dims.to_string() + " ";
+    text += "\n";
+  }
   std::vector<std::vector<size_t>> makers = makers_of_steps(plan);
   for (size_t s = 0; s < plan.steps.size(); ++s) {
     text += text_of(plan, s);
     for (size_t maker : makers[s]) text += str_cat(maker, " ");
+    if (options.further_values.empty()) continue;  // variants are ways that are tried
+    for (const PlanVariant& variant : plan.steps[s].variants) {
+      text += str_cat(variant.elements, " ", variant.tactic, " ", config_to_string(variant.config));
+    }
   }
   return "streams " + hash128(std::as_bytes(std::span(text))).to_hex();
 }
@@ -179,8 +206,9 @@ bool take_known(Plan& plan, const std::string& note) {
 // Branches that do the same are decided together.
 class Search {
  public:
-  Search(const Plan& plan, const std::vector<Branch>& branches, Chain& chain, double gain)
-      : plan_(plan), chain_(chain), gain_(gain) {
+  Search(const Plan& plan, const std::vector<Branch>& branches, Chain& chain, double gain,
+         const AllSizes& sizes)
+      : plan_(plan), chain_(chain), gain_(gain), sizes_(sizes) {
     std::map<std::string, std::vector<Branch>> groups;
     for (const Branch& branch : branches) {
       std::string key;
@@ -196,8 +224,7 @@ class Search {
     auto begin = Clock::now();
     streams_.assign(plan_.steps.size(), 0);
     REDLINE_TRY(chain_.use_streams(streams_));
-    std::vector<int> own(plan_.steps.size(), -1);
-    REDLINE_ASSIGN(repeats_, timing_repeats(chain_, own));
+    if (sizes_.size() <= 1) ways_.assign(plan_.steps.size(), -1);
     REDLINE_ASSIGN(report.us_one, time());
     report.us = report.us_one;
     for (Group& group : groups_) group.apart = true;
@@ -237,8 +264,24 @@ class Search {
     return streams_with(plan_, apart);
   }
 
+  // The geometric mean, where there are several sizes.
   Result<double> time() {
-    return least_time(chain_, std::vector<int>(plan_.steps.size(), -1), repeats_);
+    if (sizes_.size() <= 1) return time_at(0);
+    double sum = 0;
+    for (size_t i = 0; i < sizes_.size(); ++i) {
+      REDLINE_TRY(chain_.use_sizes(sizes_[i]));
+      REDLINE_ASSIGN(double us, time_at(i));
+      sum += std::log(us);
+    }
+    return std::exp(sum / static_cast<double>(sizes_.size()));
+  }
+
+  Result<double> time_at(size_t size) {
+    if (size == repeats_.size()) {
+      REDLINE_ASSIGN(int repeats, timing_repeats(chain_, ways_));
+      repeats_.push_back(repeats);
+    }
+    return least_time(chain_, ways_, repeats_[size]);
   }
 
   // Whether the groups as they are now beat the best so far, which is timed once more in turn: the
@@ -261,14 +304,16 @@ class Search {
   const Plan& plan_;
   Chain& chain_;
   const double gain_;
+  const AllSizes& sizes_;
+  std::vector<int> repeats_;  // of one timing, for each of the sizes
+  std::vector<int> ways_;     // of steps, where there is one size
   std::vector<Group> groups_;
   std::vector<int> streams_;  // the best so far
-  int repeats_ = 1;
 };
 
 Status give_best(Plan& plan, const std::vector<Branch>& branches, Chain& chain, double gain,
-                 double seconds, StreamsReport& report) {
-  Search search(plan, branches, chain, gain);
+                 const AllSizes& sizes, double seconds, StreamsReport& report) {
+  Search search(plan, branches, chain, gain, sizes);
   REDLINE_TRY(search.run(seconds, report));
   give(plan, search.chosen());
   return {};
@@ -284,25 +329,27 @@ std::string choose(Plan& plan, DeviceTuner& gpu, const TacticRegistry& tactics,
     give(plan, streams_with(plan, branches));
     return "as asked for, not measured";
   }
-  if (!options.further_values.empty()) return "the engine is for a range of sizes";
-  std::string key = key_of(plan, gpu.tuner.report().machine);
+  std::string key = key_of(plan, options, gpu.tuner.report().machine);
   const std::string* note = gpu.tuner.database().find_note(key);
   if (note != nullptr && take_known(plan, *note)) return "as an earlier build measured";
+  if (gpu.args.context == nullptr && !options.further_values.empty()) {
+    return "not predicted for a range of sizes, there is no GPU";
+  }
   if (gpu.args.context == nullptr && options.opt_level >= 3) {
-    PredictedChain chain(plan, likely_types(plan, options), chip_rates(*options.gpu),
-                         steps_in_row(plan, tactics));
-    Status given = give_best(plan, branches, chain, kPredictedGain, kMostSeconds, report);
+    PredictedChain chain(plan, types_in_sizes(plan, options.symbol_values),
+                         chip_rates(*options.gpu), steps_in_row(plan, tactics));
+    Status given = give_best(plan, branches, chain, kPredictedGain, {}, kMostSeconds, report);
     return given.ok() ? "predicted, there is no GPU" : str_cat("not predicted, ", given.message());
   }
   if (gpu.args.context == nullptr || !options.make_chain) return "not measured, there is no GPU";
-  std::optional<std::vector<Dims>> sizes = likely_input_sizes(plan, options);
+  AllSizes sizes = sizes_of(plan, options);
   double seconds = std::min(kMostSeconds, gpu.tuner.seconds_left());
   if (options.opt_level < 3 || seconds <= 0) return "not measured, no time is spent on that";
-  if (!sizes) return "not measured, sizes are not known";
+  if (sizes.empty()) return "not measured, sizes are not known";
   Stages::Span stage(options.stages, "streams");
-  Result<std::unique_ptr<Chain>> chain = options.make_chain(plan, *sizes);
+  Result<std::unique_ptr<Chain>> chain = options.make_chain(plan, sizes[0]);
   if (!chain.ok()) return str_cat("not measured, ", chain.status().message());
-  Status given = give_best(plan, branches, **chain, kGain, seconds, report);
+  Status given = give_best(plan, branches, **chain, kGain, sizes, seconds, report);
   if (!given.ok()) return str_cat("not measured, ", given.message());
   report.measured = true;
   return "measured";
@@ -321,13 +368,14 @@ void choose_streams(Plan& plan, DeviceTuner& gpu, const TacticRegistry& tactics,
   report.count = StepOrder::of(plan).streams();
 }
 
-void note_streams(const Plan& plan, DeviceTuner& gpu, const StreamsReport& report) {
+void note_streams(const Plan& plan, DeviceTuner& gpu, const BuildOptions& options,
+                  const StreamsReport& report) {
   if (!report.measured) return;
   std::string streams;
   for (const PlanStep& step : plan.steps) {
     streams += str_cat(streams.empty() ? "" : " ", step.stream);
   }
-  gpu.tuner.database().add_note(key_of(plan, gpu.tuner.report().machine), streams);
+  gpu.tuner.database().add_note(key_of(plan, options, gpu.tuner.report().machine), streams);
 }
 
 }  // namespace redline

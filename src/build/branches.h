@@ -22,6 +22,7 @@ std::vector<Branch> find_branches(const Plan& plan, const TacticRegistry& tactic
 void choose_streams(Plan& plan, DeviceTuner& gpu, const TacticRegistry& tactics,
                     const BuildOptions& options, StreamsReport& report);
 // What was measured is for later builds that come to the same plan.
-void note_streams(const Plan& plan, DeviceTuner& gpu, const StreamsReport& report);
+void note_streams(const Plan& plan, DeviceTuner& gpu, const BuildOptions& options,
+                  const StreamsReport& report);
 
 }  // namespace redline

@@ -123,7 +123,7 @@ Result<Plan> build_plan(Graph& graph, const TacticRegistry& tactics, ThreadPool&
   StreamsReport streams_report;
   choose_streams(plan, gpu, tactics, options, streams_report);
   REDLINE_TRY(chain.end(plan, chain_report));
-  note_streams(plan, gpu, streams_report);
+  note_streams(plan, gpu, options, streams_report);
   if (options.timestamps) {
     REDLINE_TRY(stamper.stamp(plan, pool, options.progress, options.logger));
   }

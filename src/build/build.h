@@ -23,8 +23,10 @@ class Chain {
  public:
   virtual ~Chain() = default;
   // Microseconds of its kernels, the mean of `repeats` runs, with these variants of its steps; -1:
-  // the step's own way.
+  // the step's own way. Without any: those that are for its sizes.
   virtual Result<double> time(std::span<const int> variants, int repeats) = 0;
+  // From now on its inputs are of these sizes.
+  virtual Status use_sizes(std::span<const Dims> input_sizes) = 0;
   // From now on its steps are on these streams, one number a step.
   virtual Status use_streams(std::span<const int> streams) = 0;
 };

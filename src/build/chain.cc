@@ -208,7 +208,7 @@ Status ChainChoice::end(Plan& plan, ChainReport& report) {
     if (!plan.steps[s].variants.empty()) steps.push_back(s);
   }
   if (steps.size() != open_.size()) return internal_error("steps changed while they were chosen");
-  std::optional<std::vector<Dims>> sizes = likely_input_sizes(plan, options_);
+  std::optional<std::vector<Dims>> sizes = input_sizes(plan, options_.symbol_values);
   if (sizes && !steps.empty()) {
     Stages::Span stage(options_.stages, "chain");
     Result<std::unique_ptr<Chain>> chain = options_.make_chain(plan, *sizes);

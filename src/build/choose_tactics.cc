@@ -368,8 +368,9 @@ Status take_way(DeviceTuner& device, Plan& plan, PlanStep& step, const Problem& 
   return {};
 }
 
-std::optional<std::vector<Dims>> likely_input_sizes(const Plan& plan, const BuildOptions& options) {
-  std::vector<Type> types = likely_types(plan, options);
+std::optional<std::vector<Dims>> input_sizes(const Plan& plan,
+                                             const BuildOptions::SymbolValues& values) {
+  std::vector<Type> types = types_in_sizes(plan, values);
   std::vector<Dims> all;
   for (const NamedValue& input : plan.inputs) {
     const Type& type = types[static_cast<size_t>(input.value)];
@@ -380,8 +381,8 @@ std::optional<std::vector<Dims>> likely_input_sizes(const Plan& plan, const Buil
   return all;
 }
 
-std::vector<Type> likely_types(const Plan& plan, const BuildOptions& options) {
-  Sizes sizes = likely_sizes(plan, options.symbol_values);
+std::vector<Type> types_in_sizes(const Plan& plan, const BuildOptions::SymbolValues& values) {
+  Sizes sizes = likely_sizes(plan, values);
   std::vector<Type> types;
   for (const PlanValue& value : plan.values) {
     types.push_back(value.type);

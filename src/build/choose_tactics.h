@@ -51,11 +51,12 @@ Status take_way(DeviceTuner& device, Plan& plan, PlanStep& step, const Problem& 
 // Constants that no step reads any more are dropped, and the rest renumbered.
 void drop_unread_constants(Plan& plan);
 
-// The sizes of the plan's inputs to optimise for; unset where one is not told by the symbols.
-std::optional<std::vector<Dims>> likely_input_sizes(const Plan& plan, const BuildOptions& options);
+// The sizes of the plan's inputs where symbols have these values; unset where one is not told.
+std::optional<std::vector<Dims>> input_sizes(const Plan& plan,
+                                             const BuildOptions::SymbolValues& values);
 
 // Of each value of the plan what it is in these sizes, as far as they are told.
-std::vector<Type> likely_types(const Plan& plan, const BuildOptions& options);
+std::vector<Type> types_in_sizes(const Plan& plan, const BuildOptions::SymbolValues& values);
 
 // A compiled kernel as plans hold it.
 std::shared_ptr<const PlanKernel> keep_kernel(

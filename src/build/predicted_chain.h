@@ -17,6 +17,7 @@ class PredictedChain final : public Chain {
   PredictedChain(const Plan& plan, std::span<const Type> types, const Rates& rates,
                  std::vector<bool> aside);
   Result<double> time(std::span<const int>, int) override { return us_; }
+  Status use_sizes(std::span<const Dims>) override { return unsupported("is for its own sizes"); }
   Status use_streams(std::span<const int> streams) override;
 
  private:

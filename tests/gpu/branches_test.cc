@@ -3,6 +3,7 @@
 // allow.
 
 #include "build/branches.h"
+#include "api/time_chain.h"
 
 #include <gtest/gtest.h>
 #include <unistd.h>
@@ -60,11 +61,19 @@ constexpr std::string_view kTwo = R"(graph g(%x: f32[n,16], %y: f32[n,16]) {
 constexpr GraphOrder kOrders[] = {GraphOrder::kFirstFirst, GraphOrder::kLastFirst,
                                   GraphOrder::kInTurns};
 
-// Says that the whole takes 100 us, and each step that is on another stream so much more.
+// Says that the whole takes 100 us, and each step that is on another stream so much more; with ten
+// and more rows another number.
 class FakeChain final : public Chain {
  public:
-  explicit FakeChain(double each) : each_(each) {}
-  Result<double> time(std::span<const int>, int) override { return 100 + each_ * aside_; }
+  FakeChain(double each, double each_of_many) : each_(each), each_of_many_(each_of_many) {}
+  Result<double> time(std::span<const int> variants, int) override {
+    EXPECT_EQ(variants.empty(), rows_ > 0);
+    return 100 + (rows_ < 10 ? each_ : each_of_many_) * aside_;
+  }
+  Status use_sizes(std::span<const Dims> input_sizes) override {
+    rows_ = input_sizes[0][0];
+    return {};
+  }
   Status use_streams(std::span<const int> streams) override {
     aside_ = static_cast<double>(streams.size()) -
              static_cast<double>(std::count(streams.begin(), streams.end(), 0));
@@ -73,6 +82,8 @@ class FakeChain final : public Chain {
 
  private:
   double each_;
+  double each_of_many_;
+  int64_t rows_ = 0;
   double aside_ = 0;
 };
 
@@ -96,17 +107,19 @@ class BranchesTest : public testing::Test {
     cuda::KernelCompiler compiler(emulator::compile);
     options.compiler = &compiler;
     options.symbol_values = {{"n", 3}};
+    options.further_values = further_;
     options.disabled_passes = {"merge_siblings"};
     options.tuning_database = database_;
     options.timestamps = timestamps_;
     options.side_streams = side_streams_;
+    if (times_) options.make_chain = gpu_chain_maker(*tactics_, *pool_, context_);
     if (each_) {
       options.make_chain = [this](const Plan& plan, std::span<const Dims>) {
         ++made_;
         bool has_ways = std::any_of(plan.steps.begin(), plan.steps.end(),
                                     [](const auto& step) { return !step.variants.empty(); });
         if (has_ways) last_aside_ = aside(plan);
-        return Result<std::unique_ptr<Chain>>(std::make_unique<FakeChain>(*each_));
+        return Result<std::unique_ptr<Chain>>(std::make_unique<FakeChain>(*each_, each_of_many_));
       };
     }
     return build_plan(*graph, *tactics_, *pool_, options, &report_).value();
@@ -148,7 +161,10 @@ class BranchesTest : public testing::Test {
   bool timestamps_ = false;
   std::string database_;
   std::optional<bool> side_streams_;
+  std::vector<BuildOptions::SymbolValues> further_;
   std::optional<double> each_;
+  double each_of_many_ = 0;
+  bool times_ = false;  // on the emulated GPU, where all take as long
   int made_ = 0;
   size_t last_aside_ = 0;  // of the last chain that had several ways
   BuildReport report_;
@@ -410,6 +426,45 @@ TEST_F(BranchesTest, FailuresAreSaidAndOvercome) {
     for (size_t o = 0; o < got.size(); ++o) EXPECT_TRUE(identical(got[o], want[o])) << n;
   }
   EXPECT_GT(failed, 20);
+}
+
+// Streams are for all sizes; what they are worth is their geometric mean.
+TEST_F(BranchesTest, AllSizesOfARangeDecide) {
+  is_here_ = true;
+  further_ = {{{"n", 1}}, {{"n", 40}}, {{"n", 3}}};
+  database_ = str_cat(testing::TempDir(), "ranges_", getpid(), ".jsonl");
+  each_ = -3;
+  each_of_many_ = 1;
+  Plan faster = build();
+  double steps = static_cast<double>(aside(faster));
+  ASSERT_GE(steps, 2);
+  EXPECT_EQ(report_.streams.why, "measured");
+  EXPECT_EQ(made_, 1);
+  EXPECT_NEAR(report_.streams.us_one, 100, 1e-9);
+  EXPECT_NEAR(report_.streams.us, std::cbrt(std::pow(100 - 3 * steps, 2) * (100 + steps)), 1e-9);
+  Plan again = build();
+  EXPECT_EQ(report_.streams.why, "as an earlier build measured");
+  EXPECT_EQ(aside(again), aside(faster));
+  further_.pop_back();
+  further_.push_back({{"n", 50}});
+  each_of_many_ = 4;
+  EXPECT_EQ(aside(build()), 0u) << "another range is measured anew";
+  EXPECT_EQ(report_.streams.why, "measured");
+  is_here_ = false;
+  EXPECT_EQ(aside(build()), 0u);
+  std::filesystem::remove(database_);
+}
+
+TEST_F(BranchesTest, WhatIsTimedHasTheSizesOfARange) {
+  is_here_ = true;
+  times_ = true;
+  for (int ways = 1; ways <= 2; ++ways) {
+    EXPECT_EQ(aside(build()), 0u);
+    EXPECT_EQ(report_.streams.why, "measured");
+    EXPECT_GT(report_.streams.tried, 0);
+    EXPECT_GT(report_.streams.us_one, 0);
+    further_ = {{{"n", 1}}, {{"n", 40}}};
+  }
 }
 
 }  // namespace

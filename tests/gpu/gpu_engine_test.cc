@@ -130,6 +130,7 @@ class FakeChain final : public Chain {
     }
     return us;
   }
+  Status use_sizes(std::span<const Dims>) override { return {}; }
   Status use_streams(std::span<const int>) override { return {}; }
 
  private:
