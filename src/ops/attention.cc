@@ -27,6 +27,14 @@ struct HeadDims {
 
 Result<HeadDims> head_dims(InferContext& c, size_t i, int64_t heads) {
   const Shape& shape = c.shape(i);
+  const auto& attrs = c.attrs<AttentionAttrs>();
+  if (attrs.packed) {
+    int64_t all = attrs.q_heads + 2 * attrs.kv_heads;
+    if (std::optional<int64_t> row = shape[2].as_const(); row && *row % all != 0) {
+      return c.input_error(i, str_cat("has rows that ", all, " heads do not fill"));
+    }
+    return HeadDims{shape[0], Dim(heads), shape[1], floor_div(shape[2], Dim(all))};
+  }
   if (shape.rank() == 4) {
     if (heads > 0 && conflict(shape[1], Dim(heads))) {
       return c.input_error(i, str_cat("must have ", heads, " heads"));
@@ -79,6 +87,12 @@ Status check_attention_attrs(InferContext& c) {
   if (c.has_input(kLengths) && c.has_input(kPastK)) {
     return c.error("'kv_lengths' does not go with a past");
   }
+  if (attrs.packed && c.has_input(kPastK)) return c.error("'packed' does not go with a past");
+  constexpr int64_t kMostHeads = int64_t{1} << 31;
+  if (attrs.packed && (attrs.q_heads < 1 || attrs.kv_heads < 1 || attrs.q_heads > kMostHeads ||
+                       attrs.kv_heads > kMostHeads)) {
+    return c.error("'packed' needs q_heads and kv_heads of 1 to 2^31");
+  }
   return {};
 }
 
@@ -105,7 +119,9 @@ Status infer_attention(InferContext& c) {
   c.set_output(3, c.dtype(0), Shape());
   if (!known) return {};
   int rank = c.shape(0).rank();
-  if (rank != 3 && rank != 4) return c.input_error(0, "must have rank 3 or 4");
+  if (rank != 3 && (rank != 4 || attrs.packed)) {
+    return c.input_error(0, attrs.packed ? "must have rank 3" : "must have rank 3 or 4");
+  }
   REDLINE_TRY(c.expect_rank(1, rank));
   REDLINE_TRY(c.expect_rank(2, rank));
   REDLINE_ASSIGN(HeadDims q, head_dims(c, 0, attrs.q_heads));
@@ -173,6 +189,19 @@ std::vector<double> swap_axes(const std::vector<double>& from, int64_t batch, in
     }
   }
   return to;
+}
+
+// The columns of packed rows from `first` on, as if they were all.
+Heads read_packed(const TensorView& view, int64_t all, int64_t first, int64_t heads) {
+  std::vector<double> values = read_elements<double>(view);
+  const Dims& d = view.dims;
+  int64_t size = d[2] / all;
+  std::vector<double> own(static_cast<size_t>(d[0] * d[1] * heads * size));
+  for (int64_t row = 0; row < d[0] * d[1]; ++row) {
+    std::copy_n(values.data() + row * d[2] + first * size, heads * size,
+                own.data() + row * heads * size);
+  }
+  return {d[0], heads, d[1], size, swap_axes(own, d[0], d[1], heads, size)};
 }
 
 Heads read_heads(const TensorView& view, int64_t heads) {
@@ -290,9 +319,14 @@ void softmax_rows(double* scores, const double* bias, int64_t rows, int64_t colu
 
 Status reference_attention(ReferenceContext& c) {
   const auto& attrs = c.attrs<AttentionAttrs>();
-  Heads q = read_heads(c.input(0), attrs.q_heads);
-  Heads k = read_heads(c.input(1), attrs.kv_heads);
-  Heads v = read_heads(c.input(2), attrs.kv_heads);
+  auto read = [&](size_t i, int64_t heads) {
+    if (!attrs.packed) return read_heads(c.input(i), heads);
+    return read_packed(c.input(i), attrs.q_heads + 2 * attrs.kv_heads, packed_head(attrs, i),
+                       heads);
+  };
+  Heads q = read(0, attrs.q_heads);
+  Heads k = read(1, attrs.kv_heads);
+  Heads v = read(2, attrs.kv_heads);
   int64_t past = c.has_input(kPastK) ? c.input(kPastK).dims[2] : 0;
   if (c.has_input(kPastK)) {
     k = append(c.input(kPastK), k);
@@ -349,13 +383,15 @@ Status reference_attention(ReferenceContext& c) {
   return {};
 }
 
-Cost cost_attention(std::span<const Type> inputs, std::span<const Type> outputs, const Attrs&) {
+Cost cost_attention(std::span<const Type> inputs, std::span<const Type> outputs,
+                    const Attrs& attrs) {
   std::optional<Dims> q = inputs[0].shape.as_static();
   std::optional<Dims> k = inputs[1].shape.as_static();
   std::optional<Dims> y = outputs[0].shape.as_static();
   if (!q || !k || !y) return {};
   auto keys = static_cast<double>((*k)[k->size() - 2]);
-  return {2.0 * keys * static_cast<double>(q->count() + y->count())};
+  int64_t queries = attrs.as<AttentionAttrs>().packed ? y->count() : q->count();
+  return {2.0 * keys * static_cast<double>(queries + y->count())};
 }
 
 }  // namespace

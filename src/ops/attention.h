@@ -36,6 +36,9 @@ struct AttentionAttrs {
   std::optional<DType> softmax_dtype;
   QkOutput qk_output = QkOutput::kProduct;
   bool tf32 = false;  // see tf32.h; probabilities are not rounded
+  // q, k and v are [batch, sequence, (q_heads + 2 kv_heads) * size]: rows that hold all three, one
+  // behind another, of which each operand gives its own. No past goes with it.
+  bool packed = false;
   template <class V>
   void fields(V& v) {
     v("q_heads", q_heads);
@@ -48,7 +51,13 @@ struct AttentionAttrs {
     v("softmax_dtype", softmax_dtype);
     v("qk_output", qk_output);
     v("tf32", tf32);
+    v("packed", packed);
   }
 };
+
+// Where an operand's heads begin in packed rows, counted in heads: q is operand 0.
+inline int64_t packed_head(const AttentionAttrs& attrs, size_t operand) {
+  return operand == 0 ? 0 : attrs.q_heads + (operand == 1 ? 0 : attrs.kv_heads);
+}
 
 }  // namespace redline

@@ -90,6 +90,7 @@ const std::vector<PipelineGroup>& pipeline() {
        .steps =
            {
                {"merge_siblings", "while anchors stand alone, and the layout says what a split is"},
+               {"pack_attention", "no pass makes or removes a split any more"},
                {"fuse_tail", "anchors take their tails before pointwise regions take them"},
                {"fuse_pointwise", "what is left of the pointwise ops"},
                {"fuse_reduce", "regions are whole now, and no anchor wants them"},

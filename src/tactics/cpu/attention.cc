@@ -36,6 +36,7 @@ Status supports(const Problem& problem) {
 struct Operand {
   int64_t batch, heads, rows, size;
   kernels::HeadStrides strides;
+  int64_t first = 0;  // element
 };
 
 Operand operand(const Dims& dims, int64_t heads) {
@@ -50,15 +51,28 @@ Operand operand(const Dims& dims, int64_t heads) {
   return {dims[0], heads, dims[1], size, {dims[1] * dims[2], size, dims[2]}};
 }
 
+Operand operand(const Problem& problem, size_t i) {
+  const auto& attrs = problem.attrs.as<AttentionAttrs>();
+  const Dims& dims = problem.inputs[i].dims;
+  int64_t heads = i == 0 ? attrs.q_heads : attrs.kv_heads;
+  if (!attrs.packed) return operand(dims, heads);
+  int64_t size = dims[2] / (attrs.q_heads + 2 * attrs.kv_heads);
+  return {dims[0],
+          heads,
+          dims[1],
+          size,
+          {dims[1] * dims[2], size, dims[2]},
+          packed_head(attrs, i) * size};
+}
+
 class AttentionKernel final : public Kernel {
  public:
   AttentionKernel(const Problem& problem, int threads)
       : table_(kernels::attention_kernels(kernels::detect_isa())) {
     const auto& attrs = problem.attrs.as<AttentionAttrs>();
-    Operand q = operand(problem.inputs[0].dims, attrs.q_heads);
+    Operand q = operand(problem, 0);
     Operand y = operand(problem.outputs[0].dims, attrs.q_heads);
-    now_ = {operand(problem.inputs[1].dims, attrs.kv_heads),
-            operand(problem.inputs[2].dims, attrs.kv_heads)};
+    now_ = {operand(problem, 1), operand(problem, 2)};
     has_past_ = has_operand(problem.inputs, kPastK);
     args_.past = has_past_ ? problem.inputs[kPastK].dims[2] : 0;
     args_.batch = q.batch;
@@ -146,7 +160,7 @@ class AttentionKernel final : public Kernel {
 
   // Keys or values with the past before them, where there is one or they are kept.
   const float* cached(size_t i, const KernelArgs& args, float*& rest) const {
-    const auto* now = args.inputs[i + 1].as<const float>();
+    const float* now = args.inputs[i + 1].as<const float>() + now_[i].first;
     if (!has_past_ && !keeps_[i]) return now;
     if (!keeps_[i]) rest -= align(present_elems(i));
     float* to = keeps_[i] ? args.outputs[i + 1].as<float>() : rest;

@@ -22,16 +22,17 @@ struct Spec {
   bool split = true;
   int64_t query_heads = 1, key_heads = 1;
   int64_t size = 0, value_size = 0;
-  bool masked = false, lengths = false;
+  bool masked = false, lengths = false, packed = false;
 };
 
 // The number of heads and the size of one, or kDynamicDim.
 struct Heads {
   int64_t heads, size;
 };
-Heads heads_of(const Dims& dims, int64_t heads) {
+Heads heads_of(const Dims& dims, const AttentionAttrs& attrs, int64_t heads) {
+  int64_t all = attrs.packed ? attrs.q_heads + 2 * attrs.kv_heads : heads;
   if (dims.rank() == 4) return {dims[1], dims[3]};
-  return {heads, dims[2] == kDynamicDim ? kDynamicDim : dims[2] / heads};
+  return {heads, dims[2] == kDynamicDim ? kDynamicDim : dims[2] / all};
 }
 
 bool has(const std::vector<OperandDesc>& operands, size_t i) {
@@ -74,9 +75,9 @@ Result<Spec> spec_of(const Problem& problem) {
   Spec spec;
   spec.dtype = problem.inputs[0].dtype;
   spec.split = problem.inputs[0].dims.rank() == 4;
-  Heads q = heads_of(problem.inputs[0].dims, attrs.q_heads);
-  Heads k = heads_of(problem.inputs[1].dims, attrs.kv_heads);
-  Heads v = heads_of(problem.inputs[2].dims, attrs.kv_heads);
+  Heads q = heads_of(problem.inputs[0].dims, attrs, attrs.q_heads);
+  Heads k = heads_of(problem.inputs[1].dims, attrs, attrs.kv_heads);
+  Heads v = heads_of(problem.inputs[2].dims, attrs, attrs.kv_heads);
   spec.query_heads = q.heads;
   spec.key_heads = k.heads;
   spec.size = q.size;
@@ -89,6 +90,7 @@ Result<Spec> spec_of(const Problem& problem) {
     return unsupported("heads of more than ", kMostSize, " elements");
   }
   if (q.heads > 4096) return unsupported("more than 4096 heads");
+  spec.packed = attrs.packed;
   spec.masked = has(problem.inputs, kMask);
   spec.lengths = has(problem.inputs, kLengths);
   return spec;
@@ -182,6 +184,7 @@ std::string numbers(const Spec& spec, const Knobs& knobs, const AttentionAttrs& 
                              {"int kQueryHeads", spec.query_heads},
                              {"int kKeyHeads", spec.key_heads},
                              {"bool kSplit", spec.split},
+                             {"bool kPacked", spec.packed},
                              {"int kRowWarps", knobs.row_warps},
                              {"int kKeyWarps", knobs.key_warps},
                              {"int kWarpKeys", knobs.warp_keys},

@@ -5,6 +5,7 @@
 //   kQueryHeads, kKeyHeads
 //   kSplit                             operands are [batch, heads, sequence, size], else
 //                                      [batch, sequence, heads * size]
+//   kPacked                            those rows hold all three, one behind another
 //   kRowWarps, kKeyWarps, kWarpKeys    16 queries for each of kRowWarps; kKeyWarps share their
 //   keys,
 //                                      kWarpKeys each at a time
@@ -337,9 +338,12 @@ __device__ inline void attention(const typename P::Element* q, const typename P:
                                  typename P::Element* y, const AttentionSizes& sizes) {
   typedef AttentionNumbers<P> N;
   typedef typename P::Element T;
-  constexpr int kStride = N::kSplit ? N::kSize : N::kSize * N::kQueryHeads;
-  constexpr int kKeyStride = N::kSplit ? N::kSize : N::kSize * N::kKeyHeads;
-  constexpr int kValueStride = N::kSplit ? N::kValueSize : N::kValueSize * N::kKeyHeads;
+  constexpr int kAllHeads = N::kQueryHeads + 2 * N::kKeyHeads;
+  constexpr int kRowHeads = N::kPacked ? kAllHeads : N::kQueryHeads;
+  constexpr int kRowKeyHeads = N::kPacked ? kAllHeads : N::kKeyHeads;
+  constexpr int kStride = N::kSplit ? N::kSize : N::kSize * kRowHeads;
+  constexpr int kKeyStride = N::kSplit ? N::kSize : N::kSize * kRowKeyHeads;
+  constexpr int kValueStride = N::kSplit ? N::kValueSize : N::kValueSize * kRowKeyHeads;
   constexpr int kOutStride = N::kSplit ? N::kValueSize : N::kValueSize * N::kQueryHeads;
   extern __shared__ __align__(128) unsigned char shared[];
   Chunk* queries = (Chunk*)shared;
@@ -350,6 +354,8 @@ __device__ inline void attention(const typename P::Element* q, const typename P:
   int batch = product / N::kQueryHeads;
   int head = product - batch * N::kQueryHeads;
   int key_head = head / (N::kQueryHeads / N::kKeyHeads);
+  constexpr int kFirstKey = N::kPacked ? N::kQueryHeads : 0;
+  constexpr int kFirstValue = N::kPacked ? N::kQueryHeads + N::kKeyHeads : 0;
   // Where the rows of a head begin.
   auto begin = [&](int heads, int own, int rows, int size) {
     return N::kSplit ? ((i64)batch * heads + own) * rows * size
@@ -358,12 +364,13 @@ __device__ inline void attention(const typename P::Element* q, const typename P:
   wait_for_former();
   release_next();
   AlongRows<N::kRows, N::kChunks, VECTOR, N::kThreads, DenseRows<T, N::kSize, kStride>> q_tiles{
-      {q + begin(N::kQueryHeads, head, sizes.queries, N::kSize), sizes.queries}};
+      {q + begin(kRowHeads, head, sizes.queries, N::kSize), sizes.queries}};
   AlongRows<N::kKeys, N::kChunks, VECTOR, N::kThreads, DenseRows<T, N::kSize, kKeyStride>> k_tiles{
-      {k + begin(N::kKeyHeads, key_head, sizes.keys, N::kSize), sizes.keys}};
+      {k + begin(kRowKeyHeads, kFirstKey + key_head, sizes.keys, N::kSize), sizes.keys}};
   AlongRows<N::kKeys, N::kValueChunks, VALUE_VECTOR, N::kThreads,
             DenseRows<T, N::kValueSize, kValueStride>>
-      v_tiles{{v + begin(N::kKeyHeads, key_head, sizes.keys, N::kValueSize), sizes.keys}};
+      v_tiles{
+          {v + begin(kRowKeyHeads, kFirstValue + key_head, sizes.keys, N::kValueSize), sizes.keys}};
   int valid = sizes.keys;
   int offset = 0;
   if constexpr (N::kLengths) {

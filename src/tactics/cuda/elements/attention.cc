@@ -18,10 +18,11 @@ constexpr size_t kLengths = 6;
 struct HeadCode {
   bool split = true;
   std::string heads, sequence, size;
+  int64_t first = 0;  // head of packed rows
   ElementIndex at(const std::string& b, const std::string& h, const std::string& i,
                   const std::string& d) const {
     if (split) return {b, h, i, d};
-    return {b, i, str_cat("(", h, ") * (", size, ") + ", d)};
+    return {b, i, str_cat("(", h, " + ", first, ") * (", size, ") + ", d)};
   }
 };
 
@@ -29,6 +30,17 @@ HeadCode head_code(const ElementOperand& operand, int64_t heads) {
   if (operand.rank() == 4) return {true, operand.dims[1], operand.dims[2], operand.dims[3]};
   return {false, std::to_string(heads), operand.dims[1],
           str_cat("((", operand.dims[2], ") / ", heads, ")")};
+}
+
+// Of attention's first three operands.
+HeadCode head_code(ElementContext& c, size_t i) {
+  const auto& attrs = c.attrs<AttentionAttrs>();
+  int64_t heads = i == 0 ? attrs.q_heads : attrs.kv_heads;
+  if (!attrs.packed) return head_code(c.input(i), heads);
+  HeadCode code = head_code(c.input(i), attrs.q_heads + 2 * attrs.kv_heads);
+  code.heads = std::to_string(heads);
+  code.first = packed_head(attrs, i);
+  return code;
 }
 
 // One query row against all keys.
@@ -41,8 +53,8 @@ class RowCode {
         b_(std::move(b)),
         h_(std::move(h)),
         i_(std::move(i)),
-        q_(head_code(c.input(0), attrs_.q_heads)),
-        k_(head_code(c.input(1), attrs_.kv_heads)),
+        q_(head_code(c, 0)),
+        k_(head_code(c, 1)),
         past_(c.has_input(kPastK) ? c.input(kPastK).dims[2] : "0") {
     group_head_ = c.let("idx", str_cat("(", h_, ") / ((", q_.heads, ") / (", k_.heads, "))"));
   }
@@ -73,7 +85,7 @@ class RowCode {
   static Result<std::string> joined(ElementContext& c, size_t operand, const std::string& b,
                                     const std::string& head, const std::string& j,
                                     const std::string& d) {
-    HeadCode now = head_code(c.input(operand), c.attrs<AttentionAttrs>().kv_heads);
+    HeadCode now = head_code(c, operand);
     size_t old = operand + 3;
     if (!c.has_input(old)) return c.read(operand, now.at(b, head, j, d));
     const std::string& past = c.input(old).dims[2];
@@ -175,7 +187,7 @@ Result<std::string> attention_output(ElementContext& c, const ElementIndex& at) 
   std::string h = split ? at[1] : "";
   std::string d = split ? at[3] : "";
   if (!split) {
-    std::string size = head_code(c.input(2), c.attrs<AttentionAttrs>().kv_heads).size;
+    std::string size = head_code(c, 2).size;
     h = c.let("idx", str_cat("(", at[2], ") / ", size));
     d = c.let("idx", str_cat("(", at[2], ") % ", size));
   }
