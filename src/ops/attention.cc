@@ -25,11 +25,12 @@ struct HeadDims {
   Dim batch, heads, sequence, size;
 };
 
-Result<HeadDims> head_dims(InferContext& c, size_t i, int64_t heads) {
+Result<HeadDims> head_dims(InferContext& c, size_t i) {
   const Shape& shape = c.shape(i);
   const auto& attrs = c.attrs<AttentionAttrs>();
+  int64_t heads = operand_heads(attrs, i);
   if (attrs.packed) {
-    int64_t all = attrs.q_heads + 2 * attrs.kv_heads;
+    int64_t all = row_heads(attrs, i);
     if (std::optional<int64_t> row = shape[2].as_const(); row && *row % all != 0) {
       return c.input_error(i, str_cat("has rows that ", all, " heads do not fill"));
     }
@@ -124,9 +125,9 @@ Status infer_attention(InferContext& c) {
   }
   REDLINE_TRY(c.expect_rank(1, rank));
   REDLINE_TRY(c.expect_rank(2, rank));
-  REDLINE_ASSIGN(HeadDims q, head_dims(c, 0, attrs.q_heads));
-  REDLINE_ASSIGN(HeadDims k, head_dims(c, 1, attrs.kv_heads));
-  REDLINE_ASSIGN(HeadDims v, head_dims(c, 2, attrs.kv_heads));
+  REDLINE_ASSIGN(HeadDims q, head_dims(c, 0));
+  REDLINE_ASSIGN(HeadDims k, head_dims(c, 1));
+  REDLINE_ASSIGN(HeadDims v, head_dims(c, 2));
   REDLINE_TRY(expect_agree(c, 1, k.batch, q.batch, "batch"));
   REDLINE_TRY(expect_agree(c, 2, v.batch, q.batch, "batch"));
   REDLINE_TRY(expect_agree(c, 1, k.size, q.size, "head size"));
@@ -319,14 +320,14 @@ void softmax_rows(double* scores, const double* bias, int64_t rows, int64_t colu
 
 Status reference_attention(ReferenceContext& c) {
   const auto& attrs = c.attrs<AttentionAttrs>();
-  auto read = [&](size_t i, int64_t heads) {
+  auto read = [&](size_t i) {
+    int64_t heads = operand_heads(attrs, i);
     if (!attrs.packed) return read_heads(c.input(i), heads);
-    return read_packed(c.input(i), attrs.q_heads + 2 * attrs.kv_heads, packed_head(attrs, i),
-                       heads);
+    return read_packed(c.input(i), row_heads(attrs, i), first_head(attrs, i), heads);
   };
-  Heads q = read(0, attrs.q_heads);
-  Heads k = read(1, attrs.kv_heads);
-  Heads v = read(2, attrs.kv_heads);
+  Heads q = read(0);
+  Heads k = read(1);
+  Heads v = read(2);
   int64_t past = c.has_input(kPastK) ? c.input(kPastK).dims[2] : 0;
   if (c.has_input(kPastK)) {
     k = append(c.input(kPastK), k);

@@ -55,9 +55,17 @@ struct AttentionAttrs {
   }
 };
 
-// Where an operand's heads begin in packed rows, counted in heads: q is operand 0.
-inline int64_t packed_head(const AttentionAttrs& attrs, size_t operand) {
-  return operand == 0 ? 0 : attrs.q_heads + (operand == 1 ? 0 : attrs.kv_heads);
+// Of q, k and v, which are operands 0 to 2: the heads of each, and those of the rows it lies in.
+inline int64_t operand_heads(const AttentionAttrs& attrs, size_t operand) {
+  return operand == 0 ? attrs.q_heads : attrs.kv_heads;
+}
+inline int64_t row_heads(const AttentionAttrs& attrs, size_t operand) {
+  return attrs.packed ? attrs.q_heads + 2 * attrs.kv_heads : operand_heads(attrs, operand);
+}
+// Which of the row's heads is its first.
+inline int64_t first_head(const AttentionAttrs& attrs, size_t operand) {
+  if (!attrs.packed || operand == 0) return 0;
+  return attrs.q_heads + (operand == 1 ? 0 : attrs.kv_heads);
 }
 
 }  // namespace redline

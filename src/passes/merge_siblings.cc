@@ -4,6 +4,7 @@
 
 #include "ir/rewrite.h"
 #include "ops/conv.h"
+#include "ops/host_values.h"
 #include "ops/split.h"
 #include "passes/pass.h"
 
@@ -99,24 +100,11 @@ bool alike(const Sibling& a, const Sibling& b) {
 }
 
 // The weights side by side: rows of a convolution's, columns of a product's.
-Result<Value*> join_weights(Graph& graph, const std::vector<Sibling>& siblings, int64_t channels) {
-  const Tensor& first = siblings[0].anchor->input(1)->constant;
-  bool columns = siblings[0].anchor->is("matmul");
-  Dims dims = first.dims();
-  dims[columns ? 1 : 0] = channels;
-  REDLINE_ASSIGN(Tensor joined, Tensor::create(DType::kFloat32, dims));
-  int64_t rows = columns ? dims[0] : 1;
-  int64_t pitch = dims.count() / rows;
-  int64_t at = 0;
-  for (const Sibling& sibling : siblings) {
-    const Tensor& part = sibling.anchor->input(1)->constant;
-    int64_t width = part.count() / rows;
-    for (int64_t row = 0; row < rows; ++row) {
-      std::copy_n(part.data<float>() + row * width, width,
-                  joined.mutable_data<float>() + row * pitch + at);
-    }
-    at += width;
-  }
+Result<Value*> join_weights(Graph& graph, const std::vector<Sibling>& siblings) {
+  std::vector<Tensor> parts;
+  for (const Sibling& sibling : siblings) parts.push_back(sibling.anchor->input(1)->constant);
+  int axis = siblings[0].anchor->is("matmul") ? 1 : 0;
+  REDLINE_ASSIGN(Tensor joined, concat_tensors(parts, axis));
   return graph.add_constant(std::move(joined), siblings[0].anchor->input(1)->name);
 }
 
@@ -145,7 +133,7 @@ Status merge(const std::vector<Sibling>& siblings) {
     sizes.push_back(sibling.channels);
     channels += sibling.channels;
   }
-  REDLINE_ASSIGN(Value * weights, join_weights(graph, siblings, channels));
+  REDLINE_ASSIGN(Value * weights, join_weights(graph, siblings));
   REDLINE_ASSIGN(Value * bias, join_biases(graph, siblings, channels));
   std::vector<Value*> inputs = {first->input(0), weights};
   bool conv = first->is("conv");

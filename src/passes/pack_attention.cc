@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <array>
-#include <cstring>
-
 #include "ir/rewrite.h"
 #include "ops/attention.h"
+#include "ops/host_values.h"
 #include "ops/split.h"
 #include "passes/pass.h"
 
@@ -69,26 +67,6 @@ std::optional<Projection> projection_of(const Node& attention, size_t operand) {
   return made;
 }
 
-// Along the last axis, as [rows, columns] or, without rows, as a list.
-Result<Tensor> side_by_side(const std::array<const Tensor*, 3>& parts,
-                            std::optional<int64_t> depth = {}) {
-  int64_t rows = depth.value_or(1);
-  int64_t columns = 0;
-  for (const Tensor* part : parts) columns += part->count() / rows;
-  Dims dims = depth ? Dims{rows, columns} : Dims{columns};
-  REDLINE_ASSIGN(Tensor joined, Tensor::create(parts[0]->dtype(), dims));
-  auto* to = static_cast<std::byte*>(joined.mutable_raw());
-  for (int64_t row = 0; row < rows; ++row) {
-    for (const Tensor* part : parts) {
-      size_t bytes = part->bytes() / static_cast<size_t>(rows);
-      std::memcpy(to, static_cast<const std::byte*>(part->raw()) + static_cast<size_t>(row) * bytes,
-                  bytes);
-      to += bytes;
-    }
-  }
-  return joined;
-}
-
 // One product instead of the three; null where they are not alike.
 Result<Value*> packed_by_product(Node* attention) {
   std::vector<Projection> all;
@@ -103,20 +81,24 @@ Result<Value*> packed_by_product(Node* attention) {
                 other.product->graph() == attention->graph() &&
                 other.product->attrs() == q.product->attrs() &&
                 other.weights().dtype() == q.weights().dtype() &&
+                other.weights().dims()[0] == q.weights().dims()[0] &&
                 (other.bias == nullptr) == (q.bias == nullptr);
     if (!same) return nullptr;
   }
+  std::vector<Tensor> weights;
+  std::vector<Tensor> biases;
+  for (const Projection& one : all) {
+    weights.push_back(one.weights());
+    if (one.bias != nullptr) biases.push_back(one.bias->constant.reshaped({one.columns()}));
+  }
   Graph& graph = *attention->graph();
-  REDLINE_ASSIGN(Tensor weights,
-                 side_by_side({&all[0].weights(), &all[1].weights(), &all[2].weights()},
-                              q.weights().dims()[0]));
-  Value* w = graph.add_constant(std::move(weights), q.product->input(1)->name);
+  REDLINE_ASSIGN(Tensor joined, concat_tensors(weights, 1));
+  Value* w = graph.add_constant(std::move(joined), q.product->input(1)->name);
   REDLINE_ASSIGN(Value * result,
                  insert(attention, "matmul", {q.product->input(0), w}, q.product->attrs()));
   if (q.bias == nullptr) return result;
-  REDLINE_ASSIGN(Tensor biases, side_by_side({&all[0].bias->constant, &all[1].bias->constant,
-                                              &all[2].bias->constant}));
-  return insert(attention, "add", {result, graph.add_constant(std::move(biases))});
+  REDLINE_ASSIGN(joined, concat_tensors(biases, 0));
+  return insert(attention, "add", {result, graph.add_constant(std::move(joined))});
 }
 
 // Queries, keys and values of the same rows, heads of one size, and no past.
@@ -130,7 +112,7 @@ bool can_be_packed(const Node& node) {
     const Shape& shape = node.input(i)->shape();
     if (!shape.has_rank() || shape.rank() != 3) return false;
     std::optional<int64_t> row = shape[2].as_const();
-    int64_t heads = i == 0 ? attrs.q_heads : attrs.kv_heads;
+    int64_t heads = operand_heads(attrs, i);
     if (!row || *row % heads != 0 || (size && *size != *row / heads)) return false;
     size = *row / heads;
   }

@@ -106,11 +106,15 @@ class TunerTest : public testing::Test {
     auto graph = parse_graph(*ops_, region(type));
     return build_plan(**graph, tactics_, *pool_, options_, &report_).value();
   }
-  // What a build asks for: relu(x + y).
-  Problem relu_sum() const {
+  // A region of two ops on two operands of the same sizes.
+  struct Step {
+    std::string_view op;
+    std::vector<int> inputs;
+  };
+  Problem region_of(const std::vector<Step>& steps, const Dims& dims) const {
     auto body = std::make_shared<Body>();
     body->num_inputs = 2;
-    for (auto [name, inputs] : {std::pair("add", std::vector{0, 1}), {"relu", {2}}}) {
+    for (const auto& [name, inputs] : steps) {
       const OpDef& op = ops_->get(name);
       body->nodes.push_back({&op, Attrs::load(op.attrs, {}).value(), inputs});
     }
@@ -119,7 +123,7 @@ class TunerTest : public testing::Test {
     problem.op = &ops_->get("fused");
     problem.attrs = Attrs::of(FusedAttrs{body});
     OperandDesc operand;
-    operand.dims = {8, 512};
+    operand.dims = dims;
     problem.inputs = {operand, operand};
     problem.outputs = {operand};
     return problem;
@@ -248,7 +252,7 @@ TEST_F(TunerTest, WaitingForTheCompilerIsNotTiming) {
   TuneOptions options;
   options.seconds = 0.25;
   Tuner tuner(tactics_, args, database, options);
-  Problem problem = relu_sum();
+  Problem problem = region_of({{"add", {0, 1}}, {"relu", {2}}}, {8, 512});
   EXPECT_EQ(tuner.choose(problem, problem).tactic->name, "third");
   EXPECT_GE(compiler.seconds_waited(), 0.9);
   EXPECT_LT(tuner.report().timing_seconds, 0.25);
@@ -311,20 +315,7 @@ TEST_F(TunerTest, WhatTakesTheTurnOfARefusalIsInTheDatabaseToo) {
 }
 
 TEST_F(TunerTest, WhatTheReferenceIsTooSlowForIsTimedAllTheSame) {
-  auto body = std::make_shared<Body>();
-  body->num_inputs = 2;
-  for (auto [name, inputs] : {std::pair("exp", std::vector{0}), {"matmul", {2, 1}}}) {
-    const OpDef& op = ops_->get(name);
-    body->nodes.push_back({&op, Attrs::load(op.attrs, {}).value(), inputs});
-  }
-  body->outputs = {3};
-  Problem problem;
-  problem.op = &ops_->get("fused");
-  problem.attrs = Attrs::of(FusedAttrs{body});
-  OperandDesc operand;
-  operand.dims = {1024, 1024};
-  problem.inputs = {operand, operand};
-  problem.outputs = {operand};
+  Problem problem = region_of({{"exp", {0}}, {"matmul", {2, 1}}}, {1024, 1024});
   ASSERT_TRUE(takes_too_long(problem));
   g_behaviour<0>.us = 30000;
   g_behaviour<2>.us = 20000;

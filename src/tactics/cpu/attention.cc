@@ -53,16 +53,10 @@ Operand operand(const Dims& dims, int64_t heads) {
 
 Operand operand(const Problem& problem, size_t i) {
   const auto& attrs = problem.attrs.as<AttentionAttrs>();
-  const Dims& dims = problem.inputs[i].dims;
-  int64_t heads = i == 0 ? attrs.q_heads : attrs.kv_heads;
-  if (!attrs.packed) return operand(dims, heads);
-  int64_t size = dims[2] / (attrs.q_heads + 2 * attrs.kv_heads);
-  return {dims[0],
-          heads,
-          dims[1],
-          size,
-          {dims[1] * dims[2], size, dims[2]},
-          packed_head(attrs, i) * size};
+  Operand own = operand(problem.inputs[i].dims, row_heads(attrs, i));
+  if (attrs.packed) own.heads = operand_heads(attrs, i);
+  own.first = first_head(attrs, i) * own.size;
+  return own;
 }
 
 class AttentionKernel final : public Kernel {

@@ -29,10 +29,12 @@ struct Spec {
 struct Heads {
   int64_t heads, size;
 };
-Heads heads_of(const Dims& dims, const AttentionAttrs& attrs, int64_t heads) {
-  int64_t all = attrs.packed ? attrs.q_heads + 2 * attrs.kv_heads : heads;
+Heads heads_of(const Problem& problem, size_t i) {
+  const auto& attrs = problem.attrs.as<AttentionAttrs>();
+  const Dims& dims = problem.inputs[i].dims;
   if (dims.rank() == 4) return {dims[1], dims[3]};
-  return {heads, dims[2] == kDynamicDim ? kDynamicDim : dims[2] / all};
+  int64_t size = dims[2] == kDynamicDim ? kDynamicDim : dims[2] / row_heads(attrs, i);
+  return {operand_heads(attrs, i), size};
 }
 
 bool has(const std::vector<OperandDesc>& operands, size_t i) {
@@ -75,9 +77,9 @@ Result<Spec> spec_of(const Problem& problem) {
   Spec spec;
   spec.dtype = problem.inputs[0].dtype;
   spec.split = problem.inputs[0].dims.rank() == 4;
-  Heads q = heads_of(problem.inputs[0].dims, attrs, attrs.q_heads);
-  Heads k = heads_of(problem.inputs[1].dims, attrs, attrs.kv_heads);
-  Heads v = heads_of(problem.inputs[2].dims, attrs, attrs.kv_heads);
+  Heads q = heads_of(problem, 0);
+  Heads k = heads_of(problem, 1);
+  Heads v = heads_of(problem, 2);
   spec.query_heads = q.heads;
   spec.key_heads = k.heads;
   spec.size = q.size;

@@ -35,11 +35,9 @@ HeadCode head_code(const ElementOperand& operand, int64_t heads) {
 // Of attention's first three operands.
 HeadCode head_code(ElementContext& c, size_t i) {
   const auto& attrs = c.attrs<AttentionAttrs>();
-  int64_t heads = i == 0 ? attrs.q_heads : attrs.kv_heads;
-  if (!attrs.packed) return head_code(c.input(i), heads);
-  HeadCode code = head_code(c.input(i), attrs.q_heads + 2 * attrs.kv_heads);
-  code.heads = std::to_string(heads);
-  code.first = packed_head(attrs, i);
+  HeadCode code = head_code(c.input(i), row_heads(attrs, i));
+  if (attrs.packed) code.heads = std::to_string(operand_heads(attrs, i));
+  code.first = first_head(attrs, i);
   return code;
 }
 
