@@ -2,13 +2,13 @@
 #include "build/build.h"
 
 #include <algorithm>
-#include <cmath>
 #include <future>
 #include <system_error>
 
 #include "api/build_graph.h"
 #include "api/build_report.h"
 #include "api/engine_impl.h"
+#include "api/range_sizes.h"
 #include "api/run_graph.h"
 #include "api/time_chain.h"
 #include "base/mmap_file.h"
@@ -52,34 +52,16 @@ Status check_not_built(const BuildSettings& settings) {
   return invalid_argument("is an engine already: its precision was chosen when it was built");
 }
 
-// Some part of the way from one size to another, as factors.
-int64_t between(int64_t a, int64_t b, double part) {
-  return std::llround(std::pow(static_cast<double>(a), 1 - part) *
-                      std::pow(static_cast<double>(b), part));
-}
-
-// Ranges are optimised for at the likeliest size, at both ends, and at a third and two of the way
-// to either.
 Status take_sizes(const BuildSettings& settings, BuildOptions& options) {
   options.symbol_values = settings.optimal_sizes;
-  // The ends first: what is between takes their ways where those are about as fast.
-  constexpr double kParts[] = {1, 2. / 3, 1. / 3};
-  std::vector<BuildOptions::SymbolValues> further(2 * std::size(kParts), settings.optimal_sizes);
-  for (const BuildSettings::SizeRange& range : settings.size_ranges) {
-    if (range.least < 0 || range.least > range.likely || range.likely > range.most) {
-      return invalid_argument("the sizes of '", range.symbol, "' are ", range.least, " to ",
-                              range.most, " and ", range.likely,
-                              " between; expected three that do not fall");
-    }
-    options.symbol_values.emplace_back(range.symbol, range.likely);
-    auto values = further.begin();
-    for (double part : kParts) {
-      for (int64_t end : {range.least, range.most}) {
-        (values++)->emplace_back(range.symbol, between(range.likely, end, part));
-      }
-    }
+  if (settings.size_ranges.empty()) return {};
+  REDLINE_ASSIGN(options.further_values, range_sizes(settings.size_ranges));
+  for (BuildOptions::SymbolValues& values : options.further_values) {
+    values.insert(values.begin(), settings.optimal_sizes.begin(), settings.optimal_sizes.end());
   }
-  if (!settings.size_ranges.empty()) options.further_values = std::move(further);
+  for (const BuildSettings::SizeRange& range : settings.size_ranges) {
+    options.symbol_values.emplace_back(range.symbol, range.likely);
+  }
   return {};
 }
 
