@@ -120,6 +120,42 @@ def test_tune(folder):
     missing = run("tune", "explain", "no such thing", "--tuning-db", "c.jsonl", cwd=folder)
     assert (missing.returncode, missing.stderr.count("\n")) == (1, 1)
     assert run("tune", cwd=folder).returncode == 2
+    kept = (folder / "c.jsonl").read_bytes()
+    (folder / "text.jsonl").write_text("no record\n")
+    os.mkfifo(folder / "pipe")
+    for other, why in ((".", "not a file"), ("pipe", "not a file"), ("text.jsonl", "none of its 1 lines is a record")):
+        for command in (("merge", "c.jsonl", "a.jsonl", other), ("list", "--tuning-db", other)):
+            done = run("tune", *command, cwd=folder)
+            assert done.returncode == 1 and why in done.stderr, (command, done.stderr)
+    assert (folder / "c.jsonl").read_bytes() == kept
+    done = run("build", "m.onnx", "--tuning-db", "pipe", cwd=folder)
+    assert done.returncode == 0 and "tuning database is not read: pipe: not a file" in done.stderr
+    done = run("tune", "prior", "none.jsonl", "c.jsonl", "--arch", "sm_90", cwd=folder)
+    assert done.returncode == 1 and "no record of sm_90" in done.stderr and not (folder / "none.jsonl").exists()
+
+
+def test_what_cannot_be_meant_is_refused(folder):
+    wrong_usage = (("--build-time", "nan"), ("--build-time", "-1"), ("--size", "n=99999999999999999999"),
+                   ("--shapes", "n=1..2..99999999999999999999"), ("--shapes", "n=1..2"), ("--shapes", "n=-1..2..3"))
+    for arguments in wrong_usage:
+        done = run("build", "m.onnx", *arguments, cwd=folder)
+        assert done.returncode == 2 and arguments[1] in done.stderr, arguments
+    assert run("bench", "m.onnx", "--duration", "nan", cwd=folder).returncode == 2
+    assert run("profile", "m.onnx", "--top", "-1", cwd=folder).returncode == 2
+    refused = ((("--size", "n=2", "--size", "n=3"), "as 2 and as 3"), (("--check-range",), "only fp16"),
+               (("--shapes", "n=1..2..3", "--shapes", "n=1..2..4"), "given twice"), (("--size", "z=3"), "there are: 'n'"))
+    for arguments, why in refused:
+        done = run("build", "m.onnx", *arguments, cwd=folder)
+        assert done.returncode == 1 and why in done.stderr, arguments
+    assert run("build", "m.onnx", "--shapes", "n=1..2..3", "--size", "n=9", cwd=folder).returncode == 0
+    done = run("run", "m.engine", "--shapes", "n=1..2..3", cwd=folder)
+    assert done.returncode == 1 and "chosen when it was built" in done.stderr
+
+
+def test_verbose_says_what_was_chosen(folder):
+    quiet = run("build", "m.onnx", "--device", "cpu", cwd=folder)
+    assert quiet.stderr == "" and "MB for cpu, built in" in quiet.stdout
+    assert "pass dce" in run("build", "m.onnx", "--verbose", cwd=folder).stderr
 
 
 def test_random_inputs_are_seeded(folder):
@@ -257,7 +293,8 @@ def test_other_device(folder):
 def test_no_gpu(folder):
     done = run("run", "m.onnx", "--device", "cuda", cwd=folder)
     assert done.returncode == 1 and "NVIDIA driver" in done.stderr
-    assert run("run", "m.onnx", "--device", "auto", "--output-dir", "o", cwd=folder).returncode == 0
+    done = run("run", "m.onnx", "--device", "auto", "--output-dir", "o", "--verbose", cwd=folder)
+    assert done.returncode == 0 and "using the CPU: " in done.stderr
 
 
 def test_an_engine_for_a_gpu_elsewhere(folder):
@@ -337,7 +374,7 @@ def test_shapes_give_variants(folder):
     assert not any("variants" in step for step in steps)
     for wrong in ("n=1..2", "n=1..2..x", "n=-1..2..3", "n=1..2..3..4"):
         done = run(*build, "--shapes", wrong, cwd=folder)
-        assert done.returncode == 1 and "MIN..OPT..MAX" in done.stderr, wrong
+        assert done.returncode == 2 and "MIN..OPT..MAX" in done.stderr, wrong
     done = run(*build, "--shapes", "n=5..2..9", cwd=folder)
     assert done.returncode == 1 and "do not fall" in done.stderr
     assert run("build", "p.onnx", "--shapes", "n=1..64..2048", cwd=folder).returncode == 0

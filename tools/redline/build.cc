@@ -118,7 +118,9 @@ Status run(const ModelOptions& options, const std::string& requested, bool with_
                 {"report", std::move(report)}});
   } else {
     if (with_report) print_report(report);
-    std::printf("%s: %.1f MB, built in %.2f s\n", output.c_str(), bytes / 1e6, seconds);
+    std::string device(engine.device());
+    std::printf("%s: %.1f MB for %s, built in %.2f s\n", output.c_str(), bytes / 1e6,
+                device.c_str(), seconds);
   }
   return {};
 }

@@ -84,6 +84,9 @@ Result<std::map<std::string, HostValue>> make_inputs(const std::vector<ValueInfo
 Status bind_all(Session& session, const std::map<std::string, HostValue>& inputs);
 
 // True after Ctrl-C. A second Ctrl-C ends the process at once.
+// For options with a number; a failure is wrong usage.
+CLI::Validator number_between(double least, double most);
+
 bool interrupted();
 void catch_interrupts();
 
