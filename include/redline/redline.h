@@ -64,7 +64,8 @@ struct BuildSettings : EngineOptions {
   // database says. 3: time the best few kernels of each step. 4, 5: more of them, more often. From
   // 1 on every kernel is checked against the reference.
   int opt_level = 3;
-  std::optional<double> build_seconds;  // at most this long is spent on timing kernels
+  // After these seconds the build looks no further for faster kernels; what it needs it still does.
+  std::optional<double> build_seconds;
   // File that keeps what was measured; "": none. Not given: tuning.jsonl in $XDG_CACHE_HOME/redline
   // or ~/.cache/redline.
   std::optional<std::string> tuning_database;

@@ -177,6 +177,7 @@ Result<Engine> build_graph(std::unique_ptr<OpRegistry> ops, Graph& graph, Engine
   REDLINE_TRY(take_sizes(settings, options));
   options.logger = impl->logger;
   if (settings.progress) options.progress = Progress(settings.progress);
+  options.begin = stages.begin();
   if (settings.build_seconds) options.build_seconds = *settings.build_seconds;
   options.tuning_database = settings.tuning_database.value_or(default_tuning_database());
   options.stages = &stages;

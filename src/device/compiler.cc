@@ -55,7 +55,7 @@ KernelCompiler::Kernel KernelCompiler::make(const KernelSource& source) const {
 
 KernelCompiler::Ahead::Ahead(KernelCompiler& compiler, std::vector<KernelSource> sources,
                              int threads)
-    : compiler_(compiler), sources_(std::move(sources)) {
+    : compiler_(compiler), sources_(std::move(sources)), is_left_out_(sources_.size()) {
   size_t wanted = std::min(sources_.size(), static_cast<size_t>(std::max(threads, 0)));
   threads_.reserve(wanted);
   while (threads_.size() < wanted) {
@@ -78,8 +78,16 @@ KernelCompiler::Ahead::~Ahead() {
 bool KernelCompiler::Ahead::make_next() {
   size_t i = next_.fetch_add(1);
   if (i >= sources_.size()) return false;
+  if (is_left_out_[i]) return true;
   static_cast<void>(compiler_.find_or_make(sources_[i]));
   return true;
+}
+
+void KernelCompiler::Ahead::restrict_to(std::vector<size_t> places) {
+  std::sort(places.begin(), places.end());
+  for (size_t i = 0; i < is_left_out_.size(); ++i) {
+    is_left_out_[i] = !std::binary_search(places.begin(), places.end(), i);
+  }
 }
 
 Status KernelCompiler::Ahead::help(const Progress& progress) {

@@ -337,6 +337,21 @@ def test_a_gpu_elsewhere_is_chosen_for_by_records(folder):
     assert informed["chosen"] == index and informed["reason"].startswith("from the database")
 
 
+def test_regret_of_what_is_ranked_first(folder):
+    weights = numpy_helper.from_array(np.ones((64, 32), np.float32), "w")
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["y"])]
+    onnx.save(make_model(nodes, [("x", F, [16, 64])], [("y", F, [16, 32])], [weights]), folder / "p.onnx")
+    report = json.loads(run("build", "p.onnx", "--device", "cpu", "--no-tuning-db", "--json", cwd=folder).stdout)["report"]
+    (problem,) = report["problems"]
+    timed = [c["us"] for c in problem["candidates"] if "us" in c]
+    if len(timed) < 2:
+        pytest.skip("products have one tactic here")
+    chosen = problem["candidates"][problem["chosen"]]["us"]
+    assert problem["first_pick_us"] == timed[0] >= chosen > 0
+    assert report["regret"] == {"first_picks_us": timed[0], "chosen_us": chosen}
+    assert "(regret " in run("build", "p.onnx", "--device", "cpu", "--no-tuning-db", "--report", cwd=folder).stdout
+
+
 def test_side_streams(folder):
     nodes = [helper.make_node("Softmax", [x], [y], axis=0) for x, y in (("a", "y"), ("b", "z"))]
     wide = [256, 256]  # of which neither keeps an H100 busy

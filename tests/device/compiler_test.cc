@@ -76,6 +76,19 @@ TEST(KernelCompilerTest, WhatIsAheadIsMadeInOrderAndNoMoreAfterItsEnd) {
   for (size_t i = 0; i < made.size(); ++i) EXPECT_EQ(made[i], str_cat("k", i));
 }
 
+TEST(KernelCompilerTest, WhatIsLeftOutIsMadeWhenAskedFor) {
+  std::vector<std::string> made;
+  KernelCompiler compiler([&](const KernelSource& source) -> Result<CompiledKernel> {
+    made.push_back(source.entry);
+    return CompiledKernel{};
+  });
+  KernelCompiler::Ahead ahead(compiler, sources(5), 0);
+  ahead.restrict_to({4, 1});
+  ASSERT_TRUE(ahead.help({}).ok());
+  EXPECT_EQ(made, (std::vector<std::string>{"k1", "k4"}));
+  EXPECT_TRUE(compiler.get(source(2)).ok());
+}
+
 TEST(KernelCompilerTest, FailuresAreForTheOneWhoAsks) {
   KernelCompiler compiler([](const KernelSource& source) -> Result<CompiledKernel> {
     if (source.entry == "k1") throw std::bad_alloc();

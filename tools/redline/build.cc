@@ -58,6 +58,15 @@ void print_chain(const Json& chain) {
   }
 }
 
+// What the steps would take with what was ranked first, without timing any.
+void print_regret(const Json& regret) {
+  auto first = regret["first_picks_us"].get<double>();
+  auto chosen = regret["chosen_us"].get<double>();
+  if (chosen <= 0) return;
+  std::printf("ranked first: %.1f us, chosen: %.1f us (regret %.1f %%)\n", first, chosen,
+              100 * (first / chosen - 1));
+}
+
 void print_streams(const Json& streams) {
   if (!streams.contains("why")) return;
   std::printf("streams %d: %s", streams["count"].get<int>(),
@@ -89,6 +98,7 @@ void print_report(const Json& report) {
     }
     std::printf("%s", format_table(rows).c_str());
   }
+  print_regret(report["regret"]);
   print_chain(report["chain"]);
   print_streams(report["streams"]);
   print_stages(report["stages"]);
