@@ -17,6 +17,15 @@ constexpr int kOftenBehindProducer = 4;
 constexpr int kManyReplays = 300;
 constexpr int kFewReplays = 30;
 
+bool has_short_indices(const cuda::KernelSource& source) {
+  return std::find(source.options.begin(), source.options.end(), "-DREDLINE_INDEX=int") !=
+         source.options.end();
+}
+
+std::string does_nothing(std::string_view entry) {
+  return str_cat("extern \"C\" __global__ void ", entry, "() {}\n");
+}
+
 }  // namespace
 
 Status GpuRunner::use_nvrtc() {
@@ -61,7 +70,8 @@ Status GpuRunner::run(const Tactic& tactic, const Problem& written, const Proble
   REDLINE_ASSIGN(std::vector<cuda::KernelSource> sources, tactic.kernels(written, config, device_));
   std::vector<std::shared_ptr<const cuda::Module>> modules;
   if (!sources.empty()) compiled_.insert(tactic.name);
-  for (const cuda::KernelSource& source : sources) {
+  for (cuda::KernelSource& source : sources) {
+    if (wide_ && has_short_indices(source)) source.text = does_nothing(source.entry);
     Result<cuda::CompiledKernel> compiled = compile_(source);
     bool serialised = lists_serialised_ && !compiled.ok() &&
                       compiled.status().message().find("serialised") != std::string_view::npos;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// ops_test [-v] [--device cpu|cuda|emulated|ARCH] [--tactic NAME] [--time | --late | --spills LIST]
-// FILE.cases ...: runs conformance cases, one a line:
+// ops_test [-v] [--device cpu|cuda|emulated|ARCH] [--tactic NAME] [--wide]
+// [--time | --late | --spills LIST] FILE.cases ...: runs conformance cases, one a line:
 //
 //   op(inputs) {attributes} -> outputs          softmax(f32[2,3,0]) {axis=1} -> f32[2,3,0]
 //
@@ -376,6 +376,7 @@ struct Poisoned {
 struct DriverOptions {
   bool verbose = false;
   bool timed = false;
+  bool wide = false;               // 64-bit indices
   bool once = false;               // each kind of kernel, without a look at what it computes
   size_t configs = kUsualConfigs;  // the most of a tactic
   std::string tactic;              // empty: all
@@ -688,9 +689,10 @@ class Driver {
     return operand;
   }
 
-  static Problem describe(const Case& c, const std::vector<HostValue>& results, bool constants,
-                          bool dynamic) {
+  Problem describe(const Case& c, const std::vector<HostValue>& results, bool constants,
+                   bool dynamic) const {
     Problem problem;
+    if (options_.wide) problem.most_short_indices = 0;
     problem.op = c.op;
     problem.attrs = c.attrs;
     for (size_t i = 0; i < c.inputs.size(); ++i) {
@@ -868,6 +870,7 @@ std::optional<Arguments> parse_arguments(std::vector<std::string> words) {
   if (configs == "first") options.configs = 1;
   options.knobs = take_value("--knobs", "");
   options.timed = take("--time");
+  options.wide = take("--wide");
   result.late = take("--late");
   result.spills = take_value("--spills", "");
   options.once = !result.spills.empty();
@@ -876,7 +879,8 @@ std::optional<Arguments> parse_arguments(std::vector<std::string> words) {
   bool runs_on_gpu = result.device == "cuda" || result.device == "emulated";
   bool compiles_only = !runs_on_gpu && result.device != "cpu";
   if (words.empty() || (options.timed && result.device == "cpu") ||
-      (result.late && (options.timed || !runs_on_gpu)) || (options.once && !compiles_only)) {
+      (result.late && (options.timed || !runs_on_gpu)) || (options.wide && !runs_on_gpu) ||
+      (options.once && !compiles_only)) {
     return std::nullopt;
   }
   result.files = std::move(words);
@@ -900,7 +904,8 @@ int main(int argc, char** argv) {
   if (!arguments) {
     std::printf(
         "usage: ops_test [-v] [--device cpu|cuda|emulated|ARCH] [--tactic NAME] "
-        "[--configs first|usual|all] [--knobs TEXT] [--time | --late | --spills LIST [--update]] "
+        "[--configs first|usual|all] [--knobs TEXT] [--wide] [--time | --late | --spills LIST "
+        "[--update]] "
         "FILE.cases ...\n");
     return 2;
   }
@@ -922,6 +927,7 @@ int main(int argc, char** argv) {
   if (!can_judge) return redline::kNotRun;
   if (!spills.empty()) gpu->list_serialised();
   if (arguments->options.timed) gpu->set_timed();
+  if (arguments->options.wide) gpu->keep_to_wide_indices();
   if (arguments->late) {
     redline::Status status = gpu->set_slow_producer();
     if (!status.ok()) {
