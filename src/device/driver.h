@@ -19,7 +19,8 @@ inline constexpr int kMinimumDriver = 12040;
 // "13.0"
 std::string driver_version_text(int version);
 
-// The table of a library that was opened with dlopen; not_found names the first missing function.
+// The table of a library that was opened with dlopen; incompatible names the first missing
+// function.
 Result<DriverApi> find_driver_functions(void* library);
 
 struct DeviceInfo {
