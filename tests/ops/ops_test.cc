@@ -16,7 +16,8 @@
 // kernels take, and checks nothing. --late also runs GPU kernels behind a producer that lets them
 // start long before their inputs are there; see slow_producer.h. --spills compiles all configs of
 // the first file's cases and the likeliest of the others', each kind of kernel once (is_first), and
-// fails unless those that spill are those of the LIST (spills.h); --update rewrites the list.
+// fails unless those that spill are those of the LIST (spills.h), if it was made with this
+// compiler; --update rewrites the list.
 
 #include <cmath>
 #include <cstdio>
@@ -444,6 +445,9 @@ class Driver {
     if (wrong.empty() && update) {
       Status written = list->replace(arch, gpu_->compiler(), gpu_->spills());
       if (!written.ok()) wrong = written.message();
+    } else if (wrong.empty() && !list->suits(gpu_->compiler())) {
+      std::printf("spills are not compared: the list is NVRTC %s's, this one is %s\n",
+                  list->compiler().c_str(), gpu_->compiler().c_str());
     } else if (wrong.empty()) {
       wrong = list->difference(arch, gpu_->spills());
       if (!wrong.empty()) wrong += "Where that is meant, run the same with --update.\n";
@@ -887,15 +891,6 @@ std::optional<Arguments> parse_arguments(std::vector<std::string> words) {
   return result;
 }
 
-// Whether the list was made with this compiler; kernels of others spill elsewhere.
-bool suits(const std::string& list, const std::string& compiler) {
-  redline::Result<redline::SpillList> read = redline::SpillList::read(list);
-  if (!read.ok() || read->compiler().empty() || read->compiler() == compiler) return true;
-  std::printf("not run: the list of spills is NVRTC %s's, this one is %s\n",
-              read->compiler().c_str(), compiler.c_str());
-  return false;
-}
-
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -923,8 +918,6 @@ int main(int argc, char** argv) {
     }
     gpu = *std::move(made);
   }
-  bool can_judge = spills.empty() || arguments->update || suits(spills, gpu->compiler());
-  if (!can_judge) return redline::kNotRun;
   if (!spills.empty()) gpu->list_serialised();
   if (arguments->options.timed) gpu->set_timed();
   if (arguments->options.wide) gpu->keep_to_wide_indices();
