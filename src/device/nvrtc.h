@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/status.h"
+#include "device/find_library.h"
 
 namespace redline::cuda {
 
@@ -25,6 +26,9 @@ struct CompiledKernel {
   int stack_bytes = 0;
   int spill_bytes = 0;  // stores and loads
 };
+
+// How NVRTC is found.
+const ToolkitLibrary& nvrtc_library();
 
 // NVIDIA's run-time compiler, which needs neither GPU nor driver. Thread-safe.
 class Nvrtc {
