@@ -367,8 +367,8 @@ Status take_way(DeviceTuner& device, Plan& plan, PlanStep& step, const Problem& 
     REDLINE_ASSIGN(auto kernels, compile_kernels(tactic, config, written, device.args));
     step.kernels.clear();
     for (const auto& kernel : kernels) {
-      auto& kept = device.kernels[{kernel.get(), std::string(tactic.name)}];
-      if (kept == nullptr) kept = keep_kernel(kernel, tactic.name);
+      auto& kept = device.kernels[kernel.get()];
+      if (kept == nullptr) kept = keep_kernel(kernel);
       step.kernels.push_back(kept);
     }
   }
@@ -405,14 +405,16 @@ std::vector<Type> types_in_sizes(const Plan& plan, const BuildOptions::SymbolVal
 }
 
 std::shared_ptr<const PlanKernel> keep_kernel(
-    const std::shared_ptr<const cuda::CompiledKernel>& from, std::string_view name) {
+    const std::shared_ptr<const cuda::CompiledKernel>& from) {
   auto kernel = std::make_shared<PlanKernel>();
-  kernel->entry = name;
+  kernel->entry = from->entry;
   kernel->cubin = Tensor::wrap(DType::kUInt8, Dims{static_cast<int64_t>(from->cubin.size())},
                                from->cubin.data(), from);
   kernel->registers = from->registers;
   kernel->shared_bytes = from->static_shared_bytes;
+  kernel->dynamic_shared_bytes = from->dynamic_shared_bytes;
   kernel->spill_bytes = from->spill_bytes;
+  kernel->threads = from->threads;
   return kernel;
 }
 

@@ -26,7 +26,8 @@ Result<std::shared_ptr<const CompiledKernel>> KernelCompiler::get(const KernelSo
 }
 
 KernelCompiler::Kernel KernelCompiler::find_or_make(const KernelSource& source) {
-  std::string key = CubinCache::key(source, "");
+  // A cubin is the same whatever its launches ask for, what is noted beside it is not.
+  std::string key = str_cat(CubinCache::key(source, ""), " ", source.dynamic_shared_bytes);
   std::unique_lock lock(mutex_);
   auto [it, mine] = made_.try_emplace(std::move(key));
   std::optional<Kernel>& place = it->second;
@@ -47,6 +48,9 @@ KernelCompiler::Kernel KernelCompiler::find_or_make(const KernelSource& source) 
 KernelCompiler::Kernel KernelCompiler::make(const KernelSource& source) const {
   try {
     REDLINE_ASSIGN(CompiledKernel compiled, compile_(source));
+    compiled.entry = source.entry;
+    compiled.threads = source.threads();
+    compiled.dynamic_shared_bytes = source.dynamic_shared_bytes;
     return std::make_shared<const CompiledKernel>(std::move(compiled));
   } catch (const std::bad_alloc&) {
     return out_of_memory("no memory to compile kernel ", source.entry);

@@ -42,7 +42,7 @@ class KernelCompiler {
   std::atomic<double> seconds_waited_ = 0;
   std::mutex mutex_;
   std::condition_variable one_is_made_;
-  // By the cache's key; what has no value is being made.
+  // By the cache's key and the dynamic shared memory; what has no value is being made.
   std::map<std::string, std::optional<Kernel>> made_;
 };
 

@@ -33,6 +33,7 @@ struct DeviceInfo {
   int shared_bytes_per_block = 0;  // with the opt-in
   int shared_bytes_per_multiprocessor = 0;
   int registers_per_multiprocessor = 0;
+  int threads_per_multiprocessor = 0, blocks_per_multiprocessor = 0;  // at once, at most
   size_t memory_bytes = 0;
   int driver_version = 0;
 

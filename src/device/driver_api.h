@@ -62,11 +62,13 @@ enum DeviceAttribute : int {
   kAttributeMemoryClockKhz = 36,
   kAttributeMemoryBusBits = 37,
   kAttributeL2Bytes = 38,
+  kAttributeThreadsPerMultiprocessor = 39,
   kAttributeComputeMajor = 75,
   kAttributeComputeMinor = 76,
   kAttributeSharedBytesPerMultiprocessor = 81,
   kAttributeRegistersPerMultiprocessor = 82,
   kAttributeSharedBytesPerBlockOptin = 97,
+  kAttributeBlocksPerMultiprocessor = 106,
 };
 
 enum FunctionAttribute : int {

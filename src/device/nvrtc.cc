@@ -40,6 +40,15 @@ std::string messages(std::string_view log) {
 
 }  // namespace
 
+int KernelSource::threads() const {
+  constexpr std::string_view kBounds = "__launch_bounds__(";
+  size_t at = text.find(kBounds);
+  if (at == std::string::npos) return 0;
+  int threads = 0;
+  std::from_chars(text.data() + at + kBounds.size(), text.data() + text.size(), threads);
+  return threads;
+}
+
 struct Nvrtc::Functions {
   int (*nvrtcVersion)(int* major, int* minor) = nullptr;
   const char* (*nvrtcGetErrorString)(int) = nullptr;

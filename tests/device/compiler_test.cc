@@ -58,6 +58,20 @@ TEST(KernelCompilerTest, WhoAsksWaitsForTheOneThatIsBeingMade) {
   EXPECT_GT(compiler.seconds_waited(), 0.01);
 }
 
+TEST(KernelCompilerTest, NotesWhatTheSourceSaysOfLaunches) {
+  KernelCompiler compiler(
+      [](const KernelSource&) -> Result<CompiledKernel> { return CompiledKernel{}; });
+  KernelSource source{"k", "__global__ void __launch_bounds__(384, 1) k() {}", "sm_90a", {}, 1000};
+  auto kernel = compiler.get(source).value();
+  EXPECT_EQ(kernel->entry, "k");
+  EXPECT_EQ(kernel->threads, 384);
+  EXPECT_EQ(kernel->dynamic_shared_bytes, 1000);
+  source.dynamic_shared_bytes = 2000;
+  EXPECT_EQ(compiler.get(source).value()->dynamic_shared_bytes, 2000);
+  source.text = "__global__ void k() {}";
+  EXPECT_EQ(compiler.get(source).value()->threads, 0);
+}
+
 TEST(KernelCompilerTest, WhatIsAheadIsMadeInOrderAndNoMoreAfterItsEnd) {
   std::vector<std::string> made;
   std::latch third(1);

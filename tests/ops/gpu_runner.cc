@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "device/cubin_cache.h"
+#include "device/occupancy.h"
 #include "emulator.h"
 
 namespace redline {
@@ -88,6 +89,7 @@ Status GpuRunner::run(const Tactic& tactic, const Problem& written, const Proble
     }
     if (compile_only()) continue;
     REDLINE_ASSIGN(auto module, cuda::Module::create(context_, kernel.cubin));
+    if (!emulated_) REDLINE_TRY(check_occupancy(source, kernel, module));
     modules.push_back(std::move(module));
   }
   if (compile_only()) return {};
@@ -97,6 +99,21 @@ Status GpuRunner::run(const Tactic& tactic, const Problem& written, const Proble
   REDLINE_TRY(launch(*kernel, inputs, outputs));
   if (producer_) return check_behind_producer(tactic, *kernel, problem, inputs, outputs);
   return emulated_ && !timed_ ? check_thread_order(*kernel, inputs, outputs) : Status();
+}
+
+// What is computed without a GPU must be what its driver says.
+Status GpuRunner::check_occupancy(const cuda::KernelSource& source,
+                                  const cuda::CompiledKernel& kernel,
+                                  const std::shared_ptr<const cuda::Module>& module) const {
+  REDLINE_ASSIGN(cuda::Function function,
+                 cuda::Function::create(module, source.entry, source.dynamic_shared_bytes));
+  auto dynamic = static_cast<size_t>(source.dynamic_shared_bytes);
+  REDLINE_ASSIGN(int blocks, function.occupancy(source.threads(), dynamic));
+  int computed =
+      cuda::resident_blocks(device_, {source.threads(), kernel.registers,
+                                      kernel.static_shared_bytes, source.dynamic_shared_bytes});
+  if (computed == blocks) return {};
+  return internal_error(source.entry, ": ", computed, " resident blocks, the driver says ", blocks);
 }
 
 Status GpuRunner::set_slow_producer() {

@@ -61,6 +61,8 @@ class GpuRunner {
 
  private:
   Status use_nvrtc();
+  Status check_occupancy(const cuda::KernelSource& source, const cuda::CompiledKernel& kernel,
+                         const std::shared_ptr<const cuda::Module>& module) const;
   Status launch(const Kernel& kernel, std::span<const TensorView> inputs,
                 std::span<const TensorView> outputs);
   Result<bool> find(const Kernel& kernel, const KernelArgs& args);
