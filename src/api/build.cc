@@ -53,6 +53,9 @@ Status check_not_built(const BuildSettings& settings) {
     return invalid_argument(
         "is an engine already: the sizes that it is good at were chosen when it was built");
   }
+  if (!settings.target.empty()) {
+    return invalid_argument("is an engine already: its target was chosen when it was built");
+  }
   if (settings.precision == Precision::kFloat32) return {};
   return invalid_argument("is an engine already: its precision was chosen when it was built");
 }

@@ -143,9 +143,7 @@ void register_verb_build(VerbTable& table) {
                auto options = add_model_options(app);
                auto output = std::make_shared<std::string>();
                app.add_option("-o,--output", *output, "Engine file; the model's name with .engine");
-               app.add_option("--target", options->target,
-                              "With --device cuda: build for this architecture (sm_90a) without "
-                              "having such a GPU");
+               add_target_option(app, *options);
                app.add_flag("--timestamps", options->timestamps,
                             "For a GPU: kernels with time stamps, for the verb profile");
                auto report = std::make_shared<bool>(false);

@@ -240,6 +240,11 @@ std::shared_ptr<ModelOptions> add_model_options(CLI::App& app) {
   return options;
 }
 
+void add_target_option(CLI::App& app, ModelOptions& options) {
+  app.add_option("--target", options.target,
+                 "Build for a GPU of this architecture (sm_90a) without having one");
+}
+
 Result<std::vector<std::pair<std::string, int64_t>>> parse_sizes(
     const std::vector<std::string>& sizes) {
   std::vector<std::pair<std::string, int64_t>> result;
@@ -274,6 +279,10 @@ Result<BuildSettings> build_settings(const ModelOptions& options) {
   settings.device = options.device;
   settings.host_fallback = options.fallback == "allow";
   settings.target = options.target;
+  if (!options.target.empty() && options.device == "auto") {
+    settings.device = "cuda";
+    settings.host_fallback = true;
+  }
   settings.num_threads = options.threads;
   settings.opt_level = options.opt_level;
   settings.precision = options.precision;
@@ -433,6 +442,25 @@ std::string format_table(const std::vector<std::vector<std::string>>& rows) {
     text += line + "\n";
   }
   return text;
+}
+
+void for_each_step(const Json& plan,
+                   const std::function<void(const Json& step, const std::string& number)>& visit,
+                   const std::string& within) {
+  size_t i = 0;
+  for (const Json& step : plan["steps"]) {
+    std::string number = str_cat(within, i++);
+    visit(step, number);
+    size_t graph = 0;
+    for (const Json& subgraph : step.value("subgraphs", Json::array())) {
+      for_each_step(subgraph, visit, str_cat(number, ".", graph++, "."));
+    }
+  }
+}
+
+std::string short_name(const std::string& name) {
+  constexpr size_t kMost = 60;
+  return name.size() > kMost ? name.substr(0, kMost - 3) + "..." : name;
 }
 
 void print_json(const Json& value) {

@@ -56,6 +56,8 @@ struct ModelOptions {
   bool json = false;
 };
 std::shared_ptr<ModelOptions> add_model_options(CLI::App& app);
+// For verbs that run nothing.
+void add_target_option(CLI::App& app, ModelOptions& options);
 // As BuildSettings has it.
 std::optional<std::string> tuning_database(const ModelOptions& options);
 // Shows progress on a terminal; Ctrl-C cancels.
@@ -89,6 +91,14 @@ CLI::Validator number_between(double least, double most);
 
 bool interrupted();
 void catch_interrupts();
+
+// Each step of what an engine's inspect() says, those of subgraphs after the step that they are of.
+// `number` tells where it is: "3", and "3.0.2" for step 2 of subgraph 0 of step 3.
+void for_each_step(const Json& plan,
+                   const std::function<void(const Json& step, const std::string& number)>& visit,
+                   const std::string& within = "");
+// Names of a step's nodes, cut where there are many.
+std::string short_name(const std::string& name);
 
 // Text with the columns aligned; numbers to the right.
 std::string format_table(const std::vector<std::vector<std::string>>& rows);
