@@ -6,9 +6,10 @@
 # ./dev gpu-test [--record] [PART ...]: by default `ops`, the cases of tests/ops through every GPU tactic in the
 # likeliest configs, `ops_types`, those of f32 in f16 and bf16 instead, in the likeliest config (ops_test --types), and `onnx`,
 # ONNX's own cases through redline.backend (needs pytest, and xdist to be quick). These only run when named: `late`, the cases
-# of tests/ops behind a producer that lets them start early; `onnx_fp16` and `onnx_bf16`; `memcheck`, `racecheck`, `synccheck`
-# and `initcheck`, the tools of compute-sanitizer over all op cases; and the programs of bench/gpu, some of which need torch:
-# `ranges`, `sessions`, `load`, `host`, `faults`, `real_models`, `cross`, `memory`, `steps`, `runtime`, `device_io`.
+# of tests/ops behind a producer that lets them start early; `onnx_fp16` and `onnx_bf16`, ONNX's cases built for that
+# precision, and its node cases as models of that type; `memcheck`, `racecheck`, `synccheck` and `initcheck`, the tools of
+# compute-sanitizer over all op cases; and the programs of bench/gpu, some of which need torch: `ranges`, `sessions`, `load`,
+# `host`, `faults`, `real_models`, `cross`, `memory`, `steps`, `runtime`, `device_io`.
 # What each must show: bench/README.md.
 #
 # ./dev gpu-bench [--record] [NETWORK ...]: whole networks beside PyTorch; see bench/run_gpu.py. The times of kernels
@@ -137,6 +138,7 @@ test_onnx() { # [PRECISION]
   passed=$(outcomes "$log" passed)
   failed=$(outcomes "$log" failed)
   also="$(outcomes "$log" skipped) skipped, as on the CPU"
+  [[ $precision == fp32 ]] || also="$(grep -m1 'cases lowered' "$log" || true), $also"
   mapfile -t failures < <(sed -nE 's/^FAILED ([^ ]+).*/\1/p' "$log")
   if ((${#failures[@]} > 0 && ${#failures[@]} == failed)); then
     run_onnx cpu "$precision" "$log.cpu" "${failures[@]}" || true
