@@ -1013,8 +1013,8 @@ int main(int argc, char** argv) {
   if (!arguments) {
     std::printf(
         "usage: ops_test [-v] [--device cpu|cuda|emulated|ARCH] [--tactic NAME] "
-         "[--configs first|usual|all] [--knobs TEXT] [--wide] [--types f16,bf16] "
-         "[--time | --late | --spills LIST [--update]] FILE.cases ...\n");
+        "[--configs first|usual|all] [--knobs TEXT] [--wide] [--types f16,bf16] "
+        "[--time | --late | --spills LIST [--update]] FILE.cases ...\n");
     return 2;
   }
   const std::string& device = arguments->device;
