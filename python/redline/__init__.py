@@ -46,10 +46,10 @@ def build(
     engines load.
 
     output: where to save the engine. progress(phase, fraction) may return False to cancel.
-    log(severity, message) gets messages; verbose: also why tactics refuse and what was chosen. sizes: {symbol: size} to optimise for.
-    shapes: {symbol: (least, likely, most)} to be good at over a range.
-    build_time: seconds after which the build looks no further for faster kernels. tuning_database: file that keeps what was measured,
-    False for none, by default tuning.jsonl in ~/.cache/redline.
+    log(severity, message) gets messages; verbose: also why tactics refuse and what was chosen.
+    sizes: {symbol: size} to optimise for. shapes: {symbol: (least, likely, most)} to be good at over a range.
+    build_time: seconds after which the build looks no further for faster kernels.
+    tuning_database: file that keeps what was measured, False for none, by default tuning.jsonl in ~/.cache/redline.
     precision: what f32 is computed in wherever that is safe ("tf32": products on GPUs round f32 operands to it).
     check_range: with "fp16", look for values that overflow, however long that takes.
     device: "cpu", "cuda", "cuda:N", or "auto", which takes a GPU when there is one. fallback: whether

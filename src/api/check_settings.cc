@@ -2,7 +2,6 @@
 #include "api/check_settings.h"
 
 #include <map>
-#include <set>
 
 namespace redline {
 namespace {
@@ -17,6 +16,8 @@ std::set<std::string> symbols_of(const Graph& graph) {
   return symbols;
 }
 
+}  // namespace
+
 Status check_symbol(const std::string& symbol, const std::set<std::string>& symbols) {
   if (symbols.contains(symbol)) return {};
   std::string names;
@@ -24,8 +25,6 @@ Status check_symbol(const std::string& symbol, const std::set<std::string>& symb
   return invalid_argument("no size of an input is called '", symbol,
                           "'; there are: ", names.empty() ? "none" : names);
 }
-
-}  // namespace
 
 Status check_settings(const BuildSettings& settings, const Graph& graph) {
   if (settings.opt_level < 0 || settings.opt_level > 5) {

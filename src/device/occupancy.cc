@@ -12,12 +12,11 @@ namespace {
 // the limits; for how memory is given out, the tuning guides and the toolkit's cuda_occupancy.h.
 // All are the same from compute capability 8.0 to 12.0.
 constexpr int64_t kWarpThreads = 32;
-constexpr int64_t kMostThreads = 1024;             // of a block
-constexpr int64_t kMostRegisters = 255;            // of a thread
-constexpr int64_t kRegisterUnit = 256;             // registers that a warp gets at once
-constexpr int64_t kPartitions = 4;                 // of a multiprocessor, each with its registers
-constexpr int64_t kSharedUnit = 128;               // bytes that a block gets at once
-constexpr int64_t kReservedSharedBytes = 1 << 10;  // of each block, by the driver
+constexpr int64_t kMostThreads = 1024;   // of a block
+constexpr int64_t kMostRegisters = 255;  // of a thread
+constexpr int64_t kRegisterUnit = 256;   // registers that a warp gets at once
+constexpr int64_t kPartitions = 4;       // of a multiprocessor, each with its registers
+constexpr int64_t kSharedUnit = 128;     // bytes that a block gets at once
 
 int64_t round_up(int64_t value, int64_t unit) { return divide_up(value, unit) * unit; }
 

@@ -5,6 +5,9 @@
 
 namespace redline::cuda {
 
+// Shared memory that the driver takes of each block's.
+inline constexpr int kReservedSharedBytes = 1 << 10;
+
 // What a block of a kernel takes, and the one barrier of __syncthreads().
 struct BlockNeeds {
   int threads = 0;

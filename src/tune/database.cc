@@ -27,6 +27,14 @@ std::string key_of(const std::string& problem, const std::string& device, const 
   return problem + "\n" + device + "\n" + tactic + "\n" + config;
 }
 
+// Reading from a pipe that nobody writes to would not end.
+Result<std::string> read_regular_file(const std::string& path) {
+  struct stat info = {};
+  bool is_there = stat(path.c_str(), &info) == 0;
+  if (is_there && !S_ISREG(info.st_mode)) return io_error(path, ": not a file");
+  return read_text_file(path, kMaxFileBytes);
+}
+
 bool read_text(const json& object, const char* name, std::string& text) {
   auto it = object.find(name);
   if (it == object.end() || !it->is_string()) return false;
@@ -102,16 +110,8 @@ TuningDatabase::~TuningDatabase() {
   if (fd_ >= 0) close(fd_);
 }
 
-// Reading from a pipe that nobody writes to would not end.
-Result<std::string> TuningDatabase::read_lines() const {
-  struct stat info = {};
-  bool is_there = stat(path_.c_str(), &info) == 0;
-  if (is_there && !S_ISREG(info.st_mode)) return io_error(path_, ": not a file");
-  return read_text_file(path_, kMaxFileBytes);
-}
-
 void TuningDatabase::read() {
-  Result<std::string> text = read_lines();
+  Result<std::string> text = read_regular_file(path_);
   if (!text.ok()) {
     if (text.status().code() != StatusCode::kNotFound) {
       read_status_ = text.status();

@@ -62,7 +62,6 @@ class TuningDatabase {
   const Status& read_status() const { return read_status_; }
 
  private:
-  Result<std::string> read_lines() const;
   void read();
   void remember(TuningRecord record, bool replace = true);
   bool read_note(std::string_view line);

@@ -111,7 +111,6 @@ Status run(const ModelOptions& options, const std::string& requested, bool with_
   auto start = std::chrono::steady_clock::now();
   REDLINE_ASSIGN(BuildSettings settings, build_settings(options));
   REDLINE_ASSIGN(Engine engine, build(options.path, settings));
-  REDLINE_TRY(check_sizes(engine.inputs(), options));
   auto built = std::chrono::steady_clock::now();
   REDLINE_TRY(engine.save(output));
   settings.progress = nullptr;  // clears the bar

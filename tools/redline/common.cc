@@ -9,6 +9,7 @@
 #include <random>
 #include <set>
 
+#include "api/check_settings.h"
 #include "core/dim.h"
 #include "core/npy.h"
 #include "ops/elements.h"
@@ -340,16 +341,7 @@ Status check_sizes(const std::vector<ValueInfo>& inputs, const ModelOptions& opt
       if (dim.ok()) symbols.merge(dim->symbols());
     }
   }
-  REDLINE_ASSIGN(auto shapes, parse_shapes(options.shapes));
-  for (const auto& range : shapes) sizes.emplace_back(range.symbol, range.likely);
-  for (const auto& [symbol, size] : sizes) {
-    if (symbols.contains(symbol)) continue;
-    std::string names;
-    for (const std::string& name : symbols)
-      names += str_cat(names.empty() ? "'" : ", '", name, "'");
-    return invalid_argument("no size of an input is called '", symbol,
-                            "'; there are: ", names.empty() ? "none" : names);
-  }
+  for (const auto& [symbol, size] : sizes) REDLINE_TRY(check_symbol(symbol, symbols));
   return {};
 }
 

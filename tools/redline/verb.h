@@ -67,7 +67,8 @@ Result<Engine> load_engine_or_model(const ModelOptions& options);
 Result<Engine> load_to_look_at(const ModelOptions& options);
 // For verbs that take no engine.
 Result<ModelBytes> open_onnx(const std::string& path);
-// An error for a size that is given to a symbol which no input has.
+// An error for a size that is given to a symbol which no input has, for verbs that run an engine:
+// builds say so themselves.
 Status check_sizes(const std::vector<ValueInfo>& inputs, const ModelOptions& options);
 // {"batch", 8} of "batch=8".
 Result<std::vector<std::pair<std::string, int64_t>>> parse_sizes(
@@ -85,10 +86,10 @@ Result<std::map<std::string, HostValue>> make_inputs(const std::vector<ValueInfo
                                                      const ModelOptions& model);
 Status bind_all(Session& session, const std::map<std::string, HostValue>& inputs);
 
-// True after Ctrl-C. A second Ctrl-C ends the process at once.
 // For options with a number; a failure is wrong usage.
 CLI::Validator number_between(double least, double most);
 
+// True after Ctrl-C. A second Ctrl-C ends the process at once.
 bool interrupted();
 void catch_interrupts();
 

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "base/checked.h"
+#include "device/occupancy.h"
 #include "tactics/cuda/kernel_sizes.h"
 #include "tactics/knob.h"
 
@@ -253,8 +254,8 @@ Result<RecurrentLayout> recurrent_layout(const RecurrentSpec& spec, const Recurr
   }
   // So much that a multiprocessor has room for one block: all wait for the slowest, which two on
   // one would be. They could come to that where what was launched early fills others.
-  constexpr int64_t kReserved = 1024;  // of each block, by the driver
-  layout.shared_bytes = std::max(layout.shared_bytes, most_shared_bytes / 2 + kReserved);
+  layout.shared_bytes =
+      std::max(layout.shared_bytes, most_shared_bytes / 2 + cuda::kReservedSharedBytes);
   return layout;
 }
 
