@@ -149,14 +149,28 @@ void assume_sizes(Problem& problem) {
   }
 }
 
+// Whether another way may do better: this one cannot pack, or its kernels do not compile.
+bool is_of_this_way(const Status& status) {
+  return status.code() == StatusCode::kUnsupported || status.code() == StatusCode::kInternal;
+}
+
 // True when a tactic was found and taken; else `reason` says why not.
 Result<bool> choose_on(DeviceTuner& device, Plan& plan, PlanStep& step, const Asked& asked,
                        const BuildOptions& options, std::string& reason,
                        std::vector<Tuner::Way>* ways = nullptr, Tuner::Choice* taken = nullptr) {
+  std::span<const Tuner::Way> known = ways != nullptr ? *ways : std::span<const Tuner::Way>();
   Stages::Span stage(options.stages, "choose/decide");
-  Tuner::Choice choice = device.tuner.choose(
-      asked.problem, asked.sized, ways != nullptr ? *ways : std::span<const Tuner::Way>());
+  Tuner::Choice choice = device.tuner.choose(asked.problem, asked.sized, known);
   stage.end();
+  Status status;
+  while (choice.tactic != nullptr) {
+    status = take_way(device, plan, step, asked.problem, asked.sized, *choice.tactic, choice.config,
+                      options);
+    if (!is_of_this_way(status)) break;
+    choice = device.tuner.choose_again(asked.problem, asked.sized, known, choice, status);
+  }
+  // That none of them compiles is no matter of the step.
+  if (status.code() != StatusCode::kUnsupported) REDLINE_TRY(status);
   if (choice.tactic == nullptr) {
     reason = choice.reason;
     return false;
@@ -164,16 +178,6 @@ Result<bool> choose_on(DeviceTuner& device, Plan& plan, PlanStep& step, const As
   if (ways != nullptr) {
     ways->push_back({std::string(choice.tactic->name), choice.config, choice.us, choice.error});
   }
-  Status status = take_way(device, plan, step, asked.problem, asked.sized, *choice.tactic,
-                           choice.config, options);
-  if (status.code() == StatusCode::kUnsupported) {
-    reason = str_cat(choice.tactic->name, " cannot pack: ", status.message());
-    options.logger.warning("step '", step.name, "' does without ", choice.tactic->name,
-                           ", which cannot pack for ", asked.sized.to_string(), ": ",
-                           status.message());
-    return false;
-  }
-  REDLINE_TRY(status);
   step.us = choice.us;
   step.error = choice.error;
   if (taken != nullptr) *taken = std::move(choice);

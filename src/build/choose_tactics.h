@@ -43,7 +43,8 @@ Status choose_tactics(Plan& plan, DeviceTuner& host, DeviceTuner* gpu, const Bui
                       std::vector<HostStep>& host_steps, std::vector<OpenChoice>* open = nullptr);
 
 // Packs the step's constants for a way and compiles its kernels; the step's operands are the
-// unpacked ones. Fails as unsupported where the way cannot pack.
+// unpacked ones. Fails as unsupported where the way cannot pack, as internal where they do not
+// compile.
 Status take_way(DeviceTuner& device, Plan& plan, PlanStep& step, const Problem& asked,
                 const Problem& sized, const Tactic& tactic, Config config,
                 const BuildOptions& options);

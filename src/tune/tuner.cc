@@ -91,6 +91,18 @@ bool takes_any_values(const Problem& problem) {
   });
 }
 
+std::string key_of(const Problem& asked, const Problem& sized, std::span<const Tuner::Way> ways) {
+  std::string key = asked.to_string() + "\n" + sized.to_string();
+  for (const Tuner::Way& way : ways) {
+    key += str_cat("\n", way.tactic, " ", config_to_string(way.config));
+  }
+  return key;
+}
+
+std::string name_of(const Tactic& tactic, const std::string& config) {
+  return str_cat("tactic ", tactic.name, config.empty() ? "" : " {" + config + "}");
+}
+
 // Adds the seconds of a scope to a total, without those in which it waited for kernels to be
 // compiled.
 class Stopwatch {
@@ -118,8 +130,13 @@ class Stopwatch {
 class Tuner::Decision {
  public:
   Decision(Tuner& tuner, const Problem& asked, const Problem& sized, std::span<const Way> ways,
-           ProblemReport& report)
-      : tuner_(tuner), asked_(asked), sized_(sized), ways_(ways), report_(report) {}
+           std::map<std::string, std::string> unusable, ProblemReport& report)
+      : tuner_(tuner),
+        asked_(asked),
+        sized_(sized),
+        ways_(ways),
+        unusable_(std::move(unusable)),
+        report_(report) {}
 
   std::vector<cuda::KernelSource> kernels_to_try() {
     collect();
@@ -212,6 +229,10 @@ class Tuner::Decision {
         CandidateReport report;
         report.tactic = tactic->name;
         report.config = config_to_string(config);
+        if (auto it = unusable_.find(name_of(*tactic, report.config)); it != unusable_.end()) {
+          report.verdict = Verdict::kRefused;
+          report.reason = it->second;
+        }
         bool way = std::any_of(ways_.begin(), ways_.end(), [&](const Way& known) {
           return known.tactic == tactic->name && config_to_string(known.config) == report.config;
         });
@@ -279,6 +300,7 @@ class Tuner::Decision {
     if (tuner_.options_.level < 2) return;
     for (Candidate& c : candidates_) {
       CandidateReport& report = report_of(c);
+      if (!is_usable(c)) continue;
       const TuningRecord* record = tuner_.database_.find(report_.problem, tuner_.report_.machine,
                                                          c.tactic->versioned_name(), report.config);
       if (record == nullptr) continue;
@@ -482,9 +504,9 @@ class Tuner::Decision {
     report.reason = result.reason;
     report.error = result.error;
     if (result.verdict == Verdict::kWrong) {
-      tuner_.options_.logger.warning(
-          "tactic ", c.tactic->name, report.config.empty() ? "" : " {" + report.config + "}",
-          " is wrong and not used for ", report_.problem, ": ", result.reason);
+      tuner_.options_.logger.warning(name_of(*c.tactic, report.config),
+                                     " is wrong and not used for ", report_.problem, ": ",
+                                     result.reason);
       return;
     }
     // Alone it was not timed; the check has warmed it up.
@@ -508,6 +530,7 @@ class Tuner::Decision {
   const Problem& asked_;
   const Problem& sized_;
   std::span<const Way> ways_;
+  std::map<std::string, std::string> unusable_;
   ProblemReport& report_;
   std::vector<Candidate> candidates_;
   std::optional<Result<Expectation>> expectation_;
@@ -528,13 +551,11 @@ double Tuner::seconds_left() const {
 std::vector<cuda::KernelSource> Tuner::kernels_to_try(const Problem& asked, const Problem& sized) {
   ProblemReport report;
   report.problem = sized.to_string();
-  return Decision(*this, asked, sized, {}, report).kernels_to_try();
+  return Decision(*this, asked, sized, {}, {}, report).kernels_to_try();
 }
 
 Tuner::Choice Tuner::choose(const Problem& asked, const Problem& sized, std::span<const Way> ways) {
-  std::string name = sized.to_string();
-  std::string key = asked.to_string() + "\n" + name;
-  for (const Way& way : ways) key += str_cat("\n", way.tactic, " ", config_to_string(way.config));
+  std::string key = key_of(asked, sized, ways);
   if (auto it = decided_.find(key); it != decided_.end()) {
     // Constants that the printed problem does not show may decide whether a tactic takes it.
     const Choice& choice = it->second.choice;
@@ -543,16 +564,32 @@ Tuner::Choice Tuner::choose(const Problem& asked, const Problem& sized, std::spa
       return choice;
     }
   }
+  report_.problems.emplace_back().steps = 1;
+  return decide(asked, sized, ways, key, report_.problems.size() - 1);
+}
+
+Tuner::Choice Tuner::choose_again(const Problem& asked, const Problem& sized,
+                                  std::span<const Way> ways, const Choice& bad, const Status& why) {
+  std::string key = key_of(asked, sized, ways);
+  std::string candidate = name_of(*bad.tactic, config_to_string(bad.config));
+  options_.logger.warning(candidate, " cannot be made and is not used for ", sized.to_string(),
+                          ": ", why.message());
+  unusable_[key][candidate] = why.message();
+  return decide(asked, sized, ways, key, decided_.at(key).report);
+}
+
+Tuner::Choice Tuner::decide(const Problem& asked, const Problem& sized, std::span<const Way> ways,
+                            const std::string& key, size_t place) {
   ProblemReport report;
-  report.problem = std::move(name);
-  report.steps = 1;
-  Choice choice = Decision(*this, asked, sized, ways, report).run();
+  report.problem = sized.to_string();
+  report.steps = report_.problems[place].steps;
+  Choice choice = Decision(*this, asked, sized, ways, unusable_[key], report).run();
   choice.reason = report.reason;
   options_.logger.verbose(report.problem, ": ",
                           choice.tactic ? choice.tactic->name : "the reference", ", ",
                           report.reason);
-  decided_[key] = {report_.problems.size(), choice};
-  report_.problems.push_back(std::move(report));
+  decided_[key] = {place, choice};
+  report_.problems[place] = std::move(report);
   return choice;
 }
 

@@ -85,6 +85,9 @@ class Tuner {
   // anyway, are tried too, and the best of them stays unless another is worth its place in the
   // engine.
   Choice choose(const Problem& asked, const Problem& sized, std::span<const Way> ways = {});
+  // The next best, when what `choose` returned for the same arguments cannot be made.
+  Choice choose_again(const Problem& asked, const Problem& sized, std::span<const Way> ways,
+                      const Choice& bad, const Status& why);
   // How many problems there will be: the fewer, the more ways of each are worth their time.
   void expect_problems(size_t count) { expected_ = std::max(expected_, count); }
   // The texts of the kernels that `choose` will want to have compiled for these, as far as that can
@@ -109,7 +112,12 @@ class Tuner {
     size_t report;
     Choice choice;
   };
+  Choice decide(const Problem& asked, const Problem& sized, std::span<const Way> ways,
+                const std::string& key, size_t report);
+
   std::map<std::string, Decided> decided_;
+  // Why they cannot be made, by the key of the decision and the candidate.
+  std::map<std::string, std::map<std::string, std::string>> unusable_;
 };
 
 }  // namespace redline

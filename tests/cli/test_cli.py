@@ -22,9 +22,9 @@ PROGRAM = pathlib.Path(redline.__file__).parents[2] / "bin" / "redline"
 ENVIRONMENT = os.environ | {"ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "").replace("detect_leaks=0", "")}
 
 
-def run(*arguments, cwd=None):
+def run(*arguments, cwd=None, **variables):
     return subprocess.run(
-        [PROGRAM, *map(str, arguments)], cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True, timeout=120
+        [PROGRAM, *map(str, arguments)], cwd=cwd, env=ENVIRONMENT | variables, capture_output=True, text=True, timeout=120
     )
 
 
@@ -350,6 +350,30 @@ def test_regret_of_what_is_ranked_first(folder):
     assert problem["first_pick_us"] == timed[0] >= chosen > 0
     assert report["regret"] == {"first_picks_us": timed[0], "chosen_us": chosen}
     assert "(regret " in run("build", "p.onnx", "--device", "cpu", "--no-tuning-db", "--report", cwd=folder).stdout
+
+
+def test_a_kernel_that_does_not_compile(folder):
+    """Another way is taken, without a GPU too, and said; without any, the build fails."""
+    weights = numpy_helper.from_array(np.ones((256, 512), np.float32), "w")
+    node = helper.make_node("MatMul", ["x", "w"], ["y"])
+    onnx.save(make_model([node], [("x", F, [64, 256])], [("y", F, [64, 512])], [weights]), folder / "p.onnx")
+    compiler = {"REDLINE_NVRTC": str(PROGRAM.parents[1] / "lib" / "libfake_nvrtc.so"), "REDLINE_CACHE": "/proc/none"}
+    build = ["build", "p.onnx", "--fp16", "--device", "cuda", *FOR_H100, "--json"]
+
+    def candidates_of(done):
+        assert done.returncode == 0, done.stderr
+        (problem,) = [p for p in json.loads(done.stdout)["report"]["problems"] if "matmul" in p["problem"]]
+        return problem["chosen"], problem["candidates"]
+
+    first, candidates = candidates_of(run(*build, cwd=folder, **compiler))
+    compiler["FAKE_NVRTC_FAILS"] = run("kernels", "p.engine", cwd=folder).stdout.split("cuda.gemm")[1].split()[0]
+    done = run(*build, cwd=folder, FAKE_NVRTC_FAILURES="1", **compiler)
+    other, now = candidates_of(done)
+    assert other != first and now[other]["verdict"] != "refused"
+    assert now[first]["verdict"] == "refused" and "does not compile for sm_90a" in now[first]["reason"]
+    assert f"cuda.gemm {{{candidates[first]['config']}}} cannot be made" in done.stderr
+    done = run(*build, cwd=folder, **compiler)
+    assert done.returncode == 1 and "does not compile for sm_90a" in done.stderr
 
 
 def test_side_streams(folder):

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// An NVRTC 1.0 that makes empty kernels. The one that FAKE_NVRTC_FAILS names does not compile.
+// An NVRTC 1.0 that makes empty kernels. The first FAKE_NVRTC_FAILURES (all) of those that
+// FAKE_NVRTC_FAILS names do not compile.
+#include <atomic>
 #include <cstddef>
 #include <cstdlib>
 #include <cstring>
@@ -34,7 +36,10 @@ EXPORTED int nvrtcDestroyProgram(Program** program) {
 }
 EXPORTED int nvrtcCompileProgram(Program* program, int, const char* const*) {
   const char* fails = std::getenv("FAKE_NVRTC_FAILS");
-  return fails != nullptr && program->file == std::string(fails) + ".cu" ? 6 : 0;
+  if (fails == nullptr || program->file != std::string(fails) + ".cu") return 0;
+  static std::atomic<int> failures = 0;
+  const char* most = std::getenv("FAKE_NVRTC_FAILURES");
+  return most == nullptr || failures++ < std::atoi(most) ? 6 : 0;
 }
 EXPORTED int nvrtcGetCUBINSize(Program*, size_t* bytes) {
   *bytes = 1;
