@@ -136,7 +136,7 @@ struct Tactic {
   Status takes(const Problem& problem) const;
   // The ways worth trying for the problem (concrete sizes), best guess first; null: one, empty.
   std::vector<Config> (*configs)(const Problem& problem) = nullptr;
-  // GPU tactics: whether a GPU has what a config needs; absent: all have.
+  // GPU tactics: whether a config is for a GPU, having what it needs; absent: for all.
   bool (*fits)(const Config& config, const cuda::DeviceInfo& device) = nullptr;
   // Optional: rewrites constant operands. May add to `config` what prepare() needs to read them.
   // Asked with the sizes to optimise for; those that are unknown even so are kDynamicDim.

@@ -660,12 +660,18 @@ class Driver {
     return {};
   }
 
+  // Which say how long their sequences are, and have no rule for an element.
+  static bool is_recurrent(const OpDef& op) {
+    return op.name == "rnn" || op.name == "gru" || op.name == "lstm";
+  }
+
   // What the rule cannot see and the reference refuses, kernels that look where operands point to
   // must refuse too.
   Status check_refusals(const Case& c, size_t num_outputs, Totals& totals) {
     const ElementRule* rule = element_rules().find(c.op->name);
     Result<std::vector<HostValue>> results = results_by_rule(c, num_outputs);
-    if (rule == nullptr || !rule->refuses || !results.ok() || gpu_->compile_only()) return {};
+    bool looks = (rule != nullptr && rule->refuses) || is_recurrent(*c.op);
+    if (!looks || !results.ok() || gpu_->compile_only()) return {};
     for (const Tactic* tactic : tactics_->candidates("cuda", c.op->name)) {
       Problem problem = describe(c, *results, false, false);
       if (!tactic->takes(problem).ok()) continue;
@@ -719,7 +725,11 @@ class Driver {
         if (tactic->configs != nullptr) configs = tactic->configs(problem);
         if (configs.empty()) return internal_error(where, ": offers no config");
         if (gpu_ && tactic->fits != nullptr) {
-          std::erase_if(configs, [&](const Config& c) { return !tactic->fits(c, gpu_->device()); });
+          std::vector<Config> fitting;
+          std::copy_if(configs.begin(), configs.end(), std::back_inserter(fitting),
+                       [&](const Config& c) { return tactic->fits(c, gpu_->device()); });
+          // What is for other GPUs only must run too.
+          if (!fitting.empty()) configs = std::move(fitting);
         }
         if (configs.size() > options_.configs) configs.resize(options_.configs);
         for (Config& config : configs) {

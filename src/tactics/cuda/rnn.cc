@@ -47,6 +47,7 @@ class RecurrentLaunch final : public Kernel {
       REDLINE_TRY(cuda::launch(*args.stream, gates, gates_shape, parameters, "a recurrent op"));
     }
     if (steps_shape.grid.y == 0) return {};
+    uint32_t* refused = args.refused;
     void* parameters[] = {&gate_values,
                           &in[2],
                           &in[3],
@@ -59,7 +60,8 @@ class RecurrentLaunch final : public Kernel {
                           &out[2],
                           &exchange,
                           const_cast<int*>(&sequence),
-                          const_cast<int*>(&batch)};
+                          const_cast<int*>(&batch),
+                          &refused};
     return cuda::launch(*args.stream, steps, steps_shape, parameters, "a recurrent op");
   }
 

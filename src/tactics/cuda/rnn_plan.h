@@ -48,6 +48,9 @@ inline constexpr int64_t kRecurrentWarps = 8;
 Result<RecurrentLayout> recurrent_layout(const RecurrentSpec& spec, const RecurrentKnobs& knobs,
                                          int64_t most_shared_bytes);
 
+// The struct Activations of f, g and h, each of a direction and a value of `type` (float, double).
+Result<std::string> recurrent_activations_text(const Problem& problem, std::string_view type);
+
 // Two: the product x w for all steps, and the steps.
 inline constexpr std::string_view kGatesEntry = "recurrent_gates";
 // Names the units: it tells how many they became.

@@ -18,44 +18,29 @@ std::string constants_text(std::string_view name, std::string_view types,
 }
 
 // An expression of x.
-std::string activation_text(const RecurrentActivation& activation) {
-  std::string a = float_literal(activation.alpha, "float");
-  std::string b = float_literal(activation.beta, "float");
+std::string activation_text(const RecurrentActivation& activation, std::string_view type) {
+  auto number = [&](double value) { return float_literal(value, type); };
+  auto call = [&](std::string_view function, const std::string& argument) {
+    return str_cat(function, type == "float" ? "f(" : "(", argument, ")");
+  };
+  std::string a = number(activation.alpha);
+  std::string b = number(activation.beta);
+  std::string zero = number(0);
+  std::string one = number(1);
   std::string_view name = activation.name;
-  if (name == "sigmoid") return "1.0f / (1.0f + expf(-x))";
-  if (name == "tanh") return "tanhf(x)";
-  if (name == "relu") return "x < 0.0f ? 0.0f : x";
+  if (name == "sigmoid") return str_cat(one, " / (", one, " + ", call("exp", "-x"), ")");
+  if (name == "tanh") return call("tanh", "x");
+  if (name == "relu") return str_cat("x < ", zero, " ? ", zero, " : x");
   if (name == "affine") return str_cat(a, " * x + ", b);
-  if (name == "leakyrelu") return str_cat("x >= 0.0f ? x : ", a, " * x");
-  if (name == "thresholdedrelu") return str_cat("x >= ", a, " ? x : 0.0f");
-  if (name == "scaledtanh") return str_cat(a, " * tanhf(", b, " * x)");
-  if (name == "hardsigmoid") return str_cat("clamped(", a, " * x + ", b, ", 0.0f, 1.0f)");
-  if (name == "elu") return str_cat("x >= 0.0f ? x : ", a, " * expm1f(x)");
-  if (name == "softsign") return "x / (1.0f + fabsf(x))";
-  return "(x > 0.0f ? x : x < 0.0f ? 0.0f : x) + log1pf(expf(-fabsf(x)))";  // softplus
-}
-
-Result<std::string> activations_text(const Problem& problem, const RecurrentSpec& spec) {
-  const auto& attrs = problem.attrs.as<RecurrentAttrs>();
-  REDLINE_ASSIGN(std::vector<RecurrentActivation> all,
-                 recurrent_activations(attrs, problem.op->name));
-  size_t count = all.size() / static_cast<size_t>(spec.directions);
-  std::string text =
-      "__device__ inline float clamped(float x, float low, float high) {\n"
-      "  return x < low ? low : x > high ? high : x;\n}\nstruct Activations {\n";
-  for (size_t i = 0; i < count; ++i) {
-    text += str_cat("  __device__ inline static float ", std::string_view("fgh").substr(i, 1),
-                    "(int direction, float x) {\n");
-    if (attrs.clip) {
-      std::string most = float_literal(*attrs.clip, "float");
-      text += str_cat("    x = clamped(x, -", most, ", ", most, ");\n");
-    }
-    std::string first = activation_text(all[i]);
-    std::string last = activation_text(all[all.size() - count + i]);
-    if (first != last) text += str_cat("    if (direction == 1) return ", last, ";\n");
-    text += str_cat("    return ", first, ";\n  }\n");
-  }
-  return text + "};\n";
+  if (name == "leakyrelu") return str_cat("x >= ", zero, " ? x : ", a, " * x");
+  if (name == "thresholdedrelu") return str_cat("x >= ", a, " ? x : ", zero);
+  if (name == "scaledtanh") return str_cat(a, " * ", call("tanh", b + " * x"));
+  if (name == "hardsigmoid")
+    return str_cat("clamped(", a, " * x + ", b, ", ", zero, ", ", one, ")");
+  if (name == "elu") return str_cat("x >= ", zero, " ? x : ", a, " * ", call("expm1", "x"));
+  if (name == "softsign") return str_cat("x / (", one, " + ", call("fabs", "x"), ")");
+  std::string tail = call("log1p", call("exp", "-" + call("fabs", "x")));
+  return str_cat("(x > ", zero, " ? x : x < ", zero, " ? ", zero, " : x) + ", tail);  // softplus
 }
 
 std::string files(std::initializer_list<const char*> names) {
@@ -116,7 +101,7 @@ Result<std::string> steps_text(const Problem& problem, const RecurrentSpec& spec
   std::string text =
       files({"types.cuh", "math.cuh", "index.cuh", "lanes.cuh", "arch/pdl.cuh", "arch/mma.cuh",
              "arch/tagged.cuh", "recurrent/cores.cuh", "recurrent/steps.cuh"});
-  REDLINE_ASSIGN(std::string activations, activations_text(problem, spec));
+  REDLINE_ASSIGN(std::string activations, recurrent_activations_text(problem, "float"));
   text += activations;
   int64_t kind = spec.gates == 1 ? 0 : spec.gates == 3 ? 1 : 2;
   text += constants_text("Numbers",
@@ -139,13 +124,13 @@ Result<std::string> steps_text(const Problem& problem, const RecurrentSpec& spec
                           {"bool kConstant", spec.constant}});
   // Not __restrict__: such loads may move in front of the wait for the former kernel.
   std::string in = str_cat("const ", type, "* ");
-  return str_cat(text, "extern \"C\" __global__ void __launch_bounds__(", kRecurrentWarps * 32,
-                 ", 1) ", recurrent_steps_entry(knobs), "(const float* gates, ", in, "r, ", in,
-                 "bias, const ", length, "* lengths, ", in, "h, ", in, "c, ", in, "peepholes, ",
-                 type, "* y, ", type, "* y_h, ", type,
-                 "* y_c, u64* exchange, int sequence, int batch) {\n  recurrent_steps<Numbers, "
-                 "Activations>({gates, r, bias, lengths, h, c, peepholes, y, y_h, y_c, exchange, "
-                 "sequence, batch});\n}\n");
+  return str_cat(
+      text, "extern \"C\" __global__ void __launch_bounds__(", kRecurrentWarps * 32, ", 1) ",
+      recurrent_steps_entry(knobs), "(const float* gates, ", in, "r, ", in, "bias, const ", length,
+      "* lengths, ", in, "h, ", in, "c, ", in, "peepholes, ", type, "* y, ", type, "* y_h, ", type,
+      "* y_c, u64* exchange, int sequence, int batch, u32* refused) {\n  recurrent_steps<Numbers, "
+      "Activations>({gates, r, bias, lengths, h, c, peepholes, y, y_h, y_c, exchange, "
+      "sequence, batch, refused});\n}\n");
 }
 
 // All blocks must run at once.
@@ -163,6 +148,30 @@ Status fit_units(const RecurrentSpec& spec, RecurrentKnobs& knobs, int multiproc
 }
 
 }  // namespace
+
+Result<std::string> recurrent_activations_text(const Problem& problem, std::string_view type) {
+  const auto& attrs = problem.attrs.as<RecurrentAttrs>();
+  REDLINE_ASSIGN(std::vector<RecurrentActivation> all,
+                 recurrent_activations(attrs, problem.op->name));
+  bool both = attrs.direction == RecurrentDirection::kBidirectional;
+  size_t count = all.size() / (both ? 2 : 1);
+  std::string text =
+      str_cat("__device__ inline ", type, " clamped(", type, " x, ", type, " low, ", type,
+              " high) {\n  return x < low ? low : x > high ? high : x;\n}\nstruct Activations {\n");
+  for (size_t i = 0; i < count; ++i) {
+    text += str_cat("  __device__ inline static ", type, " ", std::string_view("fgh").substr(i, 1),
+                    "(int direction, ", type, " x) {\n");
+    if (attrs.clip) {
+      std::string most = float_literal(*attrs.clip, type);
+      text += str_cat("    x = clamped(x, -", most, ", ", most, ");\n");
+    }
+    std::string first = activation_text(all[i], type);
+    std::string last = activation_text(all[all.size() - count + i], type);
+    if (first != last) text += str_cat("    if (direction == 1) return ", last, ";\n");
+    text += str_cat("    return ", first, ";\n  }\n");
+  }
+  return text + "};\n";
+}
 
 std::string recurrent_steps_entry(const RecurrentKnobs& knobs) {
   return str_cat("recurrent_steps_", knobs.units);

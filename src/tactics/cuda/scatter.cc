@@ -32,7 +32,8 @@ enum Number : size_t {
   kTotals,
   kShift,
   kTiles,
-  kAxes,  // from here on what place_text() says
+  kDepth,  // of a row of scatter_nd's indices
+  kAxes,   // from here on what place_text() says
   kNumbers = kAxes + 2 * kMostAxes + 1
 };
 constexpr RadixNumbers kRadix = {kFrom, kTo, kCounts, kTotals, kShift, kTiles};
@@ -44,7 +45,8 @@ ScatterReduction reduction_of(const Problem& problem) {
                         : problem.attrs.as<ScatterElementsAttrs>().reduction;
 }
 
-// The axes whose index is read or counted: those of the indices, or as many as a row of them names.
+// The axes whose index is read or counted: those of the indices, or as many as a row of them names,
+// which may be known only when it runs.
 int64_t axes_of(const Problem& problem) {
   const Dims& indices = problem.inputs[1].dims;
   return is_nd(problem) ? indices.back() : int64_t{indices.rank()};
@@ -56,7 +58,7 @@ Status supports(const Problem& problem) {
   const Dims& indices = problem.inputs[1].dims;
   if (is_nd(problem) && indices.rank() < 1) return unsupported("takes indices of rank 1 or more");
   int64_t axes = axes_of(problem);
-  if (axes < 0) return unsupported("takes a known number of indices");
+  if (axes == kDynamicDim && data.rank() > kMostAxes) axes = data.rank();
   if (axes > kMostAxes || axes > data.rank()) return unsupported("more than ", kMostAxes, " axes");
   if (!is_nd(problem) && data.rank() == 0) return unsupported("takes data of rank 1 or more");
   if (!problem.inputs[0].is_static() || !problem.inputs[1].is_static()) return {};
@@ -68,7 +70,8 @@ Status supports(const Problem& problem) {
 // the stride of each axis that is named, in slots; of scatter_elements: the indices' sizes, the
 // data's strides, then the size of the axis.
 std::string place_text(const Problem& problem) {
-  auto axes = static_cast<size_t>(axes_of(problem));
+  int64_t known = axes_of(problem);
+  auto axes = known == kDynamicDim ? kMostAxes : static_cast<size_t>(known);
   std::string text = "  auto slot_of = [&](i64 update) -> i64 {\n    i64 slot = 0;\n";
   auto index = [&](const std::string& at, const std::string& size, const std::string& stride) {
     text += str_cat("    {\n      i64 i = (i64)widen(in1[", at, "]);\n      if (index_outside(i, ",
@@ -77,7 +80,8 @@ std::string place_text(const Problem& problem) {
   };
   if (is_nd(problem)) {
     for (size_t d = 0; d < axes; ++d) {
-      index(str_cat("update * ", axes, " + ", d), n(kAxes + 2 * d), n(kAxes + 2 * d + 1));
+      if (known == kDynamicDim) text += str_cat("    if (", d, " < ", n(kDepth), ")\n");
+      index(str_cat("update * ", n(kDepth), " + ", d), n(kAxes + 2 * d), n(kAxes + 2 * d + 1));
     }
     return text + "    return slot;\n  };\n";
   }
@@ -183,6 +187,7 @@ Result<std::vector<int64_t>> numbers_of(const Problem& problem) {
     return unsupported("more than ", kMostUpdates, " updates");
   }
   if (nd) {
+    numbers[kDepth] = depth;
     for (size_t d = 0; d < axes; ++d) {
       numbers[kAxes + 2 * d] = data[d];
       numbers[kAxes + 2 * d + 1] = data.count(static_cast<int>(d) + 1, depth);

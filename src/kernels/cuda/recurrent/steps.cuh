@@ -39,6 +39,7 @@ struct RecurrentOperands {
   T *y, *y_h, *y_c;
   u64* exchange;  // [direction and group, 2, kBatch, kSpan], all numbers 0
   int sequence, batch;
+  u32* refused;
 };
 
 // Where a block is.
@@ -87,6 +88,7 @@ struct RecurrentCells {
       length[i] = o.sequence;
       if (o.lengths != nullptr) {
         i64 given = (i64)widen(o.lengths[place.first + own_sequence(i)]);
+        if (given < 0 || given > o.sequence) refuse(o.refused);
         length[i] = (int)(given < 0 ? 0 : given > o.sequence ? o.sequence : given);
       }
       if constexpr (N::kLastBias) {
