@@ -15,6 +15,9 @@
 # that the builds measured are in dist/gpu/tuning.jsonl then, from which `redline tune prior` makes data/tuning/ARCH.jsonl.
 # ./dev gpu-bench [--record] layers [NETWORK ...]: their products and convolutions beside cuBLASLt and cuDNN; see bench/gpu/layers.py.
 #
+# scripts/gpu.sh ctest PROGRAM PART: a part of gpu-test for CTest (label gpu), which is told by exit code 77 and a reason
+# that it was not run. PROGRAM is the built redline, which knows whether there is a GPU.
+#
 # --record writes the outcome to bench/results/gpu_test.md (the tables of the programs: gpu_PART.md) or gpu.md. Exit
 # code 1 when something failed.
 set -euo pipefail
@@ -189,9 +192,23 @@ test_program() { # PART [ARGUMENT...]
   return $status
 }
 
+not_run() { printf 'not run: %s\n' "$*"; exit 77; }
+
+# Ends where the part cannot run here.
+check_can_run() { # PROGRAM PART
+  "$1" version | grep -q cuda: || not_run "no usable GPU here: $("$1" version)"
+  [[ -x $bundle/redline ]] || not_run "dist/gpu is missing; make it with: ./dev gpu-bundle"
+  [[ ! $2 =~ check$ ]] || command -v compute-sanitizer >/dev/null || not_run "compute-sanitizer is not here"
+}
+
 verb=$1
 shift
 [[ $verb != bundle ]] || { make_bundle "$@"; exit; }
+if [[ $verb == ctest ]]; then
+  check_can_run "$@"
+  verb=test
+  shift
+fi
 [[ -x $bundle/redline ]] || die "dist/gpu is missing; make it with: ./dev gpu-bundle"
 has_gpu
 record=0
