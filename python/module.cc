@@ -348,6 +348,7 @@ BuildSettings settings_from(const nb::dict& options) {
     };
   }
   if (!log.is_none()) {
+    if (nb::cast<bool>(options["verbose"])) settings.log_from = Severity::kVerbose;
     settings.log = [call = shared(log)](Severity severity, std::string_view message) {
       nb::gil_scoped_acquire gil;
       try {

@@ -4,11 +4,12 @@
 # compilers: the program, ops_test and the Python module for PYTHON's version.
 #
 # ./dev gpu-test [--record] [PART ...]: by default `ops`, the cases of tests/ops through every GPU tactic in the
-# likeliest configs, and `onnx`, ONNX's own cases through redline.backend (needs pytest, and xdist to be quick). These only run
-# when named: `late`, the cases of tests/ops behind a producer that lets them start early; `onnx_fp16` and `onnx_bf16`;
-# `memcheck`, `racecheck`, `synccheck` and `initcheck`, the tools of compute-sanitizer over all op cases; and the programs of
-# bench/gpu, some of which need torch: `ranges`, `sessions`, `load`, `host`, `faults`, `real_models`, `cross`, `memory`,
-# `steps`, `runtime`, `device_io`.
+# likeliest configs, `ops_types`, those of f32 in f16 and bf16 instead, in the likeliest config (ops_test --types), and `onnx`,
+# ONNX's own cases through redline.backend (needs pytest, and xdist to be quick). These only run when named: `late`, the cases
+# of tests/ops behind a producer that lets them start early; `onnx_fp16` and `onnx_bf16`, ONNX's cases built for that
+# precision, and its node cases as models of that type; `memcheck`, `racecheck`, `synccheck` and `initcheck`, the tools of
+# compute-sanitizer over all op cases; and the programs of bench/gpu, some of which need torch: `ranges`, `sessions`, `load`,
+# `host`, `faults`, `real_models`, `cross`, `memory`, `steps`, `runtime`, `device_io`.
 # What each must show: bench/README.md.
 #
 # ./dev gpu-bench [--record] [NETWORK ...]: whole networks beside PyTorch; see bench/run_gpu.py. The times of kernels
@@ -76,7 +77,8 @@ record_row() { # PART ROW
 # Tests on a GPU
 
 What `./dev gpu-test --record` last ran. ops: the cases of tests/ops through every GPU tactic that takes them, in the
-likeliest four configs, static and with unknown sizes, outputs poisoned first. onnx: ONNX's backend cases through its own runner, with
+likeliest four configs, static and with unknown sizes, outputs poisoned first. ops_types: those of f32 retyped to f16 and
+to bf16, in the likeliest config; not those written in these types. onnx: ONNX's backend cases through its own runner, with
 its own tolerances; steps that no GPU tactic takes run on the host and say so. The other parts are the programs of
 bench/gpu; each says what it measures, and gpu_PART.md has its table.
 
@@ -120,6 +122,7 @@ run_ops() { # PART WHAT FLAGS
   ((failed + ended == 0)) || { first_failures "$logs"/*; return 1; }
 }
 test_ops() { run_ops ops "runs of tactics"; }
+test_ops_types() { run_ops ops_types "runs of tactics in f16 and bf16" "--configs first --types f16,bf16"; }
 test_late() { run_ops late runs --late; }
 
 run_onnx() { # DEVICE PRECISION LOG WHAT AND FLAGS
@@ -140,6 +143,7 @@ test_onnx() { # [PRECISION]
   passed=$(outcomes "$log" passed)
   failed=$(outcomes "$log" failed)
   also="$(outcomes "$log" skipped) skipped, as on the CPU"
+  [[ $precision == fp32 ]] || also="$(grep -m1 'cases lowered' "$log" || true), $also"
   mapfile -t failures < <(sed -nE 's/^FAILED ([^ ]+).*/\1/p' "$log")
   if ((${#failures[@]} > 0 && ${#failures[@]} == failed)); then
     run_onnx cpu "$precision" "$log.cpu" "${failures[@]}" || true
@@ -216,11 +220,11 @@ record=0
 case $verb in
   test)
     parts=("$@")
-    ((${#parts[@]})) || parts=(ops onnx)
+    ((${#parts[@]})) || parts=(ops ops_types onnx)
     failed=0
     for part in "${parts[@]}"; do
       case $part in
-        ops | late | onnx) "test_$part" || failed=1 ;;
+        ops | ops_types | late | onnx) "test_$part" || failed=1 ;;
         memcheck | racecheck | synccheck | initcheck) test_sanitizer "$part" || failed=1 ;;
         onnx_fp16 | onnx_bf16) test_onnx "${part#onnx_}" || failed=1 ;;
         *) [[ -f bench/gpu/$part.py ]] || die "no part '$part'"; test_program "$part" || failed=1 ;;

@@ -62,7 +62,10 @@ def measure(arguments, folder):
         model = pathlib.Path(folder) / "static.onnx"
         part.fix_sizes(network.path, sizes, model)
         tuned = builder.tuned(model)
-        builder.call("tune", "prior", prior, builder.database, "--arch", arguments.arch)
+        if arguments.device == "cuda":
+            builder.call("tune", "prior", prior, builder.database, "--arch", arguments.arch)
+        else:
+            prior.write_text("")  # a CPU has no records of an architecture
         shipped, by_shipped = builder.crossed(model, "shipped", "--no-tuning-db")
         informed, by_own = builder.crossed(model, "informed", "--tuning-db", prior)
         feed = network.feed(sizes)

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// make_engine MODEL.onnx OUT.engine: with messages, progress, Ctrl-C and the record of an error.
+// make_engine MODEL.onnx OUT.engine [NAME SIZE]...: the likely sizes of inputs whose sizes have
+// names, as batch 8; with messages, progress, Ctrl-C and the record of an error.
 #include <redline/redline.h>
 
 #include <csignal>
 #include <cstdio>
+#include <cstdlib>
 
 namespace {
 
@@ -24,10 +26,12 @@ int fail(const redline::Status& status) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc != 3) return 2;
+  if (argc < 3 || argc % 2 == 0) return 2;
   std::signal(SIGINT, [](int) { g_interrupted = 1; });
   redline::BuildSettings settings;
-  settings.optimal_sizes = {{"batch", 1}};
+  for (int i = 3; i < argc; i += 2) {
+    settings.optimal_sizes.emplace_back(argv[i], std::strtoll(argv[i + 1], nullptr, 10));
+  }
   settings.log = [](redline::Severity severity, std::string_view message) {
     if (severity >= redline::Severity::kWarning) print("warning", message);
   };

@@ -53,6 +53,7 @@ struct EngineOptions {
   int num_threads = 0;  // 0: the physical cores that the process may use
   // Messages for people; the library itself prints nothing. May be called from any thread.
   std::function<void(Severity, std::string_view message)> log;
+  Severity log_from = Severity::kInfo;  // lesser ones are not made; kVerbose: why tactics refuse
 };
 
 struct ProfileOptions {

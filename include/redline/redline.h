@@ -26,10 +26,12 @@ namespace redline {
 enum class Precision : uint8_t { kFloat32, kTf32, kFloat16, kBFloat16 };
 
 struct BuildSettings : EngineOptions {
-  // Sizes to optimise for, by the symbol's name; a symbol that is not listed is taken to be 1.
+  // Sizes to optimise for, by the symbol's name. What is not listed is 1 where it is the first axis
+  // or called a batch, 224 for other axes of four, and else 128.
   std::vector<std::pair<std::string, int64_t>> optimal_sizes;
   // Sizes that the engine is to be good at over a range, with the best at `likely`. On a GPU its
-  // steps have variants for the ends of the range too. It runs any other size as well.
+  // steps have variants for the ends of the range and some sizes between too. It runs any other
+  // size as well. A symbol's range counts before its optimal size.
   struct SizeRange {
     std::string symbol;
     int64_t least = 1;
@@ -48,7 +50,7 @@ struct BuildSettings : EngineOptions {
   bool timestamps = false;
   // On a GPU: whether steps that do not depend on each other run side by side, on streams beside
   // the first, still as one launch. Results are the same. Not given: where this build, or an
-  // earlier one, measured that the whole is faster so; never in an engine for a range of sizes.
+  // earlier one, measured that the whole is faster so, for a range of sizes on average.
   std::optional<bool> side_streams;
   std::vector<std::string> disabled_passes;
   bool verify_passes = false;  // run the reference before and after each pass
@@ -62,7 +64,8 @@ struct BuildSettings : EngineOptions {
   // database says. 3: time the best few kernels of each step. 4, 5: more of them, more often. From
   // 1 on every kernel is checked against the reference.
   int opt_level = 3;
-  std::optional<double> build_seconds;  // at most this long is spent on timing kernels
+  // After these seconds the build looks no further for faster kernels; what it needs it still does.
+  std::optional<double> build_seconds;
   // File that keeps what was measured; "": none. Not given: tuning.jsonl in $XDG_CACHE_HOME/redline
   // or ~/.cache/redline.
   std::optional<std::string> tuning_database;

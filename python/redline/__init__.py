@@ -26,6 +26,7 @@ def build(
     threads: int = 0,
     progress: _Callable[[str, float], bool | None] | None = None,
     log: _Callable[[str, str], None] | None = None,
+    verbose: bool = False,
     disable_passes: _Iterable[str] = (),
     verify_passes: bool = False,
     dump_ir: str = "",
@@ -45,10 +46,10 @@ def build(
     engines load.
 
     output: where to save the engine. progress(phase, fraction) may return False to cancel.
-    log(severity, message) gets messages. sizes: {symbol: size} to optimise for.
-    shapes: {symbol: (least, likely, most)} to be good at over a range.
-    build_time: seconds to spend on timing kernels. tuning_database: file that keeps what was measured,
-    False for none, by default tuning.jsonl in ~/.cache/redline.
+    log(severity, message) gets messages; verbose: also why tactics refuse and what was chosen.
+    sizes: {symbol: size} to optimise for. shapes: {symbol: (least, likely, most)} to be good at over a range.
+    build_time: seconds after which the build looks no further for faster kernels.
+    tuning_database: file that keeps what was measured, False for none, by default tuning.jsonl in ~/.cache/redline.
     precision: what f32 is computed in wherever that is safe ("tf32": products on GPUs round f32 operands to it).
     check_range: with "fp16", look for values that overflow, however long that takes.
     device: "cpu", "cuda", "cuda:N", or "auto", which takes a GPU when there is one. fallback: whether
@@ -63,6 +64,7 @@ def build(
         "threads": threads,
         "progress": progress,
         "log": log,
+        "verbose": verbose,
         "disable_passes": list(disable_passes),
         "verify_passes": verify_passes,
         "dump_ir": dump_ir,

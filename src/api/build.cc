@@ -7,6 +7,7 @@
 
 #include "api/build_graph.h"
 #include "api/build_report.h"
+#include "api/check_settings.h"
 #include "api/engine_impl.h"
 #include "api/range_sizes.h"
 #include "api/run_graph.h"
@@ -48,20 +49,30 @@ Status check_not_built(const BuildSettings& settings) {
   if (settings.side_streams) {
     return invalid_argument("is an engine already: its streams were chosen when it was built");
   }
+  if (!settings.size_ranges.empty()) {
+    return invalid_argument(
+        "is an engine already: the sizes that it is good at were chosen when it was built");
+  }
+  if (!settings.target.empty()) {
+    return invalid_argument("is an engine already: its target was chosen when it was built");
+  }
   if (settings.precision == Precision::kFloat32) return {};
   return invalid_argument("is an engine already: its precision was chosen when it was built");
 }
 
+// Of several values of a symbol the first counts.
 Status take_sizes(const BuildSettings& settings, BuildOptions& options) {
-  options.symbol_values = settings.optimal_sizes;
-  if (settings.size_ranges.empty()) return {};
-  REDLINE_ASSIGN(options.further_values, range_sizes(settings.size_ranges));
-  for (BuildOptions::SymbolValues& values : options.further_values) {
-    values.insert(values.begin(), settings.optimal_sizes.begin(), settings.optimal_sizes.end());
-  }
   for (const BuildSettings::SizeRange& range : settings.size_ranges) {
     options.symbol_values.emplace_back(range.symbol, range.likely);
   }
+  if (!settings.size_ranges.empty()) {
+    REDLINE_ASSIGN(options.further_values, range_sizes(settings.size_ranges));
+  }
+  auto add_sizes = [&](BuildOptions::SymbolValues& values) {
+    values.insert(values.end(), settings.optimal_sizes.begin(), settings.optimal_sizes.end());
+  };
+  add_sizes(options.symbol_values);
+  for (BuildOptions::SymbolValues& values : options.further_values) add_sizes(values);
   return {};
 }
 
@@ -133,6 +144,7 @@ Result<Engine> build_graph(std::unique_ptr<OpRegistry> ops, Graph& graph, Engine
   REDLINE_ASSIGN(std::shared_ptr<Engine::Impl> impl, make_engine_impl(settings));
   impl->ops = std::move(ops);
   impl->info = std::move(info);
+  REDLINE_TRY(check_settings(settings, graph));
   BuildOptions options;
   Stages::Span device_stage(&stages, "device");
   REDLINE_ASSIGN(GpuBuild gpu, find_build_gpu(settings, impl->logger));
@@ -168,6 +180,7 @@ Result<Engine> build_graph(std::unique_ptr<OpRegistry> ops, Graph& graph, Engine
   REDLINE_TRY(take_sizes(settings, options));
   options.logger = impl->logger;
   if (settings.progress) options.progress = Progress(settings.progress);
+  options.begin = stages.begin();
   if (settings.build_seconds) options.build_seconds = *settings.build_seconds;
   options.tuning_database = settings.tuning_database.value_or(default_tuning_database());
   options.stages = &stages;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "api/build_report.h"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 namespace redline {
@@ -42,11 +43,29 @@ json describe_streams(const StreamsReport& report) {
   return result;
 }
 
+// How good what the model of costs ranks first is: of problems that were timed in more than one
+// way, the time of its first pick and of the choice, for all steps that have them.
+struct Regret {
+  double first_us = 0;
+  double chosen_us = 0;
+};
+
+Regret regret_of(const ProblemReport& problem) {
+  auto is_timed = [](const CandidateReport& c) { return c.us > 0; };
+  const auto& all = problem.candidates;
+  if (problem.chosen < 0 || std::count_if(all.begin(), all.end(), is_timed) < 2) return {};
+  double first = std::find_if(all.begin(), all.end(), is_timed)->us;
+  double chosen = all[static_cast<size_t>(problem.chosen)].us;
+  if (chosen <= 0) return {};
+  return {first * problem.steps, chosen * problem.steps};
+}
+
 }  // namespace
 
 std::string describe_build(const BuildReport& build, const Stages& stages) {
   const TuneReport& report = build.tuning;
   json problems = json::array();
+  Regret regret;
   for (const ProblemReport& problem : report.problems) {
     json candidates = json::array();
     for (const CandidateReport& c : problem.candidates) {
@@ -63,6 +82,10 @@ std::string describe_build(const BuildReport& build, const Stages& stages) {
                   {"steps", problem.steps},
                   {"reason", problem.reason},
                   {"candidates", std::move(candidates)}};
+    Regret own = regret_of(problem);
+    if (own.chosen_us > 0) entry["first_pick_us"] = own.first_us / problem.steps;
+    regret.first_us += own.first_us;
+    regret.chosen_us += own.chosen_us;
     entry["chosen"] = problem.chosen < 0 ? json() : json(problem.chosen);
     problems.push_back(std::move(entry));
   }
@@ -73,6 +96,7 @@ std::string describe_build(const BuildReport& build, const Stages& stages) {
   return json({{"machine", report.machine},
                {"timing_seconds", report.timing_seconds},
                {"check_seconds", report.check_seconds},
+               {"regret", {{"first_picks_us", regret.first_us}, {"chosen_us", regret.chosen_us}}},
                {"stages", std::move(times)},
                {"precision", describe_precision(build.precision)},
                {"chain", describe_chain(build.chain)},

@@ -33,7 +33,7 @@ Result<std::shared_ptr<Engine::Impl>> make_engine_impl(const EngineOptions& opti
   impl->tactics = make_tactic_registry();
   REDLINE_ASSIGN(std::unique_ptr<ThreadPool> pool, ThreadPool::create(options.num_threads));
   impl->pool = std::move(pool);
-  if (options.log) impl->logger = Logger(options.log);
+  if (options.log) impl->logger = Logger(options.log, options.log_from);
   return impl;
 }
 
@@ -43,7 +43,10 @@ Result<cuda::ContextPtr> find_gpu(const EngineOptions& options, const Logger& lo
   if (device == "auto") {
     Result<cuda::ContextPtr> gpu = cuda::Context::create(0);
     if (gpu.ok()) return gpu;
-    logger.verbose("using the CPU: ", gpu.status().message());
+    // A machine without a GPU is as usual as one with; a GPU that cannot be used is not.
+    bool is_none = gpu.status().code() == StatusCode::kNotFound;
+    logger.log(is_none ? Severity::kInfo : Severity::kWarning,
+               "using the CPU: ", gpu.status().message());
     return cuda::ContextPtr();
   }
   int ordinal = 0;

@@ -2,6 +2,7 @@
 #include <nlohmann/json.hpp>
 
 #include "api/engine_impl.h"
+#include "device/occupancy.h"
 #include "plan/step_order.h"
 
 namespace redline {
@@ -16,7 +17,46 @@ std::string dump(const json& value) {
 
 json describe(const ValueInfo& info) { return {{"name", info.name}, {"type", info.type}}; }
 
-json describe(const Plan& plan) {
+// `chip` is where they run; null when that is not known.
+json describe(const std::vector<std::shared_ptr<const PlanKernel>>& kernels,
+              const cuda::DeviceInfo* chip) {
+  json list = json::array();
+  for (const auto& kernel : kernels) {
+    json entry = {{"entry", kernel->entry},
+                  {"bytes", kernel->cubin.bytes()},
+                  {"registers", kernel->registers},
+                  {"shared_bytes", kernel->shared_bytes},
+                  {"dynamic_shared_bytes", kernel->dynamic_shared_bytes},
+                  {"spill_bytes", kernel->spill_bytes}};
+    if (kernel->threads > 0) {
+      entry["threads"] = kernel->threads;
+      if (chip != nullptr) {
+        cuda::BlockNeeds needs = {kernel->threads, kernel->registers, kernel->shared_bytes,
+                                  kernel->dynamic_shared_bytes};
+        entry["resident_blocks"] = resident_blocks(*chip, needs);
+        entry["occupancy"] = occupancy(*chip, needs);
+      }
+    }
+    list.push_back(std::move(entry));
+  }
+  return list;
+}
+
+json describe(const AttrMap& config) {
+  json knobs = json::object();
+  for (const NamedAttr& knob : config) knobs[knob.name] = attr_to_string(knob.value);
+  return knobs;
+}
+
+json describe(const PlanVariant& variant, const cuda::DeviceInfo* chip) {
+  json entry = {{"elements", variant.elements},
+                {"tactic", variant.tactic},
+                {"kernels", describe(variant.kernels, chip)}};
+  if (!variant.config.empty()) entry["config"] = describe(variant.config);
+  return entry;
+}
+
+json describe(const Plan& plan, const cuda::DeviceInfo* chip) {
   json steps = json::array();
   for (const PlanStep& step : plan.steps) {
     auto operands = [&](const std::vector<int>& values) {
@@ -40,28 +80,18 @@ json describe(const Plan& plan) {
                   {"tactic", step.tactic.empty() ? "reference" : step.tactic},
                   {"inputs", operands(step.inputs)},
                   {"outputs", operands(step.outputs)}};
-    for (const auto& kernel : step.kernels) {
-      entry["kernels"].push_back({{"entry", kernel->entry},
-                                  {"bytes", kernel->cubin.bytes()},
-                                  {"registers", kernel->registers},
-                                  {"shared_bytes", kernel->shared_bytes},
-                                  {"spill_bytes", kernel->spill_bytes}});
-    }
+    if (!step.kernels.empty()) entry["kernels"] = describe(step.kernels, chip);
+    if (!step.variants.empty()) entry["elements"] = step.elements;
     for (const PlanVariant& variant : step.variants) {
-      json other = {{"elements", variant.elements},
-                    {"tactic", variant.tactic},
-                    {"kernels", variant.kernels.size()}};
-      for (const NamedAttr& knob : variant.config) {
-        other["config"][knob.name] = attr_to_string(knob.value);
-      }
-      entry["variants"].push_back(std::move(other));
+      entry["variants"].push_back(describe(variant, chip));
     }
     if (step.stream > 0) entry["stream"] = step.stream;
     if (step.us > 0) entry["us"] = step.us;
     if (step.error >= 0) entry["error"] = step.error;
-    for (const NamedAttr& knob : step.config)
-      entry["config"][knob.name] = attr_to_string(knob.value);
-    for (const auto& subplan : step.subplans) entry["subgraphs"].push_back(describe(*subplan));
+    if (!step.config.empty()) entry["config"] = describe(step.config);
+    for (const auto& subplan : step.subplans) {
+      entry["subgraphs"].push_back(describe(*subplan, chip));
+    }
     steps.push_back(std::move(entry));
   }
   return {{"steps", std::move(steps)}};
@@ -70,7 +100,8 @@ json describe(const Plan& plan) {
 }  // namespace
 
 std::string Engine::inspect() const {
-  json result = describe(impl_->plan);
+  Result<cuda::DeviceInfo> chip = cuda::DeviceInfo::of_arch(impl_->info.device_arch);
+  json result = describe(impl_->plan, chip.ok() ? &*chip : nullptr);
   result["model"] = impl_->info.model;
   result["device"] = impl_->info.device;
   result["device_arch"] = impl_->info.device_arch;

@@ -13,6 +13,8 @@ namespace redline {
 // "a/b" is a part of "a". Stages that are entered several times are summed. One thread.
 class Stages {
  public:
+  // When the call began, which is when this was made.
+  std::chrono::steady_clock::time_point begin() const { return begin_; }
   struct Stage {
     std::string name;
     double seconds = 0;
@@ -51,6 +53,7 @@ class Stages {
   }
 
   std::vector<Stage> list_;
+  std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
 };
 
 }  // namespace redline

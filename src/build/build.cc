@@ -82,7 +82,7 @@ Result<Plan> build_plan(Graph& graph, const TacticRegistry& tactics, ThreadPool&
   Stages::Span stage(options.stages, "choose");
   PrepareArgs args{&pool};
   Tuner tuner(tactics, args, database,
-              {"cpu", options.opt_level, options.build_seconds, options.logger});
+              {"cpu", options.opt_level, options.build_seconds, options.begin, options.logger});
   DeviceTuner host{tuner, args};
   std::vector<HostStep> host_steps;
   if (!on_gpu) {
@@ -98,8 +98,9 @@ Result<Plan> build_plan(Graph& graph, const TacticRegistry& tactics, ThreadPool&
       database.add_default(record);
     }
   }
-  Tuner gpu_tuner(tactics, args, database,
-                  {"cuda", options.opt_level, options.build_seconds, options.logger});
+  Tuner gpu_tuner(
+      tactics, args, database,
+      {"cuda", options.opt_level, options.build_seconds, options.begin, options.logger});
   KernelStamper stamper(*options.compiler);
   if (options.timestamps) args.compiler = &stamper.compiler();
   DeviceTuner gpu{gpu_tuner, args};

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <chrono>
 #include <functional>
 #include <memory>
 #include <span>
@@ -48,7 +49,9 @@ struct BuildOptions {
   bool check_range = false;
   GraphRunner run_graph;
   int opt_level = 3;  // 0: references only, no passes; 1 and more: see TuneOptions::level
-  double build_seconds = std::numeric_limits<double>::infinity();  // for timing candidates
+  // After these seconds since `begin` nothing is tried any more: what must be done is.
+  double build_seconds = std::numeric_limits<double>::infinity();
+  std::chrono::steady_clock::time_point begin = std::chrono::steady_clock::now();
   std::string tuning_database;  // file of times measured before; empty: none
   using SymbolValues = std::vector<std::pair<std::string, int64_t>>;
   SymbolValues symbol_values;  // sizes to optimise for, by symbol

@@ -6,6 +6,7 @@
 #include <map>
 #include <optional>
 #include <set>
+#include <utility>
 
 #include "build/insert_copies.h"
 #include "build/shape_arithmetic.h"
@@ -261,37 +262,46 @@ std::string_view why_not_on_gpu(const Plan& plan, const PlanStep& step) {
 }
 
 // The kernels that the tuner will want to try of all steps, in the order in which it will.
-std::vector<cuda::KernelSource> kernels_to_try(const Plan& plan, const std::vector<bool>& for_host,
-                                               const Sizes& sizes,
-                                               const std::vector<Sizes>& further, DeviceTuner& gpu,
-                                               const BuildOptions& options) {
+struct KernelsToTry {
+  std::vector<cuda::KernelSource> sources;
+  std::vector<size_t> needed;  // places of those that a build without any time wants
+};
+
+KernelsToTry kernels_to_try(const Plan& plan, const std::vector<bool>& for_host, const Sizes& sizes,
+                            const std::vector<Sizes>& further, DeviceTuner& gpu,
+                            const BuildOptions& options) {
   Stages::Span stage(options.stages, "choose/write");
   std::vector<Asked> problems;
+  std::vector<bool> is_likely;
   std::set<std::string> seen;
-  size_t likely = 0;
   for (size_t i = 0; i < plan.steps.size(); ++i) {
     const PlanStep& step = plan.steps[i];
     if (!has_choice(step) || for_host[i] || !why_not_on_gpu(plan, step).empty()) continue;
-    auto add = [&](const Sizes& at) {
+    auto add = [&](const Sizes& at, bool likely) {
       Asked asked = ask(plan, step, at);
       assume_sizes(asked.sized);
       std::string name = asked.problem.to_string() + "\n" + asked.sized.to_string();
-      bool is_new = seen.insert(std::move(name)).second;
-      if (is_new) problems.push_back(std::move(asked));
-      return is_new;
+      if (!seen.insert(std::move(name)).second) return;
+      problems.push_back(std::move(asked));
+      is_likely.push_back(likely);
     };
-    if (add(sizes)) ++likely;
-    for (const Sizes& other : further) add(other);
+    add(sizes, true);
+    for (const Sizes& other : further) add(other, false);
   }
-  gpu.tuner.expect_problems(likely);
-  std::vector<cuda::KernelSource> sources;
-  for (const Asked& asked : problems) {
+  gpu.tuner.expect_problems(
+      static_cast<size_t>(std::count(is_likely.begin(), is_likely.end(), true)));
+  KernelsToTry all;
+  for (size_t i = 0; i < problems.size(); ++i) {
+    const Asked& asked = problems[i];
+    bool is_first = is_likely[i];
     for (cuda::KernelSource& source : gpu.tuner.kernels_to_try(asked.problem, asked.sized)) {
-      sources.push_back(std::move(source));
+      if (std::exchange(is_first, false)) all.needed.push_back(all.sources.size());
+      all.sources.push_back(std::move(source));
     }
   }
-  sources.push_back(SmallCopies::source(*gpu.args.gpu));
-  return sources;
+  all.needed.push_back(all.sources.size());
+  all.sources.push_back(SmallCopies::source(*gpu.args.gpu));
+  return all;
 }
 
 }  // namespace
@@ -357,8 +367,8 @@ Status take_way(DeviceTuner& device, Plan& plan, PlanStep& step, const Problem& 
     REDLINE_ASSIGN(auto kernels, compile_kernels(tactic, config, written, device.args));
     step.kernels.clear();
     for (const auto& kernel : kernels) {
-      auto& kept = device.kernels[{kernel.get(), std::string(tactic.name)}];
-      if (kept == nullptr) kept = keep_kernel(kernel, tactic.name);
+      auto& kept = device.kernels[kernel.get()];
+      if (kept == nullptr) kept = keep_kernel(kernel);
       step.kernels.push_back(kept);
     }
   }
@@ -395,14 +405,16 @@ std::vector<Type> types_in_sizes(const Plan& plan, const BuildOptions::SymbolVal
 }
 
 std::shared_ptr<const PlanKernel> keep_kernel(
-    const std::shared_ptr<const cuda::CompiledKernel>& from, std::string_view name) {
+    const std::shared_ptr<const cuda::CompiledKernel>& from) {
   auto kernel = std::make_shared<PlanKernel>();
-  kernel->entry = name;
+  kernel->entry = from->entry;
   kernel->cubin = Tensor::wrap(DType::kUInt8, Dims{static_cast<int64_t>(from->cubin.size())},
                                from->cubin.data(), from);
   kernel->registers = from->registers;
   kernel->shared_bytes = from->static_shared_bytes;
+  kernel->dynamic_shared_bytes = from->dynamic_shared_bytes;
   kernel->spill_bytes = from->spill_bytes;
+  kernel->threads = from->threads;
   return kernel;
 }
 
@@ -437,13 +449,17 @@ Status choose_tactics(Plan& plan, DeviceTuner& host, DeviceTuner* gpu, const Bui
   std::vector<bool> for_host = shape_arithmetic(plan, sized_values(plan));
   // Compiled on all cores while those that are made are tried: trying them leaves the cores idle.
   std::optional<cuda::KernelCompiler::Ahead> ahead;
+  std::vector<size_t> needed;
   if (gpu != nullptr) {
-    ahead.emplace(*gpu->args.compiler,
-                  kernels_to_try(plan, for_host, sizes, further, *gpu, options),
-                  gpu->args.pool->num_threads());
+    KernelsToTry all = kernels_to_try(plan, for_host, sizes, further, *gpu, options);
+    needed = std::move(all.needed);
+    ahead.emplace(*gpu->args.compiler, std::move(all.sources), gpu->args.pool->num_threads());
   }
   for (size_t i = 0; i < plan.steps.size(); ++i) {
     PlanStep& step = plan.steps[i];
+    if (!needed.empty() && gpu->tuner.seconds_left() <= 0) {
+      ahead->restrict_to(std::exchange(needed, {}));
+    }
     REDLINE_TRY(options.progress.report(
         "choose", static_cast<double>(i) / static_cast<double>(plan.steps.size())));
     std::string reason;

@@ -14,7 +14,7 @@ struct DeviceTuner {
   Tuner& tuner;
   PrepareArgs args;
   // Steps that do the same share a kernel, which a session then loads once.
-  std::map<std::pair<const void*, std::string>, std::shared_ptr<const PlanKernel>> kernels = {};
+  std::map<const cuda::CompiledKernel*, std::shared_ptr<const PlanKernel>> kernels = {};
 };
 
 // A step that was asked to be on the GPU and is not.
@@ -60,7 +60,7 @@ std::vector<Type> types_in_sizes(const Plan& plan, const BuildOptions::SymbolVal
 
 // A compiled kernel as plans hold it.
 std::shared_ptr<const PlanKernel> keep_kernel(
-    const std::shared_ptr<const cuda::CompiledKernel>& from, std::string_view name);
+    const std::shared_ptr<const cuda::CompiledKernel>& from);
 
 // True when a tactic takes a region of the graph as it is.
 bool has_kernel(const RegionDraft& region, const OpDef& fused, const TacticRegistry& tactics,

@@ -18,7 +18,7 @@ void give(Plan& plan, const std::vector<std::shared_ptr<const PlanKernel>>& kern
 
 Status give_copy_kernel(Plan& plan, const PrepareArgs& gpu) {
   REDLINE_ASSIGN(auto compiled, gpu.compiler->get(SmallCopies::source(*gpu.gpu)));
-  give(plan, {keep_kernel(compiled, SmallCopies::kEntry)});
+  give(plan, {keep_kernel(compiled)});
   return {};
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "build/stamp_kernels.h"
 
+#include "build/choose_tactics.h"
 #include "device/timestamps.h"
 
 namespace redline {
@@ -49,14 +50,7 @@ Status KernelStamper::stamp(Plan& plan, ThreadPool& pool, const Progress& progre
         logger.warning("step '", step.name, "' has no time stamps: ", made.status().message());
         continue;
       }
-      auto with = std::make_shared<PlanKernel>(*kernel);
-      const std::shared_ptr<const cuda::CompiledKernel>& compiled = *made;
-      with->cubin = Tensor::wrap(DType::kUInt8, Dims{static_cast<int64_t>(compiled->cubin.size())},
-                                 compiled->cubin.data(), compiled);
-      with->registers = compiled->registers;
-      with->shared_bytes = compiled->static_shared_bytes;
-      with->spill_bytes = compiled->spill_bytes;
-      kernel = std::move(with);
+      kernel = keep_kernel(*made);
     }
     return {};
   });

@@ -26,7 +26,8 @@ Result<std::shared_ptr<const CompiledKernel>> KernelCompiler::get(const KernelSo
 }
 
 KernelCompiler::Kernel KernelCompiler::find_or_make(const KernelSource& source) {
-  std::string key = CubinCache::key(source, "");
+  // A cubin is the same whatever its launches ask for, what is noted beside it is not.
+  std::string key = str_cat(CubinCache::key(source, ""), " ", source.dynamic_shared_bytes);
   std::unique_lock lock(mutex_);
   auto [it, mine] = made_.try_emplace(std::move(key));
   std::optional<Kernel>& place = it->second;
@@ -47,6 +48,9 @@ KernelCompiler::Kernel KernelCompiler::find_or_make(const KernelSource& source) 
 KernelCompiler::Kernel KernelCompiler::make(const KernelSource& source) const {
   try {
     REDLINE_ASSIGN(CompiledKernel compiled, compile_(source));
+    compiled.entry = source.entry;
+    compiled.threads = source.threads();
+    compiled.dynamic_shared_bytes = source.dynamic_shared_bytes;
     return std::make_shared<const CompiledKernel>(std::move(compiled));
   } catch (const std::bad_alloc&) {
     return out_of_memory("no memory to compile kernel ", source.entry);
@@ -55,7 +59,7 @@ KernelCompiler::Kernel KernelCompiler::make(const KernelSource& source) const {
 
 KernelCompiler::Ahead::Ahead(KernelCompiler& compiler, std::vector<KernelSource> sources,
                              int threads)
-    : compiler_(compiler), sources_(std::move(sources)) {
+    : compiler_(compiler), sources_(std::move(sources)), is_left_out_(sources_.size()) {
   size_t wanted = std::min(sources_.size(), static_cast<size_t>(std::max(threads, 0)));
   threads_.reserve(wanted);
   while (threads_.size() < wanted) {
@@ -78,8 +82,16 @@ KernelCompiler::Ahead::~Ahead() {
 bool KernelCompiler::Ahead::make_next() {
   size_t i = next_.fetch_add(1);
   if (i >= sources_.size()) return false;
+  if (is_left_out_[i]) return true;
   static_cast<void>(compiler_.find_or_make(sources_[i]));
   return true;
+}
+
+void KernelCompiler::Ahead::restrict_to(std::vector<size_t> places) {
+  std::sort(places.begin(), places.end());
+  for (size_t i = 0; i < is_left_out_.size(); ++i) {
+    is_left_out_[i] = !std::binary_search(places.begin(), places.end(), i);
+  }
 }
 
 Status KernelCompiler::Ahead::help(const Progress& progress) {

@@ -42,12 +42,12 @@ class KernelCompiler {
   std::atomic<double> seconds_waited_ = 0;
   std::mutex mutex_;
   std::condition_variable one_is_made_;
-  // By the cache's key; what has no value is being made.
+  // By the cache's key and the dynamic shared memory; what has no value is being made.
   std::map<std::string, std::optional<Kernel>> made_;
 };
 
 // Makes what `get` will be asked for, in this order, on threads of its own for as long as it lives.
-// Failures wait for `get`. The compiler must outlive it.
+// Failures wait for `get`. The compiler must outlive it. Thread-safe.
 class KernelCompiler::Ahead {
  public:
   Ahead(KernelCompiler& compiler, std::vector<KernelSource> sources, int threads);
@@ -56,6 +56,8 @@ class KernelCompiler::Ahead {
   Ahead(const Ahead&) = delete;
   Ahead& operator=(const Ahead&) = delete;
 
+  // From now on only these of the sources are made, by their places.
+  void restrict_to(std::vector<size_t> places);
   // Takes part until the last is begun. The caller's wish to stop is the only failure.
   Status help(const Progress& progress);
 
@@ -64,6 +66,7 @@ class KernelCompiler::Ahead {
 
   KernelCompiler& compiler_;
   std::vector<KernelSource> sources_;
+  std::vector<std::atomic<bool>> is_left_out_;
   std::atomic<size_t> next_ = 0;
   std::vector<std::thread> threads_;
 };

@@ -98,7 +98,11 @@ void CubinCache::put(const std::string& key, const CompiledKernel& kernel) const
   std::error_code error;
   fs::create_directories(fs::path(path).parent_path(), error);
   Status written = write_file(path, file, Sync::kNo);
-  if (!written.ok()) logger_.info("kernels are not cached: ", written.message());
+  if (written.ok()) {
+    done_->has_kept = true;
+  } else if (!done_->has_failed.exchange(true)) {
+    logger_.warning("kernels are not cached, every build compiles them again: ", written.message());
+  }
 }
 
 Result<CompiledKernel> CubinCache::get(const Nvrtc& nvrtc, const KernelSource& source) const {
@@ -107,6 +111,11 @@ Result<CompiledKernel> CubinCache::get(const Nvrtc& nvrtc, const KernelSource& s
   REDLINE_ASSIGN(CompiledKernel kernel, nvrtc.compile(source));
   put(name, kernel);
   return kernel;
+}
+
+CubinCache::~CubinCache() {
+  // Null: it was moved from.
+  if (done_ != nullptr && done_.use_count() == 1 && done_->has_kept) prune();
 }
 
 size_t CubinCache::prune() const {

@@ -244,9 +244,11 @@ Result<std::shared_ptr<GpuTrace>> open_cupti() {
                    "cannot load CUPTI, which sees what runs in a graph; pip install "
                    "nvidia-cuda-cupti, install a CUDA toolkit, or name the file in REDLINE_CUPTI"));
   Api api;
-#define REDLINE_CUPTI_FIND(name, parameters)                              \
-  api.name = reinterpret_cast<decltype(api.name)>(dlsym(library, #name)); \
-  if (api.name == nullptr) return incompatible("this libcupti has no ", #name);
+#define REDLINE_CUPTI_FIND(name, parameters)                                                       \
+  api.name = reinterpret_cast<decltype(api.name)>(dlsym(library, #name));                          \
+  if (api.name == nullptr) {                                                                       \
+    return incompatible(file_of(library), " is no CUPTI that Redline can use: it has no ", #name); \
+  }
   REDLINE_CUPTI_FUNCTIONS(REDLINE_CUPTI_FIND)
 #undef REDLINE_CUPTI_FIND
   uint32_t version = 0;

@@ -79,6 +79,8 @@ Result<DeviceInfo> DeviceInfo::of_arch(const std::string& arch) {
                                        .shared_bytes_per_block = 163 << 10,
                                        .shared_bytes_per_multiprocessor = 164 << 10,
                                        .registers_per_multiprocessor = 65536,
+                                       .threads_per_multiprocessor = 2048,
+                                       .blocks_per_multiprocessor = 32,
                                        .memory_bytes = 40ull << 30},
                                       {.name = "A10",
                                        .compute_major = 8,
@@ -91,6 +93,8 @@ Result<DeviceInfo> DeviceInfo::of_arch(const std::string& arch) {
                                        .shared_bytes_per_block = 99 << 10,
                                        .shared_bytes_per_multiprocessor = 100 << 10,
                                        .registers_per_multiprocessor = 65536,
+                                       .threads_per_multiprocessor = 1536,
+                                       .blocks_per_multiprocessor = 16,
                                        .memory_bytes = 24ull << 30},
                                       {.name = "L40",
                                        .compute_major = 8,
@@ -103,6 +107,8 @@ Result<DeviceInfo> DeviceInfo::of_arch(const std::string& arch) {
                                        .shared_bytes_per_block = 99 << 10,
                                        .shared_bytes_per_multiprocessor = 100 << 10,
                                        .registers_per_multiprocessor = 65536,
+                                       .threads_per_multiprocessor = 1536,
+                                       .blocks_per_multiprocessor = 24,
                                        .memory_bytes = 48ull << 30},
                                       {.name = "H100",
                                        .compute_major = 9,
@@ -115,6 +121,8 @@ Result<DeviceInfo> DeviceInfo::of_arch(const std::string& arch) {
                                        .shared_bytes_per_block = 227 << 10,
                                        .shared_bytes_per_multiprocessor = 228 << 10,
                                        .registers_per_multiprocessor = 65536,
+                                       .threads_per_multiprocessor = 2048,
+                                       .blocks_per_multiprocessor = 32,
                                        .memory_bytes = 80ull << 30},
                                       {.name = "B200",
                                        .compute_major = 10,
@@ -127,6 +135,8 @@ Result<DeviceInfo> DeviceInfo::of_arch(const std::string& arch) {
                                        .shared_bytes_per_block = 227 << 10,
                                        .shared_bytes_per_multiprocessor = 228 << 10,
                                        .registers_per_multiprocessor = 65536,
+                                       .threads_per_multiprocessor = 2048,
+                                       .blocks_per_multiprocessor = 32,
                                        .memory_bytes = 180ull << 30},
                                       {.name = "RTX 5090",
                                        .compute_major = 12,
@@ -139,6 +149,8 @@ Result<DeviceInfo> DeviceInfo::of_arch(const std::string& arch) {
                                        .shared_bytes_per_block = 99 << 10,
                                        .shared_bytes_per_multiprocessor = 100 << 10,
                                        .registers_per_multiprocessor = 65536,
+                                       .threads_per_multiprocessor = 1536,
+                                       .blocks_per_multiprocessor = 24,
                                        .memory_bytes = 32ull << 30}};
   std::string known;
   for (const DeviceInfo& chip : kChips) {
@@ -177,7 +189,9 @@ Result<std::vector<DeviceInfo>> list_devices(const DriverApi& api) {
         {kAttributeL2Bytes, &info.l2_bytes},
         {kAttributeSharedBytesPerBlockOptin, &info.shared_bytes_per_block},
         {kAttributeSharedBytesPerMultiprocessor, &info.shared_bytes_per_multiprocessor},
-        {kAttributeRegistersPerMultiprocessor, &info.registers_per_multiprocessor}};
+        {kAttributeRegistersPerMultiprocessor, &info.registers_per_multiprocessor},
+        {kAttributeThreadsPerMultiprocessor, &info.threads_per_multiprocessor},
+        {kAttributeBlocksPerMultiprocessor, &info.blocks_per_multiprocessor}};
     for (auto [attribute, value] : attributes) {
       REDLINE_TRY(to_status(api, api.cuDeviceGetAttribute(value, attribute, device),
                             str_cat("cuDeviceGetAttribute(", static_cast<int>(attribute), ")")));

@@ -19,7 +19,8 @@ inline constexpr int kMinimumDriver = 12040;
 // "13.0"
 std::string driver_version_text(int version);
 
-// The table of a library that was opened with dlopen; not_found names the first missing function.
+// The table of a library that was opened with dlopen; incompatible names the first missing
+// function.
 Result<DriverApi> find_driver_functions(void* library);
 
 struct DeviceInfo {
@@ -32,6 +33,7 @@ struct DeviceInfo {
   int shared_bytes_per_block = 0;  // with the opt-in
   int shared_bytes_per_multiprocessor = 0;
   int registers_per_multiprocessor = 0;
+  int threads_per_multiprocessor = 0, blocks_per_multiprocessor = 0;  // at once, at most
   size_t memory_bytes = 0;
   int driver_version = 0;
 

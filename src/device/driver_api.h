@@ -35,6 +35,7 @@ enum ResultCode : int {
   kErrorEccUncorrectable = 214,
   kErrorInvalidPtx = 218,
   kErrorNoBinaryForGpu = 209,
+  kErrorContained = 226,
   kErrorNotFound = 500,
   kErrorNotReady = 600,
   kErrorIllegalAddress = 700,
@@ -47,9 +48,12 @@ enum ResultCode : int {
   kErrorInvalidAddressSpace = 717,
   kErrorInvalidPc = 718,
   kErrorLaunchFailed = 719,
+  kErrorTensorMemoryLeak = 721,
   kErrorStreamCaptureInvalidated = 901,
   kErrorSystemNotReady = 802,
   kErrorSystemDriverMismatch = 803,
+  kErrorMpsClientTerminated = 810,
+  kErrorExternalDevice = 911,
 };
 
 enum DeviceAttribute : int {
@@ -58,11 +62,13 @@ enum DeviceAttribute : int {
   kAttributeMemoryClockKhz = 36,
   kAttributeMemoryBusBits = 37,
   kAttributeL2Bytes = 38,
+  kAttributeThreadsPerMultiprocessor = 39,
   kAttributeComputeMajor = 75,
   kAttributeComputeMinor = 76,
   kAttributeSharedBytesPerMultiprocessor = 81,
   kAttributeRegistersPerMultiprocessor = 82,
   kAttributeSharedBytesPerBlockOptin = 97,
+  kAttributeBlocksPerMultiprocessor = 106,
 };
 
 enum FunctionAttribute : int {

@@ -3,6 +3,9 @@
 
 namespace redline::cuda {
 
+// Those after which, says the driver API reference (13.0), the context cannot be used or the
+// process must be started again; and two of which it says less: uncorrectable ECC errors, and a
+// driver that shuts down.
 bool is_sticky(CuResult result) {
   switch (result) {
     case kErrorDeinitialized:
@@ -16,6 +19,10 @@ bool is_sticky(CuResult result) {
     case kErrorInvalidAddressSpace:
     case kErrorInvalidPc:
     case kErrorLaunchFailed:
+    case kErrorContained:
+    case kErrorTensorMemoryLeak:
+    case kErrorMpsClientTerminated:
+    case kErrorExternalDevice:
       return true;
     default:
       return false;

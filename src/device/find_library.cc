@@ -2,6 +2,7 @@
 #include "device/find_library.h"
 
 #include <dlfcn.h>
+#include <link.h>
 
 #include <cstdlib>
 #include <filesystem>
@@ -17,7 +18,9 @@ std::string own_directory() {
   return error ? "." : path.parent_path().string();
 }
 
-std::vector<std::string> candidates(const ToolkitLibrary& library) {
+}  // namespace
+
+std::vector<std::string> places_of(const ToolkitLibrary& library) {
   if (const char* file = std::getenv(library.variable); file && *file) return {file};
   const std::string own = own_directory();
   std::vector<std::string> files;
@@ -35,15 +38,18 @@ std::vector<std::string> candidates(const ToolkitLibrary& library) {
   return files;
 }
 
-}  // namespace
-
 Result<void*> open_library(const ToolkitLibrary& library, std::string_view missing) {
   std::string tried;
-  for (const std::string& file : candidates(library)) {
+  for (const std::string& file : places_of(library)) {
     if (void* opened = dlopen(file.c_str(), RTLD_NOW | RTLD_LOCAL)) return opened;
     tried += (tried.empty() ? "" : ", ") + file;
   }
   return not_found(missing, " (tried ", tried, ")");
+}
+
+std::string file_of(void* library) {
+  link_map* map = nullptr;
+  return dlinfo(library, RTLD_DI_LINKMAP, &map) == 0 ? map->l_name : "the library";
 }
 
 }  // namespace redline::cuda

@@ -16,9 +16,16 @@ struct ToolkitLibrary {
   std::vector<const char*> in_wheels;   // beside our Python package: "nvidia/cu13/lib"
 };
 
-// Opens it, never to be closed: from the file that the variable names, beside this library, by the
-// loader's own search, in the toolkit (CUDA_HOME, /usr/local/cuda), in NVIDIA's wheels. not_found
-// starts with `missing`, which says what to do, and lists where it was looked for.
+// Where it is looked for, in this order: the file that the variable names and nothing else; beside
+// this library, by the loader's own search, in the toolkit (CUDA_HOME, /usr/local/cuda), in
+// NVIDIA's wheels.
+std::vector<std::string> places_of(const ToolkitLibrary& library);
+
+// Opens the first there is, never to be closed. not_found starts with `missing`, which says what to
+// do, and lists where it was looked for.
 Result<void*> open_library(const ToolkitLibrary& library, std::string_view missing);
+
+// The file that an open library came from.
+std::string file_of(void* library);
 
 }  // namespace redline::cuda

@@ -7,8 +7,6 @@
 #include <memory>
 #include <string_view>
 
-#include "device/find_library.h"
-
 namespace redline::cuda {
 namespace {
 
@@ -42,6 +40,15 @@ std::string messages(std::string_view log) {
 
 }  // namespace
 
+int KernelSource::threads() const {
+  constexpr std::string_view kBounds = "__launch_bounds__(";
+  size_t at = text.find(kBounds);
+  if (at == std::string::npos) return 0;
+  int threads = 0;
+  std::from_chars(text.data() + at + kBounds.size(), text.data() + text.size(), threads);
+  return threads;
+}
+
 struct Nvrtc::Functions {
   int (*nvrtcVersion)(int* major, int* minor) = nullptr;
   const char* (*nvrtcGetErrorString)(int) = nullptr;
@@ -55,20 +62,26 @@ struct Nvrtc::Functions {
   int (*nvrtcGetProgramLog)(Program, char*) = nullptr;
 };
 
+const ToolkitLibrary& nvrtc_library() {
+  static const ToolkitLibrary library = {"REDLINE_NVRTC",
+                                         {"libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so"},
+                                         {"lib64"},
+                                         {"nvidia/cu13/lib", "nvidia/cuda_nvrtc/lib"}};
+  return library;
+}
+
 Result<const Nvrtc*> Nvrtc::open() {
-  static const ToolkitLibrary kLibrary = {"REDLINE_NVRTC",
-                                          {"libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so"},
-                                          {"lib64"},
-                                          {"nvidia/cu13/lib", "nvidia/cuda_nvrtc/lib"}};
   REDLINE_ASSIGN(
       void* library,
-      open_library(kLibrary,
+      open_library(nvrtc_library(),
                    "cannot load NVRTC, which builds GPU kernels; pip install nvidia-cuda-nvrtc, "
                    "install a CUDA toolkit, or name the file in REDLINE_NVRTC"));
   static Functions functions;
-#define REDLINE_NVRTC_FIND(name)                                                      \
-  functions.name = reinterpret_cast<decltype(functions.name)>(dlsym(library, #name)); \
-  if (functions.name == nullptr) return incompatible("this libnvrtc has no ", #name)
+#define REDLINE_NVRTC_FIND(name)                                                                   \
+  functions.name = reinterpret_cast<decltype(functions.name)>(dlsym(library, #name));              \
+  if (functions.name == nullptr) {                                                                 \
+    return incompatible(file_of(library), " is no NVRTC that Redline can use: it has no ", #name); \
+  }
   REDLINE_NVRTC_FIND(nvrtcVersion);
   REDLINE_NVRTC_FIND(nvrtcGetErrorString);
   REDLINE_NVRTC_FIND(nvrtcCreateProgram);

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/status.h"
+#include "device/find_library.h"
 
 namespace redline::cuda {
 
@@ -15,6 +16,10 @@ struct KernelSource {
   std::string text;
   std::string arch;                  // "sm_90a"
   std::vector<std::string> options;  // further ones, e.g. "--use_fast_math"
+  int dynamic_shared_bytes = 0;      // of a block, in every launch
+
+  // Threads of a block in every launch: what its __launch_bounds__ begin with; 0: it has none.
+  int threads() const;
 };
 
 // What came of it.
@@ -24,7 +29,14 @@ struct CompiledKernel {
   int static_shared_bytes = 0;
   int stack_bytes = 0;
   int spill_bytes = 0;  // stores and loads
+  // As its source has them; KernelCompiler fills them in.
+  std::string entry = {};
+  int threads = 0;
+  int dynamic_shared_bytes = 0;
 };
+
+// How NVRTC is found.
+const ToolkitLibrary& nvrtc_library();
 
 // NVIDIA's run-time compiler, which needs neither GPU nor driver. Thread-safe.
 class Nvrtc {

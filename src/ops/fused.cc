@@ -2,7 +2,6 @@
 #include "ops/fused.h"
 
 #include <algorithm>
-#include <array>
 #include <cstring>
 
 #include "ops/constant.h"
@@ -90,15 +89,6 @@ DType kept_as(DType dtype) {
   return dtype == DType::kFloat16 || dtype == DType::kBFloat16 ? DType::kFloat32 : dtype;
 }
 
-// Whether the op computes in the type of its operands, whichever float that is.
-bool computes(const OpDef& op) {
-  if (op.name == "bit_cast") return false;
-  constexpr std::array<std::string_view, 4> kProducts = {"matmul", "gemm", "conv",
-                                                         "conv_transpose"};
-  return op.has(kTraitPointwise) || op.has(kTraitReduction) ||
-         std::find(kProducts.begin(), kProducts.end(), op.name) != kProducts.end();
-}
-
 Result<HostValue> converted(const HostValue& value, DType dtype) {
   if (value.kind != HostValue::Kind::kTensor || value.tensor.dtype() == dtype) return value;
   REDLINE_ASSIGN(Tensor tensor, Tensor::create(dtype, value.tensor.dims()));
@@ -118,8 +108,8 @@ Status reference_fused(ReferenceContext& c) {
   }
   REDLINE_ASSIGN(types, infer_body(body, types));
   for (const BodyNode& node : body.nodes) {
-    bool wide = computes(*node.op);
-    std::vector<HostValue> operands;  // of other types than they are kept in
+    bool wide = node.op->name != "bit_cast";  // which takes bits, not a value
+    std::vector<HostValue> operands;          // of other types than they are kept in
     operands.reserve(node.inputs.size());
     std::vector<const HostValue*> inputs;
     for (int index : node.inputs) {

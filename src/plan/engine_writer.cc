@@ -154,8 +154,8 @@ class Writer {
     fbs::Hash stored(hash.low, hash.high);
     int index = static_cast<int>(kernels_.size());
     kernels_.push_back(fbs::CreateKernel(b_, entry, offset, kernel.cubin.bytes(), &stored,
-                                         kernel.registers, kernel.shared_bytes,
-                                         kernel.spill_bytes));
+                                         kernel.registers, kernel.shared_bytes, kernel.spill_bytes,
+                                         kernel.threads, kernel.dynamic_shared_bytes));
     kernel_index_.emplace(&kernel, index);
     return index;
   }

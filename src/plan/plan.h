@@ -42,10 +42,12 @@ struct PlanConstant {
 // A kernel of a GPU tactic, compiled for the engine's device_arch.
 struct PlanKernel {
   std::string entry;
-  Tensor cubin;  // u8[n]
-  int registers = 0;
-  int shared_bytes = 0;  // static
+  Tensor cubin;          // u8[n]
+  int registers = 0;     // of a thread
+  int shared_bytes = 0;  // of a block: static, and what its launches add
+  int dynamic_shared_bytes = 0;
   int spill_bytes = 0;
+  int threads = 0;  // of a block; 0: of an engine that does not say
 };
 
 // Another way to run a step, on the same device, that suits other sizes better. Its operands are

@@ -103,6 +103,12 @@ class Reader {
       kernel->registers = stored->registers();
       kernel->shared_bytes = stored->shared_bytes();
       kernel->spill_bytes = stored->spill_bytes();
+      kernel->threads = stored->threads();
+      kernel->dynamic_shared_bytes = stored->dynamic_shared_bytes();
+      for (int need : {kernel->registers, kernel->shared_bytes, kernel->spill_bytes,
+                       kernel->threads, kernel->dynamic_shared_bytes}) {
+        if (need < 0) return damaged("what a kernel needs");
+      }
       kernels_.push_back(std::move(kernel));
     }
     return {};

@@ -41,6 +41,8 @@ struct Problem {
   std::vector<OperandDesc> inputs;
   std::vector<OperandDesc> outputs;
   bool has_subgraphs = false;
+  // GPU kernels index operands of more elements than this with 64 bits. Tests make it small.
+  int64_t most_short_indices = int64_t{1} << 30;
 
   bool is(std::string_view name) const { return op->name == name; }
   // "conv(f32[1,3,224,224], const f32[64,3,7,7]) {strides=[2, 2]} -> f32[1,64,112,112]": the key of

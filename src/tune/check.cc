@@ -6,12 +6,14 @@
 #include <cstdio>
 #include <iterator>
 
+#include "core/sub_byte.h"
 #include "ops/compare.h"
 #include "ops/elements.h"
 #include "ops/fused.h"
 #include "tune/batch_slice.h"
 #include "tune/check_inputs.h"
 #include "tune/expected_region.h"
+#include "tune/trial.h"
 
 namespace redline {
 namespace {
@@ -157,6 +159,15 @@ std::string place_of(const Dims& dims, int64_t flat) {
   return index.to_string();
 }
 
+// Whether an element is what a trial put there before it ran the kernel.
+bool is_poison(const TensorView& view, int64_t element) {
+  if (is_sub_byte(view.dtype)) return false;
+  auto size = static_cast<size_t>(dtype_bits(view.dtype)) / 8;
+  const auto* bytes =
+      static_cast<const unsigned char*>(view.data) + static_cast<size_t>(element) * size;
+  return std::all_of(bytes, bytes + size, [](unsigned char b) { return b == kPoison; });
+}
+
 template <class W>
 CheckResult compare_output(const Expectation::Output& want, const TensorView& actual) {
   std::vector<W> expected = read_elements<W>(want.values.view());
@@ -193,7 +204,8 @@ CheckResult compare_output(const Expectation::Output& want, const TensorView& ac
         str_cat(wrong, " of ", compared, " checked elements, most of all at ",
                 place_of(want.dims, want.elements[worst]), ": ",
                 show(static_cast<double>(got[worst])), ", expected ",
-                show(static_cast<double>(expected[worst])), " within ", show(want.limits[worst]));
+                show(static_cast<double>(expected[worst])), " within ", show(want.limits[worst]),
+                is_poison(actual, want.elements[worst]) ? "; as it was before the run" : "");
   }
   return result;
 }

@@ -27,6 +27,14 @@ std::string key_of(const std::string& problem, const std::string& device, const 
   return problem + "\n" + device + "\n" + tactic + "\n" + config;
 }
 
+// Reading from a pipe that nobody writes to would not end.
+Result<std::string> read_regular_file(const std::string& path) {
+  struct stat info = {};
+  bool is_there = stat(path.c_str(), &info) == 0;
+  if (is_there && !S_ISREG(info.st_mode)) return io_error(path, ": not a file");
+  return read_text_file(path, kMaxFileBytes);
+}
+
 bool read_text(const json& object, const char* name, std::string& text) {
   auto it = object.find(name);
   if (it == object.end() || !it->is_string()) return false;
@@ -103,10 +111,11 @@ TuningDatabase::~TuningDatabase() {
 }
 
 void TuningDatabase::read() {
-  Result<std::string> text = read_text_file(path_, kMaxFileBytes);
+  Result<std::string> text = read_regular_file(path_);
   if (!text.ok()) {
     if (text.status().code() != StatusCode::kNotFound) {
-      logger_.info("tuning database is not read: ", text.status().message());
+      read_status_ = text.status();
+      logger_.warning("tuning database is not read: ", text.status().message());
     }
     return;
   }
@@ -127,8 +136,8 @@ void TuningDatabase::read() {
     if (skipped_++ == 0) first_problem = str_cat("line ", number, ": ", record.status().message());
   }
   if (skipped_ > 0) {
-    logger_.info("tuning database ", path_, ": ", skipped_, " lines skipped, the first is ",
-                 first_problem);
+    logger_.warning("tuning database ", path_, ": ", skipped_, " lines skipped, the first is ",
+                    first_problem);
   }
 }
 
@@ -214,7 +223,7 @@ void TuningDatabase::append(std::string line) {
   }
   if (status.ok()) return;
   broken_ = true;
-  logger_.info("tuning results are not kept: ", status.message());
+  logger_.warning("tuning results are not kept: ", status.message());
 }
 
 std::string default_tuning_database() {

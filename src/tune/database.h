@@ -58,6 +58,8 @@ class TuningDatabase {
   // In the order in which their keys appeared first.
   const std::vector<TuningRecord>& records() const { return records_; }
   size_t skipped_lines() const { return skipped_; }
+  // Why the file was not read although it is there.
+  const Status& read_status() const { return read_status_; }
 
  private:
   void read();
@@ -72,6 +74,7 @@ class TuningDatabase {
   std::map<std::string, size_t> index_;  // key to place in records_
   std::map<std::string, std::string> notes_;
   size_t skipped_ = 0;
+  Status read_status_;
   int fd_ = -1;
   bool broken_ = false;  // writing failed before
 };

@@ -7,7 +7,6 @@ namespace redline {
 namespace {
 
 constexpr size_t kGuard = 256;  // bytes behind each buffer that must stay as they are
-constexpr unsigned char kPoison = 0xff;
 // Launches in one graph: enough that the ends of the timed span do not count.
 constexpr double kSpanUs = 400;
 constexpr int kMaxLaunches = 20;

@@ -13,7 +13,6 @@ namespace redline {
 namespace {
 
 constexpr size_t kGuard = 64;  // bytes behind each buffer that must stay as they are
-constexpr int kPoison = 0xff;  // NaN in every float type, and no index survives it
 
 size_t padded(size_t bytes) { return (bytes + 63) / 64 * 64 + kGuard; }
 

@@ -9,6 +9,10 @@
 
 namespace redline {
 
+// What the bytes of outputs and workspace hold before run_poisoned(): NaN in every float type, and
+// no index survives it.
+inline constexpr unsigned char kPoison = 0xff;
+
 // One candidate made ready with memory for its operands: the only part of the tuner that launches
 // kernels and knows where they run. For a problem with concrete sizes. One thread.
 class Trial {

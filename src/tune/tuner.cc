@@ -360,7 +360,7 @@ class Tuner::Decision {
 
   void time() {
     Stopwatch watch(tuner_.report_.timing_seconds, tuner_.args_);
-    auto time_is_up = [&] { return tuner_.seconds_left() - watch.seconds() <= 0; };
+    auto time_is_up = [&] { return tuner_.seconds_left() <= 0; };
     std::vector<Candidate*> racers;
     std::vector<Trial*> trials;
     // The next takes the place of one that refuses: else a later build would find it untimed.
@@ -521,7 +521,9 @@ Tuner::Tuner(const TacticRegistry& tactics, const PrepareArgs& args, TuningDatab
   report_.machine = machine_name(args);
 }
 
-double Tuner::seconds_left() const { return options_.seconds - report_.timing_seconds; }
+double Tuner::seconds_left() const {
+  return options_.seconds - std::chrono::duration<double>(Clock::now() - options_.begin).count();
+}
 
 std::vector<cuda::KernelSource> Tuner::kernels_to_try(const Problem& asked, const Problem& sized) {
   ProblemReport report;

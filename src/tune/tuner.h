@@ -23,7 +23,9 @@ struct TuneOptions {
   // 1: the preferred tactic; 2: what the database says, else the preferred one; 3: time the best
   // few; 4, 5: more of them, more often. The choice is checked at every level.
   int level = 3;
-  double seconds = std::numeric_limits<double>::infinity();  // for timing, all problems together
+  // After these since `begin` nothing is timed: what is open takes its preferred tactic, checked.
+  double seconds = std::numeric_limits<double>::infinity();
+  std::chrono::steady_clock::time_point begin = std::chrono::steady_clock::now();
   Logger logger;
 };
 
@@ -91,7 +93,7 @@ class Tuner {
 
   const TuneReport& report() const { return report_; }
   TuningDatabase& database() { return database_; }
-  // Seconds for timing that are left.
+  // Of those for looking for something faster.
   double seconds_left() const;
 
  private:

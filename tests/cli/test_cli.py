@@ -120,6 +120,42 @@ def test_tune(folder):
     missing = run("tune", "explain", "no such thing", "--tuning-db", "c.jsonl", cwd=folder)
     assert (missing.returncode, missing.stderr.count("\n")) == (1, 1)
     assert run("tune", cwd=folder).returncode == 2
+    kept = (folder / "c.jsonl").read_bytes()
+    (folder / "text.jsonl").write_text("no record\n")
+    os.mkfifo(folder / "pipe")
+    for other, why in ((".", "not a file"), ("pipe", "not a file"), ("text.jsonl", "none of its 1 lines is a record")):
+        for command in (("merge", "c.jsonl", "a.jsonl", other), ("list", "--tuning-db", other)):
+            done = run("tune", *command, cwd=folder)
+            assert done.returncode == 1 and why in done.stderr, (command, done.stderr)
+    assert (folder / "c.jsonl").read_bytes() == kept
+    done = run("build", "m.onnx", "--tuning-db", "pipe", cwd=folder)
+    assert done.returncode == 0 and "tuning database is not read: pipe: not a file" in done.stderr
+    done = run("tune", "prior", "none.jsonl", "c.jsonl", "--arch", "sm_90", cwd=folder)
+    assert done.returncode == 1 and "no record of sm_90" in done.stderr and not (folder / "none.jsonl").exists()
+
+
+def test_what_cannot_be_meant_is_refused(folder):
+    wrong_usage = (("--build-time", "nan"), ("--build-time", "-1"), ("--size", "n=99999999999999999999"),
+                   ("--shapes", "n=1..2..99999999999999999999"), ("--shapes", "n=1..2"), ("--shapes", "n=-1..2..3"))
+    for arguments in wrong_usage:
+        done = run("build", "m.onnx", *arguments, cwd=folder)
+        assert done.returncode == 2 and arguments[1] in done.stderr, arguments
+    assert run("bench", "m.onnx", "--duration", "nan", cwd=folder).returncode == 2
+    assert run("profile", "m.onnx", "--top", "-1", cwd=folder).returncode == 2
+    refused = ((("--size", "n=2", "--size", "n=3"), "as 2 and as 3"), (("--check-range",), "only fp16"),
+               (("--shapes", "n=1..2..3", "--shapes", "n=1..2..4"), "given twice"), (("--size", "z=3"), "there are: 'n'"))
+    for arguments, why in refused:
+        done = run("build", "m.onnx", *arguments, cwd=folder)
+        assert done.returncode == 1 and why in done.stderr, arguments
+    assert run("build", "m.onnx", "--shapes", "n=1..2..3", "--size", "n=9", cwd=folder).returncode == 0
+    done = run("run", "m.engine", "--shapes", "n=1..2..3", cwd=folder)
+    assert done.returncode == 1 and "chosen when it was built" in done.stderr
+
+
+def test_verbose_says_what_was_chosen(folder):
+    quiet = run("build", "m.onnx", "--device", "cpu", cwd=folder)
+    assert quiet.stderr == "" and "MB for cpu, built in" in quiet.stdout
+    assert "pass dce" in run("build", "m.onnx", "--verbose", cwd=folder).stderr
 
 
 def test_random_inputs_are_seeded(folder):
@@ -257,7 +293,8 @@ def test_other_device(folder):
 def test_no_gpu(folder):
     done = run("run", "m.onnx", "--device", "cuda", cwd=folder)
     assert done.returncode == 1 and "NVIDIA driver" in done.stderr
-    assert run("run", "m.onnx", "--device", "auto", "--output-dir", "o", cwd=folder).returncode == 0
+    done = run("run", "m.onnx", "--device", "auto", "--output-dir", "o", "--verbose", cwd=folder)
+    assert done.returncode == 0 and "using the CPU: " in done.stderr
 
 
 def test_an_engine_for_a_gpu_elsewhere(folder):
@@ -300,6 +337,21 @@ def test_a_gpu_elsewhere_is_chosen_for_by_records(folder):
     assert informed["chosen"] == index and informed["reason"].startswith("from the database")
 
 
+def test_regret_of_what_is_ranked_first(folder):
+    weights = numpy_helper.from_array(np.ones((64, 32), np.float32), "w")
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["y"])]
+    onnx.save(make_model(nodes, [("x", F, [16, 64])], [("y", F, [16, 32])], [weights]), folder / "p.onnx")
+    report = json.loads(run("build", "p.onnx", "--device", "cpu", "--no-tuning-db", "--json", cwd=folder).stdout)["report"]
+    (problem,) = report["problems"]
+    timed = [c["us"] for c in problem["candidates"] if "us" in c]
+    if len(timed) < 2:
+        pytest.skip("products have one tactic here")
+    chosen = problem["candidates"][problem["chosen"]]["us"]
+    assert problem["first_pick_us"] == timed[0] >= chosen > 0
+    assert report["regret"] == {"first_picks_us": timed[0], "chosen_us": chosen}
+    assert "(regret " in run("build", "p.onnx", "--device", "cpu", "--no-tuning-db", "--report", cwd=folder).stdout
+
+
 def test_side_streams(folder):
     nodes = [helper.make_node("Softmax", [x], [y], axis=0) for x, y in (("a", "y"), ("b", "z"))]
     wide = [256, 256]  # of which neither keeps an H100 busy
@@ -337,10 +389,91 @@ def test_shapes_give_variants(folder):
     assert not any("variants" in step for step in steps)
     for wrong in ("n=1..2", "n=1..2..x", "n=-1..2..3", "n=1..2..3..4"):
         done = run(*build, "--shapes", wrong, cwd=folder)
-        assert done.returncode == 1 and "MIN..OPT..MAX" in done.stderr, wrong
+        assert done.returncode == 2 and "MIN..OPT..MAX" in done.stderr, wrong
     done = run(*build, "--shapes", "n=5..2..9", cwd=folder)
     assert done.returncode == 1 and "do not fall" in done.stderr
     assert run("build", "p.onnx", "--shapes", "n=1..64..2048", cwd=folder).returncode == 0
+
+
+def kernels_of(*arguments, cwd):
+    done = run("kernels", *arguments, "--json", cwd=cwd)
+    if "NVRTC" in done.stderr:
+        pytest.skip("no NVRTC to compile kernels with")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+FOR_H100 = ["--target", "sm_90a", "--no-tuning-db"]
+
+
+def test_kernels_say_what_they_take(folder):
+    weights = numpy_helper.from_array(np.ones((256, 512), np.float32), "w")
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["h"], name="p"), helper.make_node("Softmax", ["h"], ["y"], name="s")]
+    onnx.save(make_model(nodes, [("x", F, [128, 256])], [("y", F, [128, 512])], [weights]), folder / "p.onnx")
+    kernels = kernels_of("p.onnx", "--fp16", *FOR_H100, cwd=folder)
+    for kernel in kernels:  # 64 warps, 32 blocks, 64 K registers and 228 KB of shared memory
+        warps = -(-kernel["threads"] // 32)
+        shared = kernel["shared_bytes"] + kernel["dynamic_shared_bytes"]
+        assert 0 < kernel["registers"] <= 255 and 0 < kernel["resident_blocks"] <= 32
+        assert kernel["occupancy"] == kernel["resident_blocks"] * warps / 64 <= 1
+        assert kernel["resident_blocks"] * (shared + 1024) <= 228 << 10
+        assert kernel["resident_blocks"] * warps * 32 * kernel["registers"] <= 64 << 10
+    (product,) = (k for k in kernels if k["tactic"] == "cuda.gemm")
+    assert product["dynamic_shared_bytes"] > 0 and product["entry"] != product["tactic"]
+    assert int(product["config"]["tile_rows"]) > 0
+    text = run("kernels", "p.onnx", "--fp16", *FOR_H100, cwd=folder).stdout
+    heading, *lines = text.splitlines()
+    assert heading.split()[:6] == ["step", "op", "tactic", "kernel", "elements", "threads"]
+    (line,) = (line for line in lines if "cuda.gemm" in line)
+    for part in (product["entry"], f"{100 * product['occupancy']:.1f}%", f"tile_rows={product['config']['tile_rows']}"):
+        assert f" {part} " in line
+    assert f" {product['shared_bytes'] + product['dynamic_shared_bytes']} " in line
+    assert run("build", "p.onnx", "--fp16", *FOR_H100, cwd=folder).returncode == 0
+    assert kernels_of("p.engine", cwd=folder) == kernels
+    done = run("kernels", "p.engine", "--target", "sm_80", cwd=folder)
+    assert done.returncode == 1 and "its target was chosen when it was built" in done.stderr
+
+
+def test_kernels_of_variants(folder):
+    """Each has the numbers of elements that it is for, and all sizes have one."""
+    weights = numpy_helper.from_array(np.ones((256, 512), np.float32), "w")
+    node = helper.make_node("MatMul", ["x", "w"], ["y"])
+    onnx.save(make_model([node], [("x", F, ["n", 256])], [("y", F, ["n", 512])], [weights]), folder / "p.onnx")
+    arguments = ["p.onnx", "--fp16", *FOR_H100, "--shapes", "n=1..64..2048"]
+    products = [k for k in kernels_of(*arguments, cwd=folder) if k["tactic"] == "cuda.gemm"]
+    assert len({json.dumps(k["config"]) for k in products}) > 1
+    served = sorted({n for k in products for n in k["elements"]})
+    assert served[0] == 512 and 64 * 512 in served and served[-1] == 2048 * 512
+    text = run("kernels", *arguments, cwd=folder).stdout
+    assert f"..{2048 * 512} " in text or f" {2048 * 512} " in text
+    assert not any("elements" in k for k in kernels_of("p.onnx", "--fp16", *FOR_H100, cwd=folder))
+
+
+def test_kernels_of_subgraphs(folder):
+    def branch(op):
+        node = helper.make_node(op, ["x"], ["z"], name=f"in_{op}")
+        return helper.make_graph([node], op, [], [helper.make_tensor_value_info("z", F, ["n", 256])])
+
+    node = helper.make_node("If", ["c"], ["y"], then_branch=branch("Relu"), else_branch=branch("Exp"))
+    inputs = [("x", F, ["n", 256]), ("c", TensorProto.BOOL, [])]
+    onnx.save(make_model([node], inputs, [("y", F, ["n", 256])]), folder / "if.onnx")
+    kernels = kernels_of("if.onnx", *FOR_H100, cwd=folder)
+    numbers = {k["step"]: k["number"] for k in kernels if k["tactic"] == "cuda.pointwise"}
+    assert numbers == {"in_Relu": "0.0.1", "in_Exp": "0.1.1"}
+    assert "in_Exp" in run("kernels", "if.onnx", *FOR_H100, cwd=folder).stdout
+    shown = run("inspect", "if.onnx", *FOR_H100, cwd=folder).stdout
+    assert "in_Relu" in shown and "in_Exp" in shown and "0.1.1" in shown
+
+
+def test_no_kernels(folder):
+    assert run("build", "m.onnx", "--device", "cpu", cwd=folder).returncode == 0
+    assert run("kernels", "m.engine", cwd=folder).stdout == "no kernels of a GPU: the engine is for the CPU\n"
+    node = helper.make_node("StringConcat", ["x", "x"], ["y"])
+    string = TensorProto.STRING
+    onnx.save(make_model([node], [("x", string, ["n"])], [("y", string, ["n"])]), folder / "s.onnx")
+    assert kernels_of("s.onnx", *FOR_H100, cwd=folder) == []
+    shown = run("kernels", "s.onnx", *FOR_H100, cwd=folder).stdout
+    assert shown == "no kernels of a GPU: all steps of the engine run on the host\n"
 
 
 def test_tune_prior(folder):
@@ -365,6 +498,6 @@ def test_interrupt_leaves_nothing(folder):
 
 
 def test_help_has_an_example():
-    for verb in ("build", "run", "bench", "check", "inspect", "opt", "compare", "version"):
+    for verb in ("build", "run", "bench", "check", "inspect", "kernels", "opt", "compare", "version"):
         done = run(verb, "--help")
         assert done.returncode == 0 and f"redline {verb}" in done.stdout

@@ -58,6 +58,20 @@ TEST(KernelCompilerTest, WhoAsksWaitsForTheOneThatIsBeingMade) {
   EXPECT_GT(compiler.seconds_waited(), 0.01);
 }
 
+TEST(KernelCompilerTest, NotesWhatTheSourceSaysOfLaunches) {
+  KernelCompiler compiler(
+      [](const KernelSource&) -> Result<CompiledKernel> { return CompiledKernel{}; });
+  KernelSource source{"k", "__global__ void __launch_bounds__(384, 1) k() {}", "sm_90a", {}, 1000};
+  auto kernel = compiler.get(source).value();
+  EXPECT_EQ(kernel->entry, "k");
+  EXPECT_EQ(kernel->threads, 384);
+  EXPECT_EQ(kernel->dynamic_shared_bytes, 1000);
+  source.dynamic_shared_bytes = 2000;
+  EXPECT_EQ(compiler.get(source).value()->dynamic_shared_bytes, 2000);
+  source.text = "__global__ void k() {}";
+  EXPECT_EQ(compiler.get(source).value()->threads, 0);
+}
+
 TEST(KernelCompilerTest, WhatIsAheadIsMadeInOrderAndNoMoreAfterItsEnd) {
   std::vector<std::string> made;
   std::latch third(1);
@@ -74,6 +88,19 @@ TEST(KernelCompilerTest, WhatIsAheadIsMadeInOrderAndNoMoreAfterItsEnd) {
   ASSERT_GE(made.size(), 3u);
   EXPECT_LT(made.size(), 900u);
   for (size_t i = 0; i < made.size(); ++i) EXPECT_EQ(made[i], str_cat("k", i));
+}
+
+TEST(KernelCompilerTest, WhatIsLeftOutIsMadeWhenAskedFor) {
+  std::vector<std::string> made;
+  KernelCompiler compiler([&](const KernelSource& source) -> Result<CompiledKernel> {
+    made.push_back(source.entry);
+    return CompiledKernel{};
+  });
+  KernelCompiler::Ahead ahead(compiler, sources(5), 0);
+  ahead.restrict_to({4, 1});
+  ASSERT_TRUE(ahead.help({}).ok());
+  EXPECT_EQ(made, (std::vector<std::string>{"k1", "k4"}));
+  EXPECT_TRUE(compiler.get(source(2)).ok());
 }
 
 TEST(KernelCompilerTest, FailuresAreForTheOneWhoAsks) {

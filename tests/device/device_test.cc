@@ -81,6 +81,18 @@ TEST(Device, AFailedLaunchNamesTheKernelAndItsShape) {
   EXPECT_NE(status.message().find("context is lost"), std::string::npos);
 }
 
+TEST(Device, SaysAfterWhichErrorsTheContextIsLost) {
+  std::vector<CuResult> lost;
+  for (CuResult result = 0; result < 1000; ++result) {
+    Status status = to_status(emulator::driver(), result, "cuLaunchKernelEx");
+    bool told = status.message().find("the GPU's context is lost") != std::string::npos;
+    EXPECT_EQ(told, is_sticky(result)) << result;
+    if (told) lost.push_back(result);
+  }
+  EXPECT_EQ(lost, (std::vector<CuResult>{4, 214, 226, 700, 702, 710, 714, 715, 716, 717, 718, 719,
+                                         721, 810, 911}));
+}
+
 TEST(Device, EveryFailingCallIsReported) {
   ContextPtr on = context();
   auto all = [&]() -> Status {

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "device/compiler.h"
 #include "device/cubin_cache.h"
 
 namespace redline::cuda {
@@ -112,9 +113,28 @@ TEST_F(NvrtcTest, PruneKeepsWhatWasUsedLast) {
   EXPECT_TRUE(cache.find("aa"));
 }
 
-TEST_F(NvrtcTest, AnUnwritableFolderIsNoError) {
-  CubinCache cache("/proc/nowhere");
+TEST_F(NvrtcTest, ABuildLeavesNoMoreThanIsAllowed) {
+  CubinCache before(folder_);
+  CompiledKernel kernel;
+  kernel.cubin.resize(1000);
+  for (const char* key : {"aa", "bb", "cc"}) before.put(key, kernel);
+  { CubinCache reads(folder_, {}, 1); }
+  EXPECT_TRUE(before.find("aa"));
+  auto compiler = KernelCompiler::create(CubinCache(folder_, {}, 1)).value();
+  ASSERT_TRUE(compiler->get({"twice", kText, "sm_90a", {}}).ok());
+  EXPECT_TRUE(before.find("aa"));
+  compiler.reset();
+  for (const char* key : {"aa", "bb", "cc"}) EXPECT_FALSE(before.find(key));
+}
+
+TEST_F(NvrtcTest, AnUnwritableFolderIsNoErrorAndToldOnce) {
+  std::vector<std::string> told;
+  Logger logger([&](Severity, std::string_view message) { told.emplace_back(message); });
+  CubinCache cache("/proc/nowhere", logger);
   EXPECT_TRUE(cache.get(*nvrtc_, {"twice", kText, "sm_90a", {}}).ok());
+  EXPECT_TRUE(cache.get(*nvrtc_, {"twice", kText, "sm_80", {}}).ok());
+  ASSERT_EQ(told.size(), 1U);
+  EXPECT_NE(told[0].find("kernels are not cached"), std::string::npos);
 }
 
 }  // namespace

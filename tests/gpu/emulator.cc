@@ -37,8 +37,21 @@ struct Folder {
   std::string path;
 };
 
+// What the source of a kernel says of its launches, which must be so.
+struct LaunchLimits {
+  int threads = 0;  // 0: not said
+  int dynamic_shared_bytes = 0;
+
+  bool allow(const LaunchConfig& launch) const {
+    unsigned int asked = launch.block_x * launch.block_y * launch.block_z;
+    return (threads == 0 || asked == static_cast<unsigned int>(threads)) &&
+           launch.shared_bytes == static_cast<unsigned int>(dynamic_shared_bytes);
+  }
+};
+
 struct Library {
   std::string text, options;
+  LaunchLimits limits;
   bool built = false;
 };
 
@@ -55,13 +68,16 @@ Libraries& libraries() {
   return all;
 }
 
-std::string library_of(const std::string& text, const std::string& options) {
+std::string library_of(const std::string& text, const std::string& options,
+                       const LaunchLimits& limits) {
   Libraries& all = libraries();
   std::lock_guard lock(all.mutex);
-  std::string& path = all.path_of_text[options + "\n" + text];
+  std::string key =
+      str_cat(options, "\n", limits.threads, " ", limits.dynamic_shared_bytes, "\n", text);
+  std::string& path = all.path_of_text[key];
   if (path.empty()) {
     path = str_cat(all.folder.path, "/k", all.by_path.size(), ".so");
-    all.by_path[path] = {text, options};
+    all.by_path[path] = {text, options, limits};
   }
   return path;
 }
@@ -81,9 +97,16 @@ bool build(const std::string& path) {
   return library.built;
 }
 
+LaunchLimits limits_of(const std::string& path) {
+  Libraries& all = libraries();
+  std::lock_guard lock(all.mutex);
+  return all.by_path.at(path).limits;
+}
+
 struct FakeFunction {
   KernelTable table;
   std::string name;
+  LaunchLimits limits;
 };
 struct FakeModule {
   std::string path;
@@ -390,6 +413,7 @@ DriverApi make_driver() {
     if (kernel == nullptr) {
       kernel = std::make_unique<FakeFunction>();
       kernel->name = name;
+      kernel->limits = limits_of(fake->path);
       reinterpret_cast<void (*)(KernelTable*)>(found)(&kernel->table);
     }
     *function = reinterpret_cast<FunctionHandle>(kernel.get());
@@ -444,6 +468,11 @@ DriverApi make_driver() {
                             void**) -> CuResult {
     if (fails()) return kErrorLaunchFailed;
     const auto& named = *reinterpret_cast<const FakeFunction*>(function);
+    if (!named.limits.allow(*config)) {
+      std::fprintf(stderr, "emulated kernel: %s is launched otherwise than its source says\n",
+                   named.name.c_str());
+      return kErrorInvalidValue;
+    }
     // A graph keeps the parameters' values, so they are copied when the launch is recorded.
     std::shared_ptr<void*> owned(named.table.copy(parameters), [](void** p) { std::free(p); });
     GridLaunch launch;
@@ -528,7 +557,7 @@ Result<CompiledKernel> compile(const KernelSource& source) {
   std::string text = host_text(source.text, source.entry);
   std::string options;
   for (const std::string& option : source.options) options += " '" + option + "'";
-  std::string library = library_of(text, options);
+  std::string library = library_of(text, options, {source.threads(), source.dynamic_shared_bytes});
   CompiledKernel kernel;
   kernel.cubin.resize(library.size() + 1);
   std::memcpy(kernel.cubin.data(), library.c_str(), library.size() + 1);

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <optional>
 
 #include "device/module.h"
 
@@ -17,9 +18,12 @@ using emulator::ThreadOrder;
 constexpr size_t kCount = 256;
 
 // Runs "k(const float* x, float* y)" on 0, 1, 2, ... with one block an element of `threads`.
-Result<std::vector<float>> run(const std::string& text, LaunchShape shape, ThreadOrder order) {
+// `said` is the dynamic shared memory that its source speaks of, as a rule what the launch has.
+Result<std::vector<float>> run(const std::string& text, LaunchShape shape, ThreadOrder order,
+                               std::optional<int> said = std::nullopt) {
   emulator::set_thread_order(order);
-  REDLINE_ASSIGN(CompiledKernel compiled, emulator::compile({"k", text, "sm_90a", {}}));
+  int dynamic = said.value_or(static_cast<int>(shape.shared_bytes));
+  REDLINE_ASSIGN(CompiledKernel compiled, emulator::compile({"k", text, "sm_90a", {}, dynamic}));
   REDLINE_ASSIGN(ContextPtr context, Context::create(emulator::driver(), 0));
   REDLINE_ASSIGN(auto module, Module::create(context, compiled.cubin));
   REDLINE_ASSIGN(Function function, Function::create(module, "k"));
@@ -216,6 +220,16 @@ extern "C" __global__ void k(const float* x, float* y) {
 })";
   EXPECT_TRUE(run(text, shape_of(1, 32, 128), ThreadOrder::kForward).ok());
   EXPECT_FALSE(run(text, shape_of(1, 33, 128), ThreadOrder::kForward).ok());
+}
+
+TEST(EmulatorFaults, LaunchesThatTheSourceDoesNotSay) {
+  std::string text = R"(
+extern "C" __global__ void __launch_bounds__(32) k(const float* x, float* y) {
+  y[threadIdx.x] = x[threadIdx.x];
+})";
+  EXPECT_TRUE(run(text, shape_of(1, 32, 128), ThreadOrder::kForward, 128).ok());
+  EXPECT_FALSE(run(text, shape_of(1, 16, 128), ThreadOrder::kForward, 128).ok());
+  EXPECT_FALSE(run(text, shape_of(1, 32, 128), ThreadOrder::kForward, 64).ok());
 }
 
 TEST(EmulatorFaults, ThreadsThatWaitForEver) {

@@ -227,7 +227,10 @@ TEST_F(GraphTraceTest, NoLibrary) {
 
 TEST_F(GraphTraceTest, AnotherLibrary) {
   setenv("REDLINE_CUPTI", "libm.so.6", 1);
-  EXPECT_EQ(left_out(), "this libcupti has no cuptiGetVersion");
+  std::string reason = left_out();
+  EXPECT_NE(reason.find("libm.so.6 is no CUPTI that Redline can use: it has no cuptiGetVersion"),
+            std::string::npos)
+      << reason;
 }
 
 TEST_F(GraphTraceTest, RecordsThatWeDoNotKnow) {

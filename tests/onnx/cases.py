@@ -22,6 +22,7 @@ import contrib_cases
 import onnx
 import precision
 import random_cases
+import retyped
 from onnx.backend.test import BackendTest
 from onnx.backend.test.loader import load_model_tests
 
@@ -41,6 +42,7 @@ class Case:
     group: str  # the category; node cases are told apart by what they need
     ops: tuple[str, ...]  # known for node cases
     run: Callable[[], None]  # raises when the case fails
+    run_retyped: Callable[[], None] | None = None  # of node cases; see retyped.py
 
 
 class Runner(BackendTest):
@@ -68,10 +70,11 @@ def collect(backend):
     """All cases for `backend` on DEVICE, by name."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # making the cases overflows and divides by zero on purpose
-        backend = precision.lowered(backend)
+        plain, backend = backend, precision.lowered(backend)
         classes = Runner(backend, __name__).test_cases
         nodes = {case.name: case for case in load_model_tests(kind="node")}
     here = types.SimpleNamespace(run_model=functools.partial(backend.run_model, device=DEVICE))
+    as_is = types.SimpleNamespace(run_model=functools.partial(plain.run_model, device=DEVICE))
     cases = {}
     for class_name, category in CATEGORIES.items():
         test_class = classes[class_name]
@@ -83,11 +86,13 @@ def collect(backend):
                 cases[name] = Case(name, category, (), run)
                 continue
             node = nodes[short]
+            run_retyped = functools.partial(retyped.check, as_is, node)
             if name in random_cases.CHECKS:
                 check = random_cases.CHECKS[name]
                 run = functools.partial(check, here, node.model, node.data_sets[0][0])
+                run_retyped = None  # nothing to compare with
             ops = tuple(dict.fromkeys(n.op_type for n in node.model.graph.node))
-            cases[name] = Case(name, f"node: {_needs(node.model)}", ops, run)
+            cases[name] = Case(name, f"node: {_needs(node.model)}", ops, run, run_retyped)
     for short, case in contrib_cases.CASES.items():
         run = functools.partial(contrib_cases.check, here, case)
         cases[f"contrib/{short}"] = Case(f"contrib/{short}", "com.microsoft", (case.op,), run)

@@ -10,6 +10,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
 import cases  # noqa: E402
 import precision  # noqa: E402
+import retyped  # noqa: E402
 
 backend = pytest.importorskip("redline.backend", reason="the redline module is not built")
 CASES = cases.collect(backend)
@@ -18,16 +19,33 @@ KNOWN_FAILURES = set(cases.known_failures())
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_case(name):
+def test_case(name, record_property):
     if name in SKIPS:
         pytest.skip(SKIPS[name])
     if name not in KNOWN_FAILURES:
+        before = precision.ops_lowered
         CASES[name].run()
+        if precision.ops_lowered > before:
+            record_property("lowered", True)
         return
     reason = failure(CASES[name].run)
     if reason is None:
         pytest.fail("passes now: take it off known_failures.txt")
     pytest.xfail(reason)
+
+
+if precision.PRECISION != "fp32":
+
+    @pytest.mark.parametrize("name", [n for n in CASES if CASES[n].group.startswith("node")])
+    def test_retyped(name):
+        if name in SKIPS:
+            pytest.skip(SKIPS[name])
+        if CASES[name].run_retyped is None:
+            pytest.skip("not retyped: a random draw")
+        try:
+            CASES[name].run_retyped()
+        except retyped.NotDerived as reason:
+            pytest.skip(f"not retyped: {reason}")
 
 
 def failure(run):

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "device/cubin_cache.h"
+#include "device/occupancy.h"
 #include "emulator.h"
 #include "ops/random_tensor.h"
 #include "tactics/cuda/small_copies.h"
@@ -44,6 +45,14 @@ class Copies final : public Kernel {
   SmallCopies copies_;
   cuda::PinnedBuffer places_;
 };
+bool has_short_indices(const cuda::KernelSource& source) {
+  return std::find(source.options.begin(), source.options.end(), "-DREDLINE_INDEX=int") !=
+         source.options.end();
+}
+
+std::string does_nothing(std::string_view entry) {
+  return str_cat("extern \"C\" __global__ void ", entry, "() {}\n");
+}
 
 }  // namespace
 
@@ -89,7 +98,8 @@ Status GpuRunner::run(const Tactic& tactic, const Problem& written, const Proble
   REDLINE_ASSIGN(std::vector<cuda::KernelSource> sources, tactic.kernels(written, config, device_));
   std::vector<std::shared_ptr<const cuda::Module>> modules;
   if (!sources.empty()) compiled_.insert(tactic.name);
-  for (const cuda::KernelSource& source : sources) {
+  for (cuda::KernelSource& source : sources) {
+    if (wide_ && has_short_indices(source)) source.text = does_nothing(source.entry);
     Result<cuda::CompiledKernel> compiled = compile_(source);
     bool serialised = lists_serialised_ && !compiled.ok() &&
                       compiled.status().message().find("serialised") != std::string_view::npos;
@@ -106,6 +116,7 @@ Status GpuRunner::run(const Tactic& tactic, const Problem& written, const Proble
     }
     if (compile_only()) continue;
     REDLINE_ASSIGN(auto module, cuda::Module::create(context_, kernel.cubin));
+    if (!emulated_) REDLINE_TRY(check_occupancy(source, kernel, module));
     modules.push_back(std::move(module));
   }
   if (compile_only()) return {};
@@ -115,6 +126,21 @@ Status GpuRunner::run(const Tactic& tactic, const Problem& written, const Proble
   REDLINE_TRY(launch(*kernel, inputs, outputs));
   if (emulated_ && !timed_) REDLINE_TRY(check_thread_order(*kernel, inputs, outputs));
   return producer_ ? check_behind_producer(tactic, *kernel, problem, inputs, outputs) : Status();
+}
+
+// What is computed without a GPU must be what its driver says.
+Status GpuRunner::check_occupancy(const cuda::KernelSource& source,
+                                  const cuda::CompiledKernel& kernel,
+                                  const std::shared_ptr<const cuda::Module>& module) const {
+  REDLINE_ASSIGN(cuda::Function function,
+                 cuda::Function::create(module, source.entry, source.dynamic_shared_bytes));
+  auto dynamic = static_cast<size_t>(source.dynamic_shared_bytes);
+  REDLINE_ASSIGN(int blocks, function.occupancy(source.threads(), dynamic));
+  int computed =
+      cuda::resident_blocks(device_, {source.threads(), kernel.registers,
+                                      kernel.static_shared_bytes, source.dynamic_shared_bytes});
+  if (computed == blocks) return {};
+  return internal_error(source.entry, ": ", computed, " resident blocks, the driver says ", blocks);
 }
 
 Status GpuRunner::set_slow_producer() {

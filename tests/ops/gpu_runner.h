@@ -42,6 +42,8 @@ class GpuRunner {
   // From now on each run is also made behind a producer that is late; see slow_producer.h. Kernels
   // that do not wait must be found out first, and the kernel of small copies must be right.
   Status set_slow_producer();
+  // From now on kernels that index with 32 bits do nothing, so that one that runs is found out.
+  void keep_to_wide_indices() { wide_ = true; }
   // Tactics whose results have other bits each time, and how often; they are not run that way.
   const std::map<std::string, int>& unsteady() const { return unsteady_; }
 
@@ -62,6 +64,8 @@ class GpuRunner {
 
  private:
   Status use_nvrtc();
+  Status check_occupancy(const cuda::KernelSource& source, const cuda::CompiledKernel& kernel,
+                         const std::shared_ptr<const cuda::Module>& module) const;
   Status launch(const Kernel& kernel, std::span<const TensorView> inputs,
                 std::span<const TensorView> outputs);
   Status check_copies();
@@ -79,6 +83,7 @@ class GpuRunner {
   cuda::DeviceInfo device_;
   bool emulated_ = false;
   bool timed_ = false;
+  bool wide_ = false;
   double microseconds_ = 0;
   cuda::ContextPtr context_;
   cuda::Stream stream_;

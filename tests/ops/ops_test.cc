@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// ops_test [-v] [--device cpu|cuda|emulated|ARCH] [--tactic NAME] [--time | --late | --spills LIST]
-// FILE.cases ...: runs conformance cases, one a line:
+// ops_test [-v] [--device cpu|cuda|emulated|ARCH] [--tactic NAME] [--wide] [--types TYPE,...]
+// [--time | --late | --spills LIST] FILE.cases ...: runs conformance cases, one a line:
 //
 //   op(inputs) {attributes} -> outputs          softmax(f32[2,3,0]) {axis=1} -> f32[2,3,0]
 //
@@ -15,9 +15,13 @@
 // ("sm_80") compiles its GPU kernels, which needs no GPU, and runs none. --time says how long GPU
 // kernels take, and checks nothing. --late also runs GPU kernels behind a producer that lets them
 // start long before their inputs are there; see slow_producer.h. --every-tactic fails when a GPU
-// tactic took none of the cases. --spills compiles all configs of the first file's cases and the
-// likeliest of the others', each kind of kernel once (is_first), and fails unless those that spill
-// are those of the LIST (spills.h); --update rewrites the list.
+// tactic took none of the cases. --types f16,bf16 runs, in place of
+// the cases, what those whose float operands are all f32 become in these types: operands and
+// attributes are retyped, and the result must be what the reference makes in f32 of the same
+// rounded operands. -v names those that have no such form, and why. --spills compiles all configs
+// of the first file's cases and the likeliest of the others', each kind of kernel once (is_first),
+// and fails unless those that spill are those of the LIST (spills.h), if it was made with this
+// compiler; --update rewrites the list.
 
 #include <cmath>
 #include <cstdio>
@@ -25,6 +29,7 @@
 #include <fstream>
 #include <map>
 #include <set>
+#include <sstream>
 
 #include "base/thread_pool.h"
 #include "gpu_runner.h"
@@ -32,6 +37,7 @@
 #include "ops/compare.h"
 #include "ops/elements.h"
 #include "ops/random_tensor.h"
+#include "retype.h"
 #include "tactics/cuda/element.h"
 #include "tactics/tactic.h"
 
@@ -62,7 +68,8 @@ struct Totals {
   int cases = 0;
   int failures = 0;
   int tactic_runs = 0;
-  std::map<std::string, int> skips;  // why a tactic did not run
+  std::map<std::string, int> skips;      // why a tactic did not run
+  std::map<std::string, int> underived;  // why a case has no form in another type
 };
 
 class CaseParser {
@@ -353,6 +360,76 @@ Status check_reference_at(const Case& c, const std::vector<HostValue>& results) 
       .with_context("reference_at");
 }
 
+size_t num_outputs_of(const Case& c) {
+  return c.error ? std::max<size_t>(1, c.op->min_outputs()) : c.outputs.size();
+}
+
+bool has_other_float(const HostValue& value) {
+  if (value.kind == HostValue::Kind::kTensor) {
+    return is_float(value.tensor.dtype()) && value.tensor.dtype() != DType::kFloat32;
+  }
+  return std::any_of(value.elements.begin(), value.elements.end(), has_other_float);
+}
+
+// Retypes the attributes, and the operands where `retypes` says so; the others are only rounded.
+Result<Case> retyped(const Case& c, const Retype& retype,
+                     const std::function<bool(size_t)>& retypes) {
+  Case result = c;
+  REDLINE_ASSIGN(result.attrs, retyped(c.attrs, retype));
+  for (size_t i = 0; i < c.inputs.size(); ++i) {
+    Retype own{retype.half, retypes(i) ? retype.kept : DType::kFloat32};
+    REDLINE_ASSIGN(result.inputs[i].value, retyped(c.inputs[i].value, own));
+  }
+  return result;
+}
+
+// In the type as far as the op's rule lets it: some operands are f32 beside any type, as the scales
+// of resize.
+Result<Case> retyped_for_rule(const Case& c, DType half) {
+  auto with = [&](const std::function<bool(size_t)>& retypes) -> Result<Case> {
+    REDLINE_ASSIGN(Case made, retyped(c, {half, half}, retypes));
+    REDLINE_TRY(infer(made, Question::kTypesOnly, num_outputs_of(made)).status());
+    return made;
+  };
+  Result<Case> all = with([](size_t) { return true; });
+  if (all.ok() || c.inputs.size() < 2) return all;
+  for (size_t kept = 1; kept < c.inputs.size(); ++kept) {
+    Result<Case> made = with([&](size_t i) { return i != kept; });
+    if (made.ok()) return made;
+  }
+  Result<Case> first = with([](size_t i) { return i == 0; });
+  return first.ok() ? first : all;
+}
+
+// The case in another type than f32, whose results are those in f32 for the same rounded operands.
+Result<Case> derive(const Case& c, DType half) {
+  for (const CaseValue& input : c.inputs) {
+    if (has_other_float(input.value)) return unsupported("an operand is of another float type");
+  }
+  REDLINE_ASSIGN(Case wide, retyped(c, {half, DType::kFloat32}, [](size_t) { return true; }));
+  if (!infer(c, Question::kTypesOnly, num_outputs_of(c)).ok()) {
+    return unsupported("its rule refuses it in f32");
+  }
+  Result<Case> made = retyped_for_rule(c, half);
+  if (!made.ok())
+    return made.status().with_context(str_cat(c.op->name, " takes no ", dtype_name(half)));
+  if (c.error) return made;
+  std::vector<const HostValue*> inputs;
+  for (const CaseValue& input : wide.inputs) {
+    inputs.push_back(input.present ? &input.value : nullptr);
+  }
+  Result<std::vector<HostValue>> results =
+      run_reference(*wide.op, wide.attrs, inputs, wide.outputs.size());
+  if (!results.ok()) return results.status().with_context("an error for rounded operands");
+  REDLINE_ASSIGN(Inferred inferred, infer(*made, Question::kTypesOnly, wide.outputs.size()));
+  for (size_t i = 0; i < wide.outputs.size(); ++i) {
+    CaseValue& output = made->outputs[i];
+    REDLINE_ASSIGN(output.value, in_type((*results)[i], inferred.types[i]));
+    output.has_values = !c.op->has(kTraitRandom);
+  }
+  return made;
+}
+
 // Memory of exactly these bytes with a pattern that is NaN in every float type and that no index
 // survives.
 struct Poisoned {
@@ -377,10 +454,12 @@ struct Poisoned {
 struct DriverOptions {
   bool verbose = false;
   bool timed = false;
+  bool wide = false;               // 64-bit indices
   bool once = false;               // each kind of kernel, without a look at what it computes
   size_t configs = kUsualConfigs;  // the most of a tactic
   std::string tactic;              // empty: all
   std::string knobs;               // only configs in whose text this is
+  std::vector<DType> types;        // in place of f32; empty: the cases as they are written
 };
 
 class Driver {
@@ -404,9 +483,8 @@ class Driver {
       ++number;
       size_t first = line.find_first_not_of(" \t\r");
       if (first == std::string::npos || line[first] == '#') continue;
-      ++totals.cases;
       if (options_.timed) std::printf("%s\n", line.c_str());
-      Status status = run_case(line, static_cast<uint64_t>(number) * 1000, totals);
+      Status status = run_line(line, static_cast<uint64_t>(number) * 1000, totals);
       if (status.ok()) continue;
       ++totals.failures;
       std::printf("%s:%d: %s\n  %s\n", path.c_str(), number, line.c_str(),
@@ -414,6 +492,9 @@ class Driver {
     }
     std::printf("%s: %d cases, %d failed, %d tactic runs\n", path.c_str(), totals.cases,
                 totals.failures, totals.tactic_runs);
+    for (const auto& [reason, count] : totals.underived) {
+      std::printf("  not derived %dx: %s\n", count, reason.c_str());
+    }
     for (const auto& [reason, count] : totals.skips) {
       std::printf("  not run %dx: %s\n", count, reason.c_str());
     }
@@ -430,7 +511,13 @@ class Driver {
         std::printf("  other bits each time, so not run late: %s, %dx\n", tactic.c_str(), times);
       }
     }
-    return totals.cases > 0 && totals.failures == 0;
+    return (totals.cases > 0 || !options_.types.empty()) && totals.failures == 0;
+  }
+
+  // Of all files so far, in the types of the options.
+  bool check_derived() const {
+    std::printf("%d cases derived, %d not\n", derived_, not_derived_);
+    return derived_ > 0;
   }
 
   void keep_to_likeliest_config() { options_.configs = 1; }
@@ -451,6 +538,9 @@ class Driver {
     if (wrong.empty() && update) {
       Status written = list->replace(arch, gpu_->compiler(), gpu_->spills());
       if (!written.ok()) wrong = written.message();
+    } else if (wrong.empty() && !list->suits(gpu_->compiler())) {
+      std::printf("spills are not compared: the list is NVRTC %s's, this one is %s\n",
+                  list->compiler().c_str(), gpu_->compiler().c_str());
     } else if (wrong.empty()) {
       wrong = list->difference(arch, gpu_->spills());
       if (!wrong.empty()) wrong += "Where that is meant, run the same with --update.\n";
@@ -469,9 +559,31 @@ class Driver {
     return missing;
   }
 
-  Status run_case(std::string_view line, uint64_t seed, Totals& totals) {
+  Status run_line(std::string_view line, uint64_t seed, Totals& totals) {
+    if (options_.types.empty()) ++totals.cases;
     REDLINE_ASSIGN(Case c, CaseParser(*ops_, line, seed).parse());
     if (c.op == nullptr) return {};
+    if (options_.types.empty()) return run_case(c, totals);
+    if (line.find("f32") == std::string_view::npos) return {};
+    for (DType dtype : options_.types) {
+      Result<Case> derived = derive(c, dtype);
+      if (!derived.ok()) {
+        std::string reason(derived.status().message());
+        if (options_.verbose) {
+          std::printf("not derived: %s\n  %s\n", std::string(line).c_str(), reason.c_str());
+        }
+        ++totals.underived[reason.substr(0, reason.find(':'))];
+        ++not_derived_;
+        continue;
+      }
+      ++totals.cases;
+      ++derived_;
+      REDLINE_TRY(run_case(*derived, totals).with_context(dtype_name(dtype)));
+    }
+    return {};
+  }
+
+  Status run_case(const Case& c, Totals& totals) {
     std::vector<const HostValue*> inputs;
     for (const CaseValue& input : c.inputs) {
       inputs.push_back(input.present ? &input.value : nullptr);
@@ -479,7 +591,7 @@ class Driver {
     if (inputs.size() < c.op->min_inputs() || inputs.size() > c.op->max_inputs()) {
       return invalid_argument(c.op->name, " does not have ", inputs.size(), " inputs");
     }
-    size_t num_outputs = c.error ? std::max<size_t>(1, c.op->min_outputs()) : c.outputs.size();
+    size_t num_outputs = num_outputs_of(c);
     if (num_outputs < c.op->min_outputs() || num_outputs > c.op->max_outputs()) {
       return invalid_argument(c.op->name, " does not have ", num_outputs, " outputs");
     }
@@ -705,9 +817,10 @@ class Driver {
     return operand;
   }
 
-  static Problem describe(const Case& c, const std::vector<HostValue>& results, bool constants,
-                          bool dynamic) {
+  Problem describe(const Case& c, const std::vector<HostValue>& results, bool constants,
+                   bool dynamic) const {
     Problem problem;
+    if (options_.wide) problem.most_short_indices = 0;
     problem.op = c.op;
     problem.attrs = c.attrs;
     for (size_t i = 0; i < c.inputs.size(); ++i) {
@@ -848,6 +961,7 @@ class Driver {
   std::unique_ptr<ThreadPool> pool_;
   std::set<std::string> seen_;  // kinds of kernels
   size_t shown_spills_ = 0;
+  int derived_ = 0, not_derived_ = 0;
 };
 
 }  // namespace
@@ -884,7 +998,14 @@ std::optional<Arguments> parse_arguments(std::vector<std::string> words) {
   if (configs == "all") options.configs = SIZE_MAX;
   if (configs == "first") options.configs = 1;
   options.knobs = take_value("--knobs", "");
+  std::istringstream types(take_value("--types", ""));
+  for (std::string name; std::getline(types, name, ',');) {
+    std::optional<redline::DType> dtype = redline::parse_dtype(name);
+    if (!dtype) return std::nullopt;
+    options.types.push_back(*dtype);
+  }
   options.timed = take("--time");
+  options.wide = take("--wide");
   result.late = take("--late");
   result.every_tactic = take("--every-tactic");
   result.spills = take_value("--spills", "");
@@ -894,21 +1015,12 @@ std::optional<Arguments> parse_arguments(std::vector<std::string> words) {
   bool runs_on_gpu = result.device == "cuda" || result.device == "emulated";
   bool compiles_only = !runs_on_gpu && result.device != "cpu";
   if (words.empty() || (options.timed && result.device == "cpu") ||
-      (result.late && (options.timed || !runs_on_gpu)) || (result.every_tactic && !runs_on_gpu) ||
-      (options.once && !compiles_only)) {
+      (result.late && (options.timed || !runs_on_gpu)) || (options.wide && !runs_on_gpu) ||
+      (result.every_tactic && !runs_on_gpu) || (options.once && !compiles_only)) {
     return std::nullopt;
   }
   result.files = std::move(words);
   return result;
-}
-
-// Whether the list was made with this compiler; kernels of others spill elsewhere.
-bool suits(const std::string& list, const std::string& compiler) {
-  redline::Result<redline::SpillList> read = redline::SpillList::read(list);
-  if (!read.ok() || read->compiler().empty() || read->compiler() == compiler) return true;
-  std::printf("not run: the list of spills is NVRTC %s's, this one is %s\n",
-              read->compiler().c_str(), compiler.c_str());
-  return false;
 }
 
 }  // namespace
@@ -919,9 +1031,8 @@ int main(int argc, char** argv) {
   if (!arguments) {
     std::printf(
         "usage: ops_test [-v] [--device cpu|cuda|emulated|ARCH] [--tactic NAME] "
-        "[--configs first|usual|all] [--knobs TEXT] [--time | --late [--every-tactic] | "
-        "--spills LIST [--update]] "
-        "FILE.cases ...\n");
+        "[--configs first|usual|all] [--knobs TEXT] [--wide] [--types f16,bf16] "
+        "[--time | --late [--every-tactic] | --spills LIST [--update]] FILE.cases ...\n");
     return 2;
   }
   const std::string& device = arguments->device;
@@ -938,10 +1049,9 @@ int main(int argc, char** argv) {
     }
     gpu = *std::move(made);
   }
-  bool can_judge = spills.empty() || arguments->update || suits(spills, gpu->compiler());
-  if (!can_judge) return redline::kNotRun;
   if (!spills.empty()) gpu->list_serialised();
   if (arguments->options.timed) gpu->set_timed();
+  if (arguments->options.wide) gpu->keep_to_wide_indices();
   if (arguments->late) {
     redline::Status status = gpu->set_slow_producer();
     if (!status.ok()) {
@@ -956,6 +1066,7 @@ int main(int argc, char** argv) {
     if (!spills.empty()) driver.keep_to_likeliest_config();
   }
   if (arguments->every_tactic) good = driver.check_every_tactic() && good;
+  if (!arguments->options.types.empty()) good = driver.check_derived() && good;
   if (!spills.empty()) good = driver.check_spills(spills, arguments->update) && good;
   return good ? 0 : 1;
 }

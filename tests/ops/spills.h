@@ -25,6 +25,10 @@ class SpillList {
   static Result<SpillList> read(const std::string& path);
 
   const std::string& compiler() const { return compiler_; }
+  // Whether it was made with this compiler; kernels of others spill elsewhere.
+  bool suits(const std::string& compiler) const {
+    return compiler_.empty() || compiler_ == compiler;
+  }
   // What differs for an architecture, a line each; empty when nothing does.
   std::string difference(const std::string& arch, const std::vector<Spill>& found) const;
   // Takes what was found in place of the lines of an architecture, and writes the file.

@@ -60,6 +60,33 @@ TEST_F(EngineFileTest, KeepsWhatWasMeasured) {
   EXPECT_EQ(engine.plan.steps[1].error, -1);
 }
 
+TEST_F(EngineFileTest, KeepsWhatKernelsNeed) {
+  PlanKernel kernel;
+  kernel.entry = "k";
+  kernel.cubin = Tensor::create(DType::kUInt8, {8}).value();
+  kernel.shared_bytes = 16;
+  auto read_back = [&] {
+    plan_.steps[0].kernels = {std::make_shared<PlanKernel>(kernel)};
+    return parse(serialize_engine(info_, plan_).value());
+  };
+  // Absent fields, as in files from before there were any.
+  LoadedEngine older = read_back().value();
+  EXPECT_EQ(older.plan.steps[0].kernels[0]->threads, 0);
+  EXPECT_EQ(older.plan.steps[0].kernels[0]->dynamic_shared_bytes, 0);
+  kernel.threads = 384;
+  kernel.dynamic_shared_bytes = 98400;
+  LoadedEngine engine = read_back().value();
+  EXPECT_EQ(engine.plan.steps[0].kernels[0]->threads, 384);
+  EXPECT_EQ(engine.plan.steps[0].kernels[0]->dynamic_shared_bytes, 98400);
+  EXPECT_EQ(engine.plan.steps[0].kernels[0]->shared_bytes, 16);
+  for (int PlanKernel::*need : {&PlanKernel::threads, &PlanKernel::dynamic_shared_bytes,
+                                &PlanKernel::registers, &PlanKernel::shared_bytes}) {
+    int kept = std::exchange(kernel.*need, -1);
+    EXPECT_NE(read_back().status().message().find("what a kernel needs"), std::string::npos);
+    kernel.*need = kept;
+  }
+}
+
 TEST_F(EngineFileTest, EqualWeightsAreStoredOnce) {
   LoadedEngine engine = parse(bytes_).value();
   ASSERT_EQ(engine.plan.constants.size(), 2u);

@@ -195,6 +195,25 @@ def test_callbacks_are_let_go():
     assert sys.getrefcount(log) == before[1]
 
 
+def test_verbose_messages_are_asked_for():
+    relu = model("Relu", {"x": ["n"]}, ["n"])
+    messages = []
+    redline.build(relu, log=lambda *message: messages.append(message), device="cpu")
+    assert messages == []
+    redline.build(relu, log=lambda *message: messages.append(message), device="cpu", verbose=True)
+    assert any(severity == "verbose" and "pass dce" in text for severity, text in messages)
+
+
+@pytest.mark.parametrize("options, why", [
+    ({"shapes": {"z": (1, 2, 3)}}, "no size of an input is called 'z'; there are: 'n'"), ({"sizes": {"z": 3}}, "called 'z'"),
+    ({"sizes": {"n": -3}}, "size of 'n' is -3"), ({"opt_level": 9}, "level is 9, expected 0 to 5"),
+    ({"build_time": -1}, "build time is -1"), ({"build_time": float("nan")}, "build time is"),
+    ({"check_range": True}, "only fp16"), ({"shapes": {"n": (3, 2, 1)}}, "do not fall")])
+def test_settings_that_no_build_can_follow(options, why):
+    with pytest.raises(redline.Error, match=why):
+        redline.build(model("Relu", {"x": ["n"]}, ["n"]), **options)
+
+
 def test_the_record_of_an_error(tmp_path):
     bad = model("Reluu", {"x": [2]}, [2])
     path = tmp_path / "bad.onnx"

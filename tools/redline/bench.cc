@@ -131,10 +131,10 @@ void register_verb_bench(VerbTable& table) {
                auto duration = std::make_shared<double>(3);
                auto warmup = std::make_shared<double>(0.2);
                app.add_option("--duration", *duration, "Seconds to measure")
-                   ->check(CLI::Range(0.001, 1e6))
+                   ->check(number_between(0.001, 1e6))
                    ->capture_default_str();
                app.add_option("--warmup", *warmup, "Seconds before measuring")
-                   ->check(CLI::Range(0.0, 1e6))
+                   ->check(number_between(0, 1e6))
                    ->capture_default_str();
                return [=] { return run(*options, *inputs, *duration, *warmup); };
              }});

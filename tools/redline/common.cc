@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <unistd.h>
 
+#include <charconv>
 #include <chrono>
 #include <cmath>
 #include <csignal>
@@ -8,6 +9,7 @@
 #include <random>
 #include <set>
 
+#include "api/check_settings.h"
 #include "core/dim.h"
 #include "core/npy.h"
 #include "ops/elements.h"
@@ -106,26 +108,69 @@ Result<Tensor> random_tensor(const ValueInfo& info, const std::map<std::string, 
 
 }  // namespace
 
+CLI::Validator number_between(double least, double most) {
+  std::string form = str_cat(format_number(least, 3), " to ", format_number(most, 0));
+  return CLI::Validator(
+      [=](std::string& text) {
+        char* end = nullptr;
+        double number = std::strtod(text.c_str(), &end);
+        // No comparison holds for NaN.
+        bool good = end != text.c_str() && *end == '\0' && number >= least && number <= most;
+        return good ? std::string() : "'" + text + "' is no number from " + form;
+      },
+      form);
+}
+
 bool interrupted() { return g_interrupts > 0; }
 void catch_interrupts() { std::signal(SIGINT, on_interrupt); }
 
 namespace {
 
-// For options of the form NAME=VALUE; a failure is wrong usage.
-CLI::Validator named_value(const std::string& form, bool number = false) {
+// Digits from `at` in `text`: where they end, or null where there are none or too many.
+const char* read_size(const char* at, const std::string& text, int64_t& size) {
+  auto [end, error] = std::from_chars(at, text.data() + text.size(), size);
+  return error == std::errc() && size >= 0 ? end : nullptr;
+}
+
+Result<std::pair<std::string, int64_t>> parse_size(const std::string& text) {
+  REDLINE_ASSIGN(auto pair, split_pair(text, "SYMBOL=SIZE"));
+  int64_t size = 0;
+  const char* end = read_size(pair.second.data(), pair.second, size);
+  if (end == nullptr || *end != '\0') return invalid_argument("'", text, "' is not SYMBOL=SIZE");
+  return std::pair(pair.first, size);
+}
+
+Result<BuildSettings::SizeRange> parse_range(const std::string& text) {
+  constexpr std::string_view kForm = "SYMBOL=MIN..OPT..MAX";
+  REDLINE_ASSIGN(auto pair, split_pair(text, kForm));
+  BuildSettings::SizeRange range;
+  range.symbol = pair.first;
+  const char* at = pair.second.c_str();
+  for (int64_t* size : {&range.least, &range.likely, &range.most}) {
+    bool is_next = size == &range.least || std::string_view(at).starts_with("..");
+    if (is_next && size != &range.least) at += 2;
+    const char* end = is_next ? read_size(at, pair.second, *size) : nullptr;
+    if (end == nullptr) return invalid_argument("'", text, "' is not ", kForm);
+    at = end;
+  }
+  if (*at != '\0') return invalid_argument("'", text, "' is not ", kForm);
+  return range;
+}
+
+// A failure is wrong usage.
+template <class Parse>
+CLI::Validator parsed_by(Parse parse, const std::string& form) {
   return CLI::Validator(
-      [form, number](std::string& text) {
-        size_t at = text.rfind('=');
-        bool good = at != std::string::npos && at > 0 && at + 1 < text.size();
-        good &= !number || text.find_first_not_of("0123456789", at + 1) == std::string::npos;
-        return good ? std::string() : "'" + text + "' is not " + form;
+      [parse](std::string& text) {
+        auto parsed = parse(text);
+        return parsed.ok() ? std::string() : std::string(parsed.status().message());
       },
       form);
 }
 
-}  // namespace
-
-namespace {
+CLI::Validator named_value(const std::string& form) {
+  return parsed_by([form](const std::string& text) { return split_pair(text, form); }, form);
+}
 
 void add_precision_options(CLI::App& app, const std::shared_ptr<ModelOptions>& options) {
   struct Choice {
@@ -169,11 +214,11 @@ std::shared_ptr<ModelOptions> add_model_options(CLI::App& app) {
       ->capture_default_str();
   add_precision_options(app, options);
   app.add_option("--size", options->sizes, "Size of a symbol to optimise for and to run with")
-      ->check(named_value("SYMBOL=SIZE", /*number=*/true))
+      ->check(parsed_by(parse_size, "SYMBOL=SIZE"))
       ->allow_extra_args(false);
   app.add_option("--shapes", options->shapes,
                  "Sizes of a symbol to be good at: from, the likeliest, to")
-      ->check(named_value("SYMBOL=MIN..OPT..MAX"))
+      ->check(parsed_by(parse_range, "SYMBOL=MIN..OPT..MAX"))
       ->allow_extra_args(false);
   app.add_option("--disable-pass", options->disabled_passes, "Leave out this pass")
       ->allow_extra_args(false);
@@ -184,8 +229,9 @@ std::shared_ptr<ModelOptions> add_model_options(CLI::App& app) {
       "--side-streams,!--no-side-streams",
       [options](int64_t count) { options->side_streams = count > 0; },
       "On a GPU, whether independent steps run side by side; else as is measured to be faster");
-  app.add_option("--build-time", options->build_seconds, "Seconds to spend on timing kernels")
-      ->check(CLI::NonNegativeNumber);
+  app.add_option("--build-time", options->build_seconds,
+                 "Seconds after which a build looks no further for faster kernels")
+      ->check(number_between(0, 1e9));
   auto* file = app.add_option("--tuning-db", options->tuning_database,
                               "File of measured times; tuning.jsonl in ~/.cache/redline");
   app.add_flag("--no-tuning-db", options->no_tuning_database, "Neither read nor keep times")
@@ -195,15 +241,17 @@ std::shared_ptr<ModelOptions> add_model_options(CLI::App& app) {
   return options;
 }
 
+void add_target_option(CLI::App& app, ModelOptions& options) {
+  app.add_option("--target", options.target,
+                 "Build for a GPU of this architecture (sm_90a) without having one");
+}
+
 Result<std::vector<std::pair<std::string, int64_t>>> parse_sizes(
     const std::vector<std::string>& sizes) {
   std::vector<std::pair<std::string, int64_t>> result;
   for (const std::string& text : sizes) {
-    REDLINE_ASSIGN(auto pair, split_pair(text, "SYMBOL=SIZE"));
-    char* end = nullptr;
-    int64_t size = std::strtoll(pair.second.c_str(), &end, 10);
-    if (*end != '\0' || size < 0) return invalid_argument("'", text, "' is not SYMBOL=SIZE");
-    result.emplace_back(pair.first, size);
+    REDLINE_ASSIGN(auto size, parse_size(text));
+    result.push_back(std::move(size));
   }
   return result;
 }
@@ -213,20 +261,7 @@ namespace {
 Result<std::vector<BuildSettings::SizeRange>> parse_shapes(const std::vector<std::string>& shapes) {
   std::vector<BuildSettings::SizeRange> result;
   for (const std::string& text : shapes) {
-    REDLINE_ASSIGN(auto pair, split_pair(text, "SYMBOL=MIN..OPT..MAX"));
-    BuildSettings::SizeRange range;
-    range.symbol = pair.first;
-    const char* at = pair.second.c_str();
-    bool good = true;
-    for (int64_t* size : {&range.least, &range.likely, &range.most}) {
-      if (size != &range.least) good = good && std::string_view(at).substr(0, 2) == "..";
-      if (size != &range.least && good) at += 2;
-      char* end = nullptr;
-      if (good) *size = std::strtoll(at, &end, 10);
-      good = good && end != at && *at != '-' && *at != '+';
-      if (good) at = end;
-    }
-    if (!good || *at != '\0') return invalid_argument("'", text, "' is not SYMBOL=MIN..OPT..MAX");
+    REDLINE_ASSIGN(BuildSettings::SizeRange range, parse_range(text));
     result.push_back(std::move(range));
   }
   return result;
@@ -245,6 +280,10 @@ Result<BuildSettings> build_settings(const ModelOptions& options) {
   settings.device = options.device;
   settings.host_fallback = options.fallback == "allow";
   settings.target = options.target;
+  if (!options.target.empty() && options.device == "auto") {
+    settings.device = "cuda";
+    settings.host_fallback = true;
+  }
   settings.num_threads = options.threads;
   settings.opt_level = options.opt_level;
   settings.precision = options.precision;
@@ -262,9 +301,8 @@ Result<BuildSettings> build_settings(const ModelOptions& options) {
   settings.progress = [bar](std::string_view phase, double fraction) {
     return (*bar)(phase, fraction);
   };
-  bool verbose = options.verbose;
-  settings.log = [verbose](Severity severity, std::string_view message) {
-    if (severity < (verbose ? Severity::kVerbose : Severity::kWarning)) return;
+  settings.log_from = options.verbose ? Severity::kVerbose : Severity::kWarning;
+  settings.log = [](Severity severity, std::string_view message) {
     std::fprintf(stderr, "%s: %.*s\n", std::string(severity_name(severity)).c_str(),
                  static_cast<int>(message.size()), message.data());
   };
@@ -303,16 +341,7 @@ Status check_sizes(const std::vector<ValueInfo>& inputs, const ModelOptions& opt
       if (dim.ok()) symbols.merge(dim->symbols());
     }
   }
-  REDLINE_ASSIGN(auto shapes, parse_shapes(options.shapes));
-  for (const auto& range : shapes) sizes.emplace_back(range.symbol, range.likely);
-  for (const auto& [symbol, size] : sizes) {
-    if (symbols.contains(symbol)) continue;
-    std::string names;
-    for (const std::string& name : symbols)
-      names += str_cat(names.empty() ? "'" : ", '", name, "'");
-    return invalid_argument("no size of an input is called '", symbol,
-                            "'; there are: ", names.empty() ? "none" : names);
-  }
+  for (const auto& [symbol, size] : sizes) REDLINE_TRY(check_symbol(symbol, symbols));
   return {};
 }
 
@@ -405,6 +434,25 @@ std::string format_table(const std::vector<std::vector<std::string>>& rows) {
     text += line + "\n";
   }
   return text;
+}
+
+void for_each_step(const Json& plan,
+                   const std::function<void(const Json& step, const std::string& number)>& visit,
+                   const std::string& within) {
+  size_t i = 0;
+  for (const Json& step : plan["steps"]) {
+    std::string number = str_cat(within, i++);
+    visit(step, number);
+    size_t graph = 0;
+    for (const Json& subgraph : step.value("subgraphs", Json::array())) {
+      for_each_step(subgraph, visit, str_cat(number, ".", graph++, "."));
+    }
+  }
+}
+
+std::string short_name(const std::string& name) {
+  constexpr size_t kMost = 60;
+  return name.size() > kMost ? name.substr(0, kMost - 3) + "..." : name;
 }
 
 void print_json(const Json& value) {

@@ -23,11 +23,8 @@ Status run(const ModelOptions& options) {
               info["weight_bytes"].get<double>() / 1e6);
   std::vector<std::vector<std::string>> rows = {
       {"step", "op", "tactic", "us", "error", "output", "nodes"}};
-  size_t i = 0;
-  for (const Json& step : info["steps"]) {
+  for_each_step(info, [&](const Json& step, const std::string& number) {
     std::string type = step["outputs"].empty() ? "" : step["outputs"][0]["type"].get<std::string>();
-    std::string name = step["name"];
-    if (name.size() > 60) name = name.substr(0, 57) + "...";
     std::string us = step.contains("us") ? format_number(step["us"].get<double>(), 1) : "";
     char error[32] = "";
     if (step.contains("error")) {
@@ -36,8 +33,8 @@ Status run(const ModelOptions& options) {
     std::string op = step["op"];
     if (step.contains("stream")) op += str_cat(" (stream ", step["stream"].get<int>(), ")");
     if (step["attributes"].get<std::string>().find("tf32=1") != std::string::npos) op += " (tf32)";
-    rows.push_back({std::to_string(i++), op, step["tactic"], us, error, type, name});
-  }
+    rows.push_back({number, op, step["tactic"], us, error, type, short_name(step["name"])});
+  });
   std::printf("%s", format_table(rows).c_str());
   return {};
 }
@@ -48,6 +45,7 @@ void register_verb_inspect(VerbTable& table) {
   table.add({"inspect", "Show what an engine holds", "redline inspect model.engine --json",
              [](CLI::App& app) -> Run {
                auto options = add_model_options(app);
+               add_target_option(app, *options);
                return [options] { return run(*options); };
              }});
 }

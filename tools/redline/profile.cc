@@ -254,7 +254,8 @@ void register_verb_profile(VerbTable& table) {
                    ->check(CLI::Range(1, 100000))
                    ->capture_default_str();
                app.add_option("--top", arguments->top,
-                              "Show the steps that take longest only, this many");
+                              "Show the steps that take longest only, this many")
+                   ->check(CLI::Range(0, 1000000));
                app.add_option("--trace", arguments->trace,
                               "File for a trace of a run, for ui.perfetto.dev");
                app.add_flag("--timestamps", options->timestamps,

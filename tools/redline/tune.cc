@@ -21,16 +21,19 @@ struct Options {
   bool json = false;
 };
 
-Logger warnings() {
-  return Logger([](Severity severity, std::string_view message) {
-    std::fprintf(stderr, "%s: %.*s\n", std::string(severity_name(severity)).c_str(),
-                 static_cast<int>(message.size()), message.data());
-  });
-}
-
 Result<std::unique_ptr<TuningDatabase>> open_database(const std::string& path) {
   if (!std::filesystem::exists(path)) return not_found(path, ": no such tuning database");
-  return std::make_unique<TuningDatabase>(path, warnings());
+  auto database = std::make_unique<TuningDatabase>(path, Logger());
+  REDLINE_TRY(database->read_status());
+  bool is_empty = database->records().empty() && database->notes().empty();
+  if (size_t skipped = database->skipped_lines(); skipped > 0 && is_empty) {
+    return invalid_argument(path, ": no tuning database, none of its ", skipped,
+                            " lines is a record");
+  } else if (skipped > 0) {
+    std::fprintf(stderr, "warning: %s: %zu lines skipped that are no records\n", path.c_str(),
+                 skipped);
+  }
+  return database;
 }
 
 Result<std::vector<TuningRecord>> read_records(const std::string& path) {
@@ -70,9 +73,10 @@ Status list(const Options& options) {
     print_json(array);
     return {};
   }
-  std::vector<std::vector<std::string>> rows = {{"us", "tactic", "verdict", "problem"}};
+  std::vector<std::vector<std::string>> rows = {{"us", "tactic", "verdict", "machine", "problem"}};
   for (const TuningRecord& record : records) {
-    rows.push_back({show_us(record), show_way(record), show_verdict(record), record.problem});
+    rows.push_back(
+        {show_us(record), show_way(record), show_verdict(record), record.device, record.problem});
   }
   std::printf("%s", format_table(rows).c_str());
   return {};
@@ -113,7 +117,11 @@ Status prior(const Options& options) {
   }
   PrepareArgs elsewhere;
   elsewhere.gpu = &gpu;
-  return write_records(options, fastest_of(all, gpu.arch(), machine_name(elsewhere)));
+  std::vector<TuningRecord> fastest = fastest_of(all, gpu.arch(), machine_name(elsewhere));
+  if (fastest.empty()) {
+    return not_found("no record of ", gpu.arch(), " among the ", all.size(), " that were read");
+  }
+  return write_records(options, fastest);
 }
 
 // All that is known about the problems whose text holds the key, fastest first.

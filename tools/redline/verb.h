@@ -56,6 +56,8 @@ struct ModelOptions {
   bool json = false;
 };
 std::shared_ptr<ModelOptions> add_model_options(CLI::App& app);
+// For verbs that run nothing.
+void add_target_option(CLI::App& app, ModelOptions& options);
 // As BuildSettings has it.
 std::optional<std::string> tuning_database(const ModelOptions& options);
 // Shows progress on a terminal; Ctrl-C cancels.
@@ -65,7 +67,8 @@ Result<Engine> load_engine_or_model(const ModelOptions& options);
 Result<Engine> load_to_look_at(const ModelOptions& options);
 // For verbs that take no engine.
 Result<ModelBytes> open_onnx(const std::string& path);
-// An error for a size that is given to a symbol which no input has.
+// An error for a size that is given to a symbol which no input has, for verbs that run an engine:
+// builds say so themselves.
 Status check_sizes(const std::vector<ValueInfo>& inputs, const ModelOptions& options);
 // {"batch", 8} of "batch=8".
 Result<std::vector<std::pair<std::string, int64_t>>> parse_sizes(
@@ -83,9 +86,20 @@ Result<std::map<std::string, HostValue>> make_inputs(const std::vector<ValueInfo
                                                      const ModelOptions& model);
 Status bind_all(Session& session, const std::map<std::string, HostValue>& inputs);
 
+// For options with a number; a failure is wrong usage.
+CLI::Validator number_between(double least, double most);
+
 // True after Ctrl-C. A second Ctrl-C ends the process at once.
 bool interrupted();
 void catch_interrupts();
+
+// Each step of what an engine's inspect() says, those of subgraphs after the step that they are of.
+// `number` tells where it is: "3", and "3.0.2" for step 2 of subgraph 0 of step 3.
+void for_each_step(const Json& plan,
+                   const std::function<void(const Json& step, const std::string& number)>& visit,
+                   const std::string& within = "");
+// Names of a step's nodes, cut where there are many.
+std::string short_name(const std::string& name);
 
 // Text with the columns aligned; numbers to the right.
 std::string format_table(const std::vector<std::vector<std::string>>& rows);

@@ -178,10 +178,9 @@ std::vector<int64_t> parameter_values(const Problem& written, const Problem& pro
 }
 
 bool fits_short_indices(const Problem& problem) {
-  constexpr int64_t kMaxShortCount = INT64_C(1) << 30;
   for (const auto* operands : {&problem.inputs, &problem.outputs}) {
     for (const OperandDesc& operand : *operands) {
-      if (operand.present && operand.dims.count() > kMaxShortCount) return false;
+      if (operand.present && operand.dims.count() > problem.most_short_indices) return false;
     }
   }
   return true;

@@ -252,6 +252,7 @@ Result<std::vector<cuda::KernelSource>> kernels(const Problem& problem, const Co
     if (has_run_axis(problem)) text = axis_text(i, problem.inputs[0].dims.rank());
     StagedFrame frame = {{"lanes.cuh", "fft.cuh"}, 9, roots_text(all[i]), std::move(text)};
     sources.push_back(staged_source(problem, {entry_of(i), statements(all[i])}, frame, device));
+    sources.back().dynamic_shared_bytes = static_cast<int>(bytes);
   }
   return sources;
 }

@@ -237,8 +237,11 @@ Result<std::vector<cuda::KernelSource>> texts(const Problem& problem, const Conf
                   "};\n  attention<Numbers, ", product_vector(spec.dtype, spec.size), ", ",
                   product_vector(spec.dtype, spec.value_size),
                   ">(q, k, v, bias, lengths, y, sizes);\n}\n");
-  return std::vector<cuda::KernelSource>{
-      {std::string(kEntry), std::move(text), device.arch(), {"-DREDLINE_INDEX=int"}}};
+  return std::vector<cuda::KernelSource>{{std::string(kEntry),
+                                          std::move(text),
+                                          device.arch(),
+                                          {"-DREDLINE_INDEX=int"},
+                                          static_cast<int>(knobs.shared_bytes(spec))}};
 }
 
 class AttentionLaunch final : public Kernel {

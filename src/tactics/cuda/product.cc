@@ -339,7 +339,7 @@ Result<std::vector<cuda::KernelSource>> product_kernels(
   std::vector<std::string> options = {"-DREDLINE_INDEX=int"};
   std::vector<cuda::KernelSource> sources;
   sources.push_back({std::string(kMainEntry), text + main_text(problem, spec, tail, knobs, cluster),
-                     device.arch(), options});
+                     device.arch(), options, static_cast<int>(knobs.shared_bytes(spec.dtype))});
   if (knobs.splits > 1 && !cluster) {
     sources.push_back({std::string(kSumEntry), text + sum_text(problem, spec, tail, knobs),
                        device.arch(), options});

@@ -86,13 +86,6 @@ Status place_gates(RecurrentLaunch& launch, const RecurrentSpec& spec, const Pro
   return {};
 }
 
-// So much that a multiprocessor has room for one block: all wait for the slowest, which two on one
-// would be. They could come to that where what was launched early fills others.
-int64_t shared_bytes_of_one(const cuda::DeviceInfo& device) {
-  constexpr int64_t kReserved = 1024;  // of each block, by the driver
-  return device.shared_bytes_per_block / 2 + kReserved;
-}
-
 // The kernel of the steps, and with how many units it was written.
 Result<cuda::Function> find_steps(const RecurrentSpec& spec, RecurrentKnobs& knobs,
                                   RecurrentLayout& layout, const PrepareArgs& args) {
@@ -103,7 +96,6 @@ Result<cuda::Function> find_steps(const RecurrentSpec& spec, RecurrentKnobs& kno
     if (units < least) continue;
     knobs.units = units;
     REDLINE_ASSIGN(layout, recurrent_layout(spec, knobs, device.shared_bytes_per_block));
-    layout.shared_bytes = std::max(layout.shared_bytes, shared_bytes_of_one(device));
     Result<cuda::Function> found = cuda::Function::create(
         args.modules[1], recurrent_steps_entry(knobs), static_cast<int>(layout.shared_bytes));
     if (found.ok()) return found;

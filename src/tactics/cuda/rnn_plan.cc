@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "base/checked.h"
+#include "device/occupancy.h"
 #include "tactics/cuda/kernel_sizes.h"
 #include "tactics/knob.h"
 
@@ -251,6 +252,10 @@ Result<RecurrentLayout> recurrent_layout(const RecurrentSpec& spec, const Recurr
   if (layout.shared_bytes > most_shared_bytes) {
     return unsupported("a recurrent step takes ", layout.shared_bytes, " bytes of shared memory");
   }
+  // So much that a multiprocessor has room for one block: all wait for the slowest, which two on
+  // one would be. They could come to that where what was launched early fills others.
+  layout.shared_bytes =
+      std::max(layout.shared_bytes, most_shared_bytes / 2 + cuda::kReservedSharedBytes);
   return layout;
 }
 

@@ -183,10 +183,11 @@ Result<std::vector<cuda::KernelSource>> recurrent_kernels(const Problem& problem
   bool last_bias = spec.gates == 3 && !spec.twice;
   std::vector<std::string> options = {"-DREDLINE_INDEX=int"};
   std::vector<cuda::KernelSource> sources;
-  sources.push_back(
-      {std::string(kGatesEntry), gates_text(spec, product, last_bias), device.arch(), options});
+  sources.push_back({std::string(kGatesEntry), gates_text(spec, product, last_bias), device.arch(),
+                     options, static_cast<int>(product.shared_bytes(spec.dtype))});
   REDLINE_ASSIGN(std::string steps, steps_text(problem, spec, knobs, layout));
-  sources.push_back({recurrent_steps_entry(knobs), std::move(steps), device.arch(), options});
+  sources.push_back({recurrent_steps_entry(knobs), std::move(steps), device.arch(), options,
+                     static_cast<int>(layout.shared_bytes)});
   return sources;
 }
 

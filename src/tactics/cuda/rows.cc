@@ -45,6 +45,7 @@ Result<std::vector<cuda::KernelSource>> kernels(const Problem& problem, const Co
     for (const RowsShape& shape : way.launches) {
       REDLINE_ASSIGN(ElementKernel kernel, write_rows_kernel(problem, shape));
       sources.push_back(indexed_source(kernel, wide, device));
+      sources.back().dynamic_shared_bytes = static_cast<int>(rows_shared_bytes(shape));
     }
   }
   return sources;
