@@ -1,14 +1,16 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""GPU times of Redline and PyTorch on the same networks, weights and inputs, in one run.
+"""GPU times of Redline and its peers on the same networks, weights and inputs, in one run.
 
 Each runtime's whole network is one CUDA graph; what is timed are replays with the inputs on the GPU. PyTorch
-runs eagerly and through torch.compile (its default mode), in fp16, channels-last for images. Redline's outputs
+runs eagerly and through torch.compile (its default mode), in fp16, channels-last for images, ONNX Runtime's CUDA provider
+in fp16 where it is installed (peers/*_gpu.py). Redline's outputs
 in fp16 are compared with PyTorch's in f32: they may differ by 2e-2 of the largest value, or by as much as PyTorch's
 own in fp16 do (random weights make some networks touchy). Needs a GPU, torch, torchvision, transformers, onnx and numpy.
 """
 
 import argparse
+import dataclasses
 import datetime
 import json
 import os
@@ -24,8 +26,10 @@ import numpy as np
 import torch
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "bench" / "gpu"))
+sys.path[:0] = [str(ROOT / "bench" / "gpu"), str(ROOT / "bench")]
 import networks  # noqa: E402
+import peers  # noqa: E402
+from peers import torch_graph  # noqa: E402
 
 TOLERANCE = 2e-2
 
@@ -38,8 +42,21 @@ def redline(program, *arguments, **options):
     return done.stdout
 
 
-def export(module, inputs, path):
-    torch.onnx.export(module, (inputs,), path, input_names=["x"], output_names=["y"], opset_version=17, dynamo=False)
+@dataclasses.dataclass
+class Network:
+    """What a peer is given."""
+
+    module: object
+    inputs: object
+    folder: pathlib.Path
+
+    def export(self, half=False):
+        module, x = self.module, self.inputs
+        if half:
+            module, x = module.cuda().half(), x.cuda().half() if x.is_floating_point() else x.cuda()
+        path = self.folder / ("half.onnx" if half else "m.onnx")
+        torch.onnx.export(module, (x,), path, input_names=["x"], output_names=["y"], opset_version=17, dynamo=False)
+        return path
 
 
 def run_redline(program, model, inputs, folder, precision, records):
@@ -71,35 +88,10 @@ def run_redline(program, model, inputs, folder, precision, records):
     return result
 
 
-@torch.no_grad()
-def run_torch(module, inputs, compiled):
-    module = module.cuda().half()
-    x = inputs.cuda()
-    if x.is_floating_point():
-        x = x.half()
-    if x.dim() == 4:
-        module, x = module.to(memory_format=torch.channels_last), x.to(memory_format=torch.channels_last)
-    start = time.perf_counter()
-    call = torch.compile(module) if compiled else module
-    stream = torch.cuda.Stream()
-    with torch.cuda.stream(stream):
-        for _ in range(3):
-            y = call(x)
-    torch.cuda.synchronize()
-    seconds = time.perf_counter() - start
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        y = call(x)
-    times = []
-    for _ in range(11):
-        begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-        begin.record()
-        for _ in range(20):
-            graph.replay()
-        end.record()
-        torch.cuda.synchronize()
-        times.append(begin.elapsed_time(end) / 20 * 1e3)
-    return {"us": statistics.median(times), "spread": [min(times), max(times)], "build_s": seconds, "y": y.float().cpu().numpy()}
+def run_peer(peer, network):
+    ready = peer.prepare(network)
+    times = torch_graph.time_us(ready)
+    return {"us": statistics.median(times), "spread": [min(times), max(times)], "build_s": ready.build_s, "y": ready.output()}
 
 
 @torch.no_grad()
@@ -114,49 +106,55 @@ def relative(y, want):
     return float(np.max(np.abs(y.astype(np.float64) - want)) / np.max(np.abs(want)))
 
 
-def measure(name, arguments):
+def measure(name, arguments, found):
+    """`found`: the peers that are installed, by name."""
     module, make_inputs = networks.make(name)
     torch.manual_seed(11)
     inputs = make_inputs()
     row = {"name": name}
     want = expected(module, inputs)
     with tempfile.TemporaryDirectory() as folder:
-        folder = pathlib.Path(folder)
-        export(module, inputs, folder / "m.onnx")
+        network = Network(module, inputs, pathlib.Path(folder))
         try:
-            ours = run_redline(arguments.redline, folder / "m.onnx", inputs, folder, arguments.precision, arguments.records)
+            ours = run_redline(arguments.redline, network.export(), inputs, network.folder, arguments.precision, arguments.records)
             ours["difference"] = relative(ours.pop("y"), want)
             row["redline"] = ours
         except (RuntimeError, KeyError, FileNotFoundError) as error:
             row["redline_error"] = str(error)
-    for peer in arguments.peers:
-        if peer == "compile" and name not in arguments.compile:
-            continue
-        try:
-            result = run_torch(module, inputs, peer == "compile")
-            result["difference"] = relative(result.pop("y"), want)
-            row[peer] = result
-        except Exception as error:  # a peer that fails is a row without it
-            row[f"{peer}_error"] = str(error)[-500:]
+        for peer in arguments.peers:
+            if peer not in found:
+                row[peer] = None
+                continue
+            if peer == "compile" and name not in arguments.compile:
+                continue
+            try:
+                result = run_peer(found[peer], network)
+                result["difference"] = relative(result.pop("y"), want)
+                row[peer] = result
+            except Exception as error:  # a peer that fails is a row without it
+                row[f"{peer}_error"] = str(error)[-500:]
     return row
 
 
 def table(rows, peers):
     def misses(row):
-        peer = f" ({row['eager']['difference']:.1e})" if "eager" in row else ""
+        peer = f" ({row['eager']['difference']:.1e})" if row.get("eager") else ""
         return f"{row['redline']['difference']:.1e}{peer}"
 
     head = ["network", "redline us (min-max)", *[f"{p} us (min-max)" for p in peers], *[f"redline / {p}" for p in peers],
             "difference (eager's)", "cold build s", "warm build s", "end to end ms"]
     lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
 
-    def times(result):
+    def times(row, runtime):
+        result = row.get(runtime)
+        if runtime in row and result is None:
+            return "not installed"
         return f"{result['us']:.1f} ({result['spread'][0]:.1f}-{result['spread'][1]:.1f})" if result else "-"
 
     for row in rows:
         ours = row.get("redline")
-        cells = [row["name"], times(ours), *[times(row.get(p)) for p in peers]]
-        cells += [f"{ours['us'] / row[p]['us']:.2f}" if ours and p in row else "-" for p in peers]
+        cells = [row["name"], times(row, "redline"), *[times(row, p) for p in peers]]
+        cells += [f"{ours['us'] / row[p]['us']:.2f}" if ours and row.get(p) else "-" for p in peers]
         cells += [misses(row), f"{ours['cold_build_s']:.1f}", f"{ours['warm_build_s']:.1f}",
                   f"{ours['end_to_end_ms']:.3f}"] if ours else ["-"] * 4
         lines.append("| " + " | ".join(cells) + " |")
@@ -165,13 +163,24 @@ def table(rows, peers):
     return "\n".join(lines)
 
 
-def about():
+def load_peers(names):
+    found = {}
+    for name in names:
+        try:
+            found[name] = peers.load(name, "gpu")
+        except ImportError as error:
+            print(f"{name} is not measured: {error}", file=sys.stderr)
+    return found
+
+
+def about(found):
+    versions = dict.fromkeys([f"torch {torch.__version__}", *[peer.VERSION for peer in found.values()]])
     driver = subprocess.run(["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"], capture_output=True,
                             text=True).stdout.strip()
     commit = os.environ.get("REDLINE_COMMIT") or subprocess.run(
         ["git", "rev-parse", "--short=7", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout.strip()
     now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
-    return f"{driver}; torch {torch.__version__}; commit {commit or 'unknown'}; {now}"
+    return f"{driver}; {', '.join(versions)}; commit {commit or 'unknown'}; {now}"
 
 
 def main():
@@ -179,24 +188,24 @@ def main():
     parser.add_argument("networks", nargs="*", default=networks.NAMES, help="e.g. resnet50_b1; all when none is named")
     parser.add_argument("--redline", required=True, help="the built program")
     parser.add_argument("--precision", default="fp16", choices=["fp16", "bf16", "fp32"])
-    parser.add_argument("--peers", nargs="*", default=["eager", "compile"], choices=["eager", "compile"])
+    parser.add_argument("--peers", nargs="*", default=peers.GPU_ORDER, choices=peers.GPU_ORDER)
     parser.add_argument("--compile", nargs="*", default=["resnet50_b1", "bert_s128_b1"],
                         help="the networks that torch.compile takes half a minute each for")
     parser.add_argument("--records", type=pathlib.Path, help="file to add the measured times of kernels to")
     parser.add_argument("--output", type=pathlib.Path, help="folder for gpu.md and gpu.json")
     arguments = parser.parse_args()
-    rows = []
+    rows, found = [], load_peers(arguments.peers)
     for name in arguments.networks:
-        rows.append(measure(name, arguments))
+        rows.append(measure(name, arguments, found))
         print(table(rows[-1:], arguments.peers).splitlines()[-1], flush=True)
-    text = f"# GPU times, {arguments.precision}\n\n{about()}\n\n{table(rows, arguments.peers)}\n"
+    text = f"# GPU times, {arguments.precision}\n\n{about(found)}\n\n{table(rows, arguments.peers)}\n"
     if arguments.output:
         arguments.output.mkdir(parents=True, exist_ok=True)
         (arguments.output / "gpu.md").write_text(text)
-        (arguments.output / "gpu.json").write_text(json.dumps({"about": about(), "rows": rows}, indent=1))
+        (arguments.output / "gpu.json").write_text(json.dumps({"about": about(found), "rows": rows}, indent=1))
     print(text)
     def is_right(row):
-        limit = max(TOLERANCE, row.get("eager", {}).get("difference", 0))
+        limit = max(TOLERANCE, (row.get("eager") or {}).get("difference", 0))
         return "redline" in row and row["redline"]["difference"] <= limit
 
     wrong = [row["name"] for row in rows if not is_right(row)]

@@ -109,19 +109,21 @@ run_ops() { # PART WHAT FLAGS
   read -r cases failed runs < <(sed -nE 's/.*: ([0-9]+) cases, ([0-9]+) failed, ([0-9]+) tactic runs.*/\1 \2 \3/p' "$logs"/* |
     awk '{cases += $1; failed += $2; runs += $3} END {print cases + 0, failed + 0, runs + 0}')
   # A program that died has no closing line.
-  local file ended=0
+  local file ended=0 replays
+  replays=$(sed -nE 's/^  late: ([0-9]+) runs of ([0-9]+) replays$/\2 \1/p' "$logs"/* |
+    awk '{runs[$1] += $2} END {for (r in runs) printf ", %d of %d replays", runs[r], r}')
   for file in "$logs"/*; do
     grep -q ' tactic runs' "$file" && continue
     echo "did not end: $(basename "$file"): $(tail -1 "$file")"
     ended=1
   done
-  row "$1" "$cases" "$((failed + ended))" "$runs $2" $((SECONDS - started))
+  row "$1" "$cases" "$((failed + ended))" "$runs $2$replays" $((SECONDS - started))
   grep -h 'other bits each time' "$logs"/* | sort | uniq -c || true
   ((failed + ended == 0)) || { first_failures "$logs"/*; return 1; }
 }
 test_ops() { run_ops ops "runs of tactics"; }
 test_ops_types() { run_ops ops_types "runs of tactics in f16 and bf16" "--configs first --types f16,bf16"; }
-test_late() { run_ops late "runs, 30 to 300 replays each" --late; }
+test_late() { run_ops late runs --late; }
 
 run_onnx() { # DEVICE PRECISION LOG WHAT AND FLAGS
   REDLINE_TEST_DEVICE=$1 REDLINE_TEST_PRECISION=$2 PYTHONPATH="$PWD/$bundle/python" python3 -m pytest \

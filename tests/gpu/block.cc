@@ -6,7 +6,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
-#include <functional>
+#include <deque>
 #include <memory>
 #include <mutex>
 #include <utility>
@@ -54,26 +54,31 @@ constexpr int kMaxIdlePasses = 8;
 constexpr int kMaxIdleRounds = 1000;
 // Clusters that have begun and wait for others of the grid: one a multiprocessor.
 constexpr size_t kMostClusters = 132;
+// Clusters that begin before the kernel in front has ended.
+constexpr uint64_t kMostEarly = 4;
 
-enum class State { kNew, kReady, kAtBarrier, kInExchange, kYielded, kAtCluster, kDone };
+enum class State { kNew, kReady, kAtBarrier, kInExchange, kYielded, kAtCluster, kAtFormer, kDone };
 
 struct Thread {
   State state = State::kNew;
+  bool has_waited = false;  // for the kernel in front
   int stack = -1;
   void* stack_pointer = nullptr;
   unsigned int barrier = 0, threads = 0;  // at a barrier
   unsigned int mask = 0, bytes = 0;       // in an exchange
   char given[kExchangeBytes];
+  std::vector<char> own;
 };
 
 class Block {
  public:
-  Block(const KernelTable& kernel, void** parameters, Extent3 block, ThreadOrder order)
-      : kernel_(kernel),
-        parameters_(parameters),
-        extent_(block),
+  Block(const GridLaunch& launch, ThreadOrder order)
+      : kernel_(*launch.kernel),
+        parameters_(launch.parameters),
+        extent_(launch.block),
         order_(order),
-        threads_(size_t{block.x} * block.y * block.z),
+        early_(launch.early),
+        threads_(size_t{extent_.x} * extent_.y * extent_.z),
         seen_(threads_.size() * kExchangeBytes + kWarp * kExchangeBytes),
         bytes_(threads_.size() * kStackBytes) {
     void* memory = mmap(nullptr, bytes_, PROT_READ | PROT_WRITE,
@@ -86,19 +91,37 @@ class Block {
     if (stacks_ != nullptr) munmap(stacks_, bytes_);
   }
 
-  void start() {
-    for (Thread& thread : threads_) thread.state = State::kNew;
+  // `former_runs`: the kernel in front has not ended.
+  void start(bool former_runs) {
+    for (Thread& thread : threads_) {
+      thread.state = State::kNew;
+      thread.has_waited = false;
+      thread.own.clear();
+    }
+    former_runs_ = former_runs;
+    sources_.clear();
+    wrong_.clear();
     free_stacks_.clear();
     next_stack_ = 0;
   }
+  void end_former() {
+    former_runs_ = false;
+    for (Thread& thread : threads_) {
+      if (thread.state == State::kAtFormer) thread.state = State::kReady;
+    }
+  }
   bool done() const { return all_in(State::kDone); }
+  bool has_waited() const {
+    return std::any_of(threads_.begin(), threads_.end(),
+                       [](const Thread& t) { return t.has_waited; });
+  }
   // Whether threads of it yield, for others than its own.
   bool waits() const { return waits_; }
   // Whether any thread did anything but yield in the last run().
   bool moved() const { return moved_; }
 
-  // Until all threads have ended or wait for the cluster, or until some wait for other blocks;
-  // empty, or what was wrong.
+  // Until all threads have ended or wait for the cluster, or until some wait for other blocks or
+  // for the kernel in front; empty, or what was wrong.
   std::string run(bool behind_cluster_barrier) {
     if (stacks_ == nullptr) return "no memory for the threads' stacks";
     waits_ = moved_ = false;
@@ -111,9 +134,13 @@ class Block {
       for (unsigned int i = 0; i < warps; ++i) {
         run_warp(order_ == ThreadOrder::kForward ? i : warps - 1 - i);
       }
+      if (!wrong_.empty()) return wrong_;
       if (all_in(State::kDone) || all_in(State::kAtCluster)) return {};
       bool released = release_barriers();
-      if (!wake_yielded() && !released) return stuck();
+      if (!wake_yielded() && !released) {
+        waits_ = any_in(State::kAtFormer);
+        return waits_ ? std::string() : stuck();
+      }
       idle = released || moved_ ? 0 : idle + 1;
       moved_ |= moved || released;
     }
@@ -138,6 +165,24 @@ class Block {
   }
   void yield() { suspend(State::kYielded); }
   void cluster_barrier() { suspend(State::kAtCluster); }
+  void wait_for_former() {
+    if (former_runs_) suspend(State::kAtFormer);
+    threads_[running_].has_waited = true;
+  }
+  void release_next() {
+    if (!early_ || threads_[running_].has_waited || !wrong_.empty()) return;
+    wrong_ = "lets the next kernel start before it has waited for the former one";
+  }
+  const void* source(const void* from, size_t bytes) {
+    if (!former_runs_ || threads_[running_].has_waited) return from;
+    const char* first = static_cast<const char*>(from);
+    return sources_.emplace_back(first, first + bytes).data();
+  }
+  void* own(size_t bytes) {
+    std::vector<char>& own = threads_[running_].own;
+    if (own.size() < bytes) own.resize(bytes);
+    return own.data();
+  }
   void main() {
     kernel_.run(parameters_);
     suspend(State::kDone);
@@ -147,6 +192,11 @@ class Block {
   unsigned int count() const { return static_cast<unsigned int>(threads_.size()); }
   bool all_in(State state) const {
     return std::all_of(threads_.begin(), threads_.end(),
+                       [&](const Thread& t) { return t.state == state; });
+  }
+
+  bool any_in(State state) const {
+    return std::any_of(threads_.begin(), threads_.end(),
                        [&](const Thread& t) { return t.state == state; });
   }
 
@@ -261,7 +311,11 @@ class Block {
   void** parameters_;
   Extent3 extent_;
   ThreadOrder order_;
+  bool early_;
+  bool former_runs_ = false;
   std::vector<Thread> threads_;
+  std::deque<std::vector<char>> sources_;  // of copies that began too early to read changing memory
+  std::string wrong_;                      // what a thread did
   std::vector<char> seen_;
   size_t bytes_;
   char* stacks_;
@@ -273,11 +327,6 @@ class Block {
   void* scheduler_ = nullptr;
 };
 
-// One grid runs at a time.
-std::mutex& one_grid() {
-  static std::mutex mutex;
-  return mutex;
-}
 Block*& current() {
   static Block* block = nullptr;
   return block;
@@ -287,30 +336,36 @@ Block*& current() {
 // grid. Each finds the shared memory as it left it.
 class Cluster {
  public:
-  Cluster(const KernelTable& kernel, void** parameters, Extent3 block, Extent3 extent,
-          unsigned int shared_bytes, ThreadOrder order)
-      : kernel_(kernel), extent_(extent), dynamic_bytes_(shared_bytes + kSharedGuardBytes) {
-    unsigned int count = extent.x * extent.y * extent.z;
-    static_bytes_ = kernel.shared_begin == nullptr
+  Cluster(const GridLaunch& launch, ThreadOrder order)
+      : kernel_(*launch.kernel),
+        extent_(launch.cluster),
+        early_(launch.early),
+        dynamic_bytes_(launch.shared_bytes + kSharedGuardBytes) {
+    unsigned int count = extent_.x * extent_.y * extent_.z;
+    static_bytes_ = kernel_.shared_begin == nullptr
                         ? 0
-                        : static_cast<size_t>(kernel.shared_end - kernel.shared_begin);
+                        : static_cast<size_t>(kernel_.shared_end - kernel_.shared_begin);
     for (unsigned int i = 0; i < count; ++i) {
-      blocks_.push_back(std::make_unique<Block>(kernel, parameters, block, order));
+      blocks_.push_back(std::make_unique<Block>(launch, order));
       kept_.emplace_back(static_bytes_ + dynamic_bytes_);
     }
   }
 
   // The cluster whose first block is `first`.
-  void start(Extent3 first) {
+  void start(Extent3 first, bool former_runs) {
     first_ = first;
     behind_barrier_ = true;
+    done_ = moved_ = false;
     for (size_t i = 0; i < blocks_.size(); ++i) {
       std::fill(kept_[i].begin(), kept_[i].end(), static_cast<char>(kPoison));
-      blocks_[i]->start();
+      blocks_[i]->start(former_runs);
     }
   }
+  void end_former() {
+    for (auto& block : blocks_) block->end_former();
+  }
 
-  // Until all blocks have ended, or until some wait for others of the grid.
+  // Until all blocks have ended, or until some wait for others of the grid or the kernel in front.
   std::string run() {
     done_ = moved_ = false;
     while (!done_) {
@@ -360,6 +415,9 @@ class Cluster {
     if (!intact) return "wrote behind the shared memory";
     // Nobody may read the shared memory of a block that has ended.
     if (blocks_[running_]->done()) {
+      if (early_ && !blocks_[running_]->has_waited()) {
+        return "a block ended that has not waited for the former kernel";
+      }
       std::fill(kept.begin(), kept.end(), static_cast<char>(kPoison));
     }
     return {};
@@ -367,6 +425,7 @@ class Cluster {
 
   const KernelTable& kernel_;
   Extent3 extent_;
+  bool early_;
   size_t static_bytes_ = 0;
   size_t dynamic_bytes_;
   std::vector<std::unique_ptr<Block>> blocks_;
@@ -410,85 +469,144 @@ const HostFunctions kHost = {
     [] { current()->yield(); },
     [] { current()->cluster_barrier(); },
     [](const void* place, int rank) { return cluster()->in_block(place, rank); },
+    [] { current()->wait_for_former(); },
+    [] { current()->release_next(); },
+    [](const void* from, unsigned long long bytes) { return current()->source(from, bytes); },
+    [](unsigned long long bytes) { return current()->own(bytes); },
 };
 
-// The clusters of a grid. One begins when those before it have ended or wait for others.
-class Grid {
- public:
-  using Make = std::function<std::unique_ptr<Cluster>()>;
-  Grid(Make make, bool together) : make_(std::move(make)), together_(together) {}
-
-  std::string add(Extent3 first) {
-    if (spare_ == nullptr) spare_ = make_();
-    std::unique_ptr<Cluster> next = std::move(spare_);
-    next->start(first);
-    std::string wrong = run(*next);
-    if (!wrong.empty()) return wrong;
-    if (next->done()) {
-      spare_ = std::move(next);
-      return {};
-    }
-    if (!together_) return "blocks wait for others of a grid that need not run at once";
-    waiting_.push_back(std::move(next));
-    return waiting_.size() < kMostClusters ? "" : finish();
-  }
-
-  // Until none waits any more.
-  std::string finish() {
-    for (int idle = 0; !waiting_.empty(); ++idle) {
-      if (idle == kMaxIdleRounds) return "blocks wait for something that never comes";
-      for (auto& cluster : waiting_) {
-        std::string wrong = run(*cluster);
-        if (!wrong.empty()) return wrong;
-        if (cluster->moved()) idle = 0;
-      }
-      std::erase_if(waiting_, [](const auto& cluster) { return cluster->done(); });
-    }
-    return {};
-  }
-
- private:
-  static std::string run(Cluster& running) {
-    cluster() = &running;
-    return running.run();
-  }
-  Make make_;
-  bool together_;
-  std::unique_ptr<Cluster> spare_;
-  std::vector<std::unique_ptr<Cluster>> waiting_;
-};
-
-}  // namespace
-
-std::string run_grid(const KernelTable& kernel, void** parameters, Extent3 grid, Extent3 block,
-                     Extent3 extent, unsigned int shared_bytes, ThreadOrder order, bool together) {
-  if (shared_bytes > kDynamicSharedBytes) return "more shared memory than a block has";
+std::string refusal(const GridLaunch& launch) {
+  const Extent3& grid = launch.grid;
+  const Extent3& block = launch.block;
+  const Extent3& cluster = launch.cluster;
+  if (launch.shared_bytes > kDynamicSharedBytes) return "more shared memory than a block has";
   if (block.x == 0 || block.y == 0 || block.z == 0 ||
       uint64_t{block.x} * block.y * block.z > 1024) {
     return "not 1 to 1024 threads a block";
   }
-  if (grid.x % extent.x != 0 || grid.y % extent.y != 0 || grid.z % extent.z != 0 ||
-      uint64_t{extent.x} * extent.y * extent.z > 16) {
+  if (grid.x % cluster.x != 0 || grid.y % cluster.y != 0 || grid.z % cluster.z != 0 ||
+      uint64_t{cluster.x} * cluster.y * cluster.z > 16) {
     return "a grid that is not made of clusters of at most 16 blocks";
   }
-  std::lock_guard lock(one_grid());
-  auto make = [&] {
-    return std::make_unique<Cluster>(kernel, parameters, block, extent, shared_bytes, order);
-  };
-  Grid clusters(make, together);
-  *kernel.host = kHost;
-  *kernel.grid_dim = grid;
-  *kernel.block_dim = block;
-  Extent3 at;
-  for (at.z = 0; at.z < grid.z; at.z += extent.z) {
-    for (at.y = 0; at.y < grid.y; at.y += extent.y) {
-      for (at.x = 0; at.x < grid.x; at.x += extent.x) {
-        std::string wrong = clusters.add(at);
-        if (!wrong.empty()) return wrong;
-      }
+  return {};
+}
+
+}  // namespace
+
+std::recursive_mutex& one_grid() {
+  static std::recursive_mutex mutex;
+  return mutex;
+}
+
+// A cluster begins when those before it have ended or wait for others.
+struct RunningGrid::State {
+  State(const GridLaunch& launch, ThreadOrder order)
+      : launch(launch), order(order), wrong(refusal(launch)) {}
+
+  std::string begin() {
+    if (!wrong.empty()) return wrong;
+    enter();
+    for (uint64_t i = 0; i < std::min(kMostEarly, clusters()); ++i) {
+      early.push_back(std::make_unique<Cluster>(launch, order));
+      early.back()->start(place(i), /*former_runs=*/true);
+      std::string failed = run(*early.back());
+      if (!failed.empty()) return failed;
     }
+    return {};
   }
-  return clusters.finish();
+
+  std::string finish() {
+    if (!wrong.empty()) return wrong;
+    enter();
+    for (auto& begun : early) begun->end_former();
+    for (uint64_t i = 0; i < clusters(); ++i) {
+      std::string failed = go_on(i < early.size() ? std::move(early[i]) : start(i));
+      if (!failed.empty()) return failed;
+    }
+    return end_waiting();
+  }
+
+ private:
+  // What the kernel's text finds, which other grids of it have changed.
+  void enter() const {
+    *launch.kernel->host = kHost;
+    *launch.kernel->grid_dim = launch.grid;
+    *launch.kernel->block_dim = launch.block;
+  }
+
+  static std::string run(Cluster& running) {
+    cluster() = &running;
+    return running.run();
+  }
+
+  uint64_t clusters() const {
+    const Extent3& grid = launch.grid;
+    const Extent3& step = launch.cluster;
+    return uint64_t{grid.x / step.x} * (grid.y / step.y) * (grid.z / step.z);
+  }
+  // The first block of a cluster.
+  Extent3 place(uint64_t cluster) const {
+    const Extent3& step = launch.cluster;
+    uint64_t along_x = launch.grid.x / step.x;
+    uint64_t along_y = launch.grid.y / step.y;
+    return {static_cast<unsigned int>(cluster % along_x) * step.x,
+            static_cast<unsigned int>(cluster / along_x % along_y) * step.y,
+            static_cast<unsigned int>(cluster / along_x / along_y) * step.z};
+  }
+
+  std::unique_ptr<Cluster> start(uint64_t cluster) {
+    std::unique_ptr<Cluster> next = std::move(spare);
+    if (next == nullptr) next = std::make_unique<Cluster>(launch, order);
+    next->start(place(cluster), /*former_runs=*/false);
+    return next;
+  }
+
+  std::string go_on(std::unique_ptr<Cluster> next) {
+    std::string failed = next->done() ? "" : run(*next);
+    if (!failed.empty()) return failed;
+    if (next->done()) {
+      spare = std::move(next);
+      return {};
+    }
+    if (!launch.together) return "blocks wait for others of a grid that need not run at once";
+    waiting.push_back(std::move(next));
+    return waiting.size() < kMostClusters ? "" : end_waiting();
+  }
+
+  // Until none waits any more.
+  std::string end_waiting() {
+    for (int idle = 0; !waiting.empty(); ++idle) {
+      if (idle == kMaxIdleRounds) return "blocks wait for something that never comes";
+      for (auto& each : waiting) {
+        std::string failed = run(*each);
+        if (!failed.empty()) return failed;
+        if (each->moved()) idle = 0;
+      }
+      std::erase_if(waiting, [](const auto& each) { return each->done(); });
+    }
+    return {};
+  }
+
+  GridLaunch launch;
+  ThreadOrder order;
+  std::string wrong;
+  std::vector<std::unique_ptr<Cluster>> early;  // those that were begun
+  std::unique_ptr<Cluster> spare;
+  std::vector<std::unique_ptr<Cluster>> waiting;
+};
+
+RunningGrid::RunningGrid(const GridLaunch& launch, ThreadOrder order)
+    : state_(std::make_unique<State>(launch, order)) {}
+RunningGrid::~RunningGrid() = default;
+
+std::string RunningGrid::begin() {
+  std::lock_guard lock(one_grid());
+  return state_->begin();
+}
+
+std::string RunningGrid::finish() {
+  std::lock_guard lock(one_grid());
+  return state_->finish();
 }
 
 }  // namespace redline::emulator

@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <memory>
+#include <mutex>
 #include <string>
 
 // Runs the blocks of an emulated kernel, one cluster after another, or together where they wait for
 // each other: 132 blocks at most. A thread runs until it ends or waits for others, on a stack of
-// its own; then the next one does. Threads that never wait share one stack.
+// its own; then the next one does. Threads that never wait share one stack. With programmatic
+// dependent launch a grid may begin before the kernel in front of it runs (RunningGrid).
 namespace redline::emulator {
 
 struct Extent3 {
@@ -26,6 +29,15 @@ struct HostFunctions {
   // Where a place in dynamic shared memory is in block `rank` of the cluster, as it was at the last
   // such barrier; to read.
   const void* (*in_block)(const void* place, int rank);
+  // Returns when the kernel in front has ended.
+  void (*wait_for_former)();
+  // What lets the next kernel start: wrong before the thread has waited for the former one.
+  void (*release_next)();
+  // Where a copy that begins now and lands later reads: of memory that the kernel in front may
+  // still change, what it holds now.
+  const void* (*source)(const void* from, unsigned long long bytes);
+  // At least so many bytes of the thread, zeros at first; valid until the next call.
+  void* (*own)(unsigned long long bytes);
 };
 
 // Declared in the same way in the text in front of each kernel (shim.cc).
@@ -46,9 +58,34 @@ struct KernelTable {
 // In which order threads run between barriers. A kernel whose result depends on it lacks a barrier.
 enum class ThreadOrder { kForward, kBackward };
 
-// Empty, or what was wrong: threads that wait for ever, a write behind the shared memory. Blocks
-// may wait for others of the grid when they are `together`.
-std::string run_grid(const KernelTable& kernel, void** parameters, Extent3 grid, Extent3 block,
-                     Extent3 cluster, unsigned int shared_bytes, ThreadOrder order, bool together);
+struct GridLaunch {
+  const KernelTable* kernel = nullptr;
+  void** parameters = nullptr;
+  Extent3 grid, block, cluster;
+  unsigned int shared_bytes = 0;
+  bool together = false;  // blocks may wait for others of the grid
+  bool early = false;     // may begin before the kernel in front has ended: each block must wait
+};
+
+// Held while a grid runs, and by graphs from their first to their last.
+std::recursive_mutex& one_grid();
+
+// A grid on its way. What a function returns is empty, or what was wrong: threads that wait for
+// ever or not at all, a write behind the shared memory.
+class RunningGrid {
+ public:
+  RunningGrid(const GridLaunch& launch, ThreadOrder order);
+  RunningGrid(const RunningGrid&) = delete;
+  RunningGrid& operator=(const RunningGrid&) = delete;
+  ~RunningGrid();
+  // Runs the first clusters as far as they come while the kernel in front has not ended.
+  std::string begin();
+  // All the rest, once that has ended.
+  std::string finish();
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
 
 }  // namespace redline::emulator

@@ -58,6 +58,15 @@ constexpr std::string_view kTwo = R"(graph g(%x: f32[n,16], %y: f32[n,16]) {
 }
 )";
 
+constexpr std::string_view kChain = R"(graph g(%x: f32[n,16]) {
+  %w: f32[16,16] = const random 1
+  %a = softmax(%x) {axis=-1}
+  %b = matmul(%a, %w)
+  %c = trilu(%b)
+  return %c
+}
+)";
+
 constexpr GraphOrder kOrders[] = {GraphOrder::kFirstFirst, GraphOrder::kLastFirst,
                                   GraphOrder::kInTurns};
 
@@ -245,6 +254,38 @@ TEST_F(BranchesTest, CopiesThatAreOneKernel) {
   for (size_t o = 0; o < 2; ++o) {
     EXPECT_TRUE(identical(executor->output(o).tensor, one->output(o).tensor)) << o;
   }
+}
+
+// In a chain each kernel but the first has a programmatic edge to the one in front, whatever its
+// tactic; a kernel that waits for another stream has none.
+TEST_F(BranchesTest, ProgrammaticEdges) {
+  int kernels = 0;
+  int early = 0;
+  auto count = [&](cuda::GraphNodeHandle, const emulator::GraphWork& work) {
+    kernels += work.kernel.empty() ? 0 : 1;
+    early += work.early ? 1 : 0;
+  };
+  auto run_once_more = [&](Executor& executor, std::vector<HostValue> inputs) {
+    for (int i = 0; i < 2; ++i) EXPECT_TRUE(executor.run(inputs).ok());
+    emulator::watch_graphs({nullptr, count});
+    EXPECT_TRUE(executor.run(inputs).ok());
+    emulator::watch_graphs({});
+  };
+  Plan plan = build(kChain);
+  auto executor = make_executor(plan);
+  run_once_more(*executor, input(3));
+  EXPECT_EQ(kernels, 5);  // one copies %x, and one %c
+  EXPECT_EQ(early, 4);
+
+  plan = build(kTwo);
+  std::vector<int> streams;
+  for (const PlanStep& step : plan.steps) streams.push_back(step.op->name == "softmax" ? 1 : 0);
+  auto aside = make_executor(plan);
+  aside->use_streams(streams);
+  kernels = early = 0;
+  run_once_more(*aside, {input(3)[0], input(3)[0]});
+  EXPECT_EQ(kernels, 4);
+  EXPECT_EQ(early, 0);  // each waits for another stream
 }
 
 TEST_F(BranchesTest, IndependentKernelsAreFoundAndRunAside) {

@@ -1,16 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "capture.h"
 
+#include <mutex>
 #include <utility>
+
+#include "block.h"
 
 namespace redline::emulator {
 
 using cuda::CuResult;
 
 CuResult FakeGraph::run(GraphOrder order, const GraphRan& ran) const {
+  std::lock_guard lock(one_grid());
   std::vector<size_t> missing(nodes.size());
   std::vector<std::vector<size_t>> readers(nodes.size());
   std::set<size_t> ready;
+  std::vector<Launch> begun(nodes.size());
   for (size_t n = 0; n < nodes.size(); ++n) {
     missing[n] = nodes[n].after.size();
     for (size_t before : nodes[n].after) readers[before].push_back(n);
@@ -21,7 +26,14 @@ CuResult FakeGraph::run(GraphOrder order, const GraphRan& ran) const {
     auto next = first ? ready.begin() : std::prev(ready.end());
     size_t n = *next;
     ready.erase(next);
-    if (CuResult result = nodes[n].launch(); result != cuda::kSuccess) return result;
+    for (size_t reader : readers[n]) {
+      // One of the same function would find its variables changed.
+      bool may_begin = nodes[reader].work.early && nodes[reader].function != nodes[n].function;
+      if (may_begin) begun[reader] = nodes[reader].begin();
+    }
+    CuResult result = begun[n] ? begun[n]() : nodes[n].launch();
+    begun[n] = nullptr;
+    if (result != cuda::kSuccess) return result;
     if (ran) ran(handle_of(nodes[n]), nodes[n].work);
     for (size_t reader : readers[n]) {
       if (--missing[reader] == 0) ready.insert(reader);
@@ -35,6 +47,8 @@ CuResult do_or_record(FakeStream* stream, FakeNode node) {
   std::deque<FakeNode>& nodes = stream->capture->graph.nodes;
   node.after = std::exchange(stream->last, {nodes.size()});
   node.stream = stream;
+  // Behind anything but a kernel such an edge is an ordinary one.
+  node.work.early &= node.after.size() == 1 && !nodes[*node.after.begin()].work.kernel.empty();
   nodes.push_back(std::move(node));
   return cuda::kSuccess;
 }

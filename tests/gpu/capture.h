@@ -11,16 +11,21 @@
 #include "device/driver_api.h"
 
 // What the emulator's streams record while they are captured, as a graph whose edges are those that
-// streams and events made: what is not ordered by them may run in any order.
+// streams and events made: what is not ordered by them may run in any order. Behind a programmatic
+// edge a kernel begins before anything of the one in front is done that comes behind its own wait.
 namespace redline::emulator {
 
 // What a node of a graph does.
 struct GraphWork {
   std::string kernel;  // empty: a copy or a fill
   bool copy = false;
+  bool early = false;  // has a programmatic edge: begins before the one in front of it has ended
 };
 using GraphRan = std::function<void(cuda::GraphNodeHandle node, const GraphWork& work)>;
 using Launch = std::function<cuda::CuResult()>;
+// Begins a kernel, as far as it comes while the one in front of it has not ended; what it returns
+// ends it.
+using Begin = std::function<Launch()>;
 
 // In which order the nodes of a graph run where its edges leave a choice.
 enum class GraphOrder { kFirstFirst, kLastFirst, kInTurns };
@@ -30,6 +35,7 @@ struct FakeStream;
 struct FakeNode {
   GraphWork work;
   Launch launch;
+  Begin begin;  // of one that may begin early
   cuda::FunctionHandle function = nullptr;
   std::set<size_t> after;
   const FakeStream* stream = nullptr;

@@ -170,9 +170,11 @@ FakeStream* fake(StreamHandle stream) { return reinterpret_cast<FakeStream*>(str
 FakeEvent& fake(EventHandle event) { return *reinterpret_cast<FakeEvent*>(event); }
 FakeGraph& fake(GraphHandle graph) { return *reinterpret_cast<FakeGraph*>(graph); }
 
-CuResult do_or_record(StreamHandle stream, GraphWork work, Launch launch,
-                      FunctionHandle function = nullptr) {
-  return do_or_record(fake(stream), FakeNode{std::move(work), std::move(launch), function});
+CuResult do_or_record(StreamHandle stream, GraphWork work, Launch launch) {
+  FakeNode node;
+  node.work = std::move(work);
+  node.launch = std::move(launch);
+  return do_or_record(fake(stream), std::move(node));
 }
 
 // Modules of one text have variables of their own: the loader gives a file but once, so each has a
@@ -200,13 +202,16 @@ GraphOrder graph_order() {
   return settings().graph_order;
 }
 
-CuResult run_kernel(const KernelTable& kernel, void** parameters, Extent3 grid, Extent3 block,
-                    Extent3 cluster, unsigned int shared_bytes, bool together) {
-  std::string wrong =
-      run_grid(kernel, parameters, grid, block, cluster, shared_bytes, thread_order(), together);
+CuResult result_of(const std::string& wrong) {
   if (wrong.empty()) return kSuccess;
   std::fprintf(stderr, "emulated kernel: %s\n", wrong.c_str());
   return kErrorLaunchFailed;
+}
+
+Launch begin(const GridLaunch& launch) {
+  auto grid = std::make_shared<RunningGrid>(launch, thread_order());
+  CuResult begun = result_of(grid->begin());
+  return [grid, begun] { return begun == kSuccess ? result_of(grid->finish()) : begun; };
 }
 
 CuResult copy_memory(StreamHandle stream, void* dst, const void* src, size_t bytes) {
@@ -463,33 +468,37 @@ DriverApi make_driver() {
                             void**) -> CuResult {
     if (fails()) return kErrorLaunchFailed;
     const auto& named = *reinterpret_cast<const FakeFunction*>(function);
-    const KernelTable& kernel = named.table;
     if (!named.limits.allow(*config)) {
       std::fprintf(stderr, "emulated kernel: %s is launched otherwise than its source says\n",
                    named.name.c_str());
       return kErrorInvalidValue;
     }
     // A graph keeps the parameters' values, so they are copied when the launch is recorded.
-    std::shared_ptr<void*> owned(kernel.copy(parameters), [](void** p) { std::free(p); });
-    Extent3 grid = {config->grid_x, config->grid_y, config->grid_z};
-    Extent3 block = {config->block_x, config->block_y, config->block_z};
-    Extent3 cluster = {1, 1, 1};
-    bool together = false;
-    bool early = false;
+    std::shared_ptr<void*> owned(named.table.copy(parameters), [](void** p) { std::free(p); });
+    GridLaunch launch;
+    launch.kernel = &named.table;
+    launch.parameters = owned.get();
+    launch.grid = {config->grid_x, config->grid_y, config->grid_z};
+    launch.block = {config->block_x, config->block_y, config->block_z};
+    launch.cluster = {1, 1, 1};
+    launch.shared_bytes = config->shared_bytes;
     for (unsigned int i = 0; i < config->num_attributes; ++i) {
       const LaunchAttribute& attribute = config->attributes[i];
-      if (attribute.id == kLaunchProgrammaticSerialization) early = true;
-      if (attribute.id == kLaunchCooperative) together = attribute.value.cooperative != 0;
+      if (attribute.id == kLaunchProgrammaticSerialization) launch.early = true;
+      if (attribute.id == kLaunchCooperative) launch.together = attribute.value.cooperative != 0;
       if (attribute.id != kLaunchClusterDimension) continue;
       const auto& dim = attribute.value.cluster_dim;
-      cluster = {dim.x, dim.y, dim.z};
+      launch.cluster = {dim.x, dim.y, dim.z};
     }
-    if (early && !may_start_early(fake(config->stream))) return kErrorInvalidValue;
-    unsigned int shared_bytes = config->shared_bytes;
-    auto run = [=, &kernel] {
-      return run_kernel(kernel, owned.get(), grid, block, cluster, shared_bytes, together);
+    if (launch.early && !may_start_early(fake(config->stream))) return kErrorInvalidValue;
+    FakeNode node;
+    node.work = {named.name, false, launch.early};
+    node.launch = [launch, owned] {
+      return result_of(RunningGrid(launch, thread_order()).finish());
     };
-    return do_or_record(config->stream, {named.name, false}, run, function);
+    node.begin = [launch, owned] { return begin(launch); };
+    node.function = function;
+    return do_or_record(fake(config->stream), std::move(node));
   };
   api.cuGraphInstantiateWithFlags = [](GraphExecHandle* exec, GraphHandle graph,
                                        unsigned long long) -> CuResult {

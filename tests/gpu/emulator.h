@@ -14,9 +14,9 @@
 // their warp. It finds wrong indices, wrong values and writes out of bounds; it says nothing of
 // speed. Graphs run in an order of the tests' choice where their edges leave one. PTX wants an
 // emulated body (#ifdef REDLINE_EMULATED), written with emulated_exchange(), emulated_barrier(),
-// emulated_cluster_barrier() and emulated_yield() of shim.cc. Clusters run one after another; one
-// that waits for others of its grid, with emulated_yield(), lets the next begin where the launch
-// says that they run together.
+// emulated_cluster_barrier(), emulated_yield() and their like of shim.cc. Clusters run one after
+// another; one that waits for others of its grid, with emulated_yield(), lets the next begin where
+// the launch says that they run together.
 namespace redline::emulator {
 
 // One GPU of this architecture. The table lives for ever.

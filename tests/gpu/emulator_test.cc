@@ -318,5 +318,140 @@ TEST_F(EmulatorGraphs, WaitingForAnotherCapture) {
   EXPECT_FALSE(other_.wait_for(inside).ok());
 }
 
+// Kernels "k(const float* x, float* y)" of one graph, each with a programmatic edge to the next.
+class EmulatorEarly : public testing::TestWithParam<ThreadOrder> {
+ protected:
+  EmulatorEarly() {
+    emulator::set_thread_order(GetParam());
+    emulator::watch_graphs({nullptr, [this](GraphNodeHandle, const emulator::GraphWork& work) {
+                              early_ += work.early ? 1 : 0;
+                            }});
+    std::vector<float> first(kThreads);
+    std::iota(first.begin(), first.end(), 0.0f);
+    EXPECT_TRUE(stream_.copy_to_device(at(0), first.data(), kThreads * 4).ok());
+  }
+  ~EmulatorEarly() override {
+    emulator::watch_graphs({});
+    emulator::set_thread_order(ThreadOrder::kForward);
+  }
+  struct Link {
+    std::string text;
+    size_t from, to;  // pieces of the memory
+    bool early = true;
+  };
+  // What is in a piece after the graph of the links ran; the first piece counts from 0 at first.
+  Result<std::vector<float>> run(const std::vector<Link>& links, size_t piece) {
+    std::vector<Function> functions;
+    for (const Link& link : links) {
+      std::string text = "extern \"C\" __global__ void k(const float* x, float* y) {\n" +
+                         std::string("  const int t = threadIdx.x;\n") + link.text + "}\n";
+      REDLINE_ASSIGN(CompiledKernel compiled, emulator::compile({"k", text, "sm_90a", {}}));
+      REDLINE_ASSIGN(auto module, Module::create(context_, compiled.cubin));
+      REDLINE_ASSIGN(Function function, Function::create(module, "k"));
+      functions.push_back(std::move(function));
+    }
+    REDLINE_ASSIGN(Graph graph, Graph::capture(stream_, [&]() -> Status {
+                     for (size_t i = 0; i < links.size(); ++i) {
+                       LaunchShape shape = shape_of(2, kThreads);
+                       shape.programmatic = links[i].early;
+                       DevicePtr pointers[] = {at(links[i].from), at(links[i].to)};
+                       void* parameters[] = {&pointers[0], &pointers[1]};
+                       REDLINE_TRY(launch(stream_, functions[i], shape, parameters, "k"));
+                     }
+                     return Status();
+                   }));
+    REDLINE_TRY(graph.launch(stream_));
+    std::vector<float> values(kThreads);
+    REDLINE_TRY(stream_.copy_to_host(values.data(), at(piece), kThreads * 4));
+    return values;
+  }
+  static std::vector<float> counted_from(float first) {
+    std::vector<float> values(kThreads);
+    std::iota(values.begin(), values.end(), first);
+    return values;
+  }
+  DevicePtr at(size_t piece) { return memory_.ptr() + piece * kThreads * 4; }
+
+  static constexpr size_t kThreads = 64;
+  const std::string wait_ = "  emulated_wait_for_former();\n  emulated_release_next();\n";
+  const std::string plain_ = wait_ + "  y[t] = x[t] + 1;\n";
+  int early_ = 0;  // programmatic edges of the graphs that ran
+  ContextPtr context_ = Context::create(emulator::driver(), 0).value();
+  Stream stream_ = Stream::create(context_).value();
+  DeviceBuffer memory_ = DeviceBuffer::create(context_, 4 * kThreads * 4).value();
+};
+
+TEST_P(EmulatorEarly, AChainOfKernelsThatWait) {
+  std::vector<Link> chain = {{plain_, 0, 1}, {plain_, 1, 2}, {plain_, 2, 1}, {plain_, 1, 3}};
+  EXPECT_EQ(run(chain, 3).value(), counted_from(4));
+  EXPECT_EQ(early_, 3);
+  chain[2].early = false;
+  EXPECT_EQ(run(chain, 3).value(), counted_from(4));
+  EXPECT_EQ(early_, 3 + 2);
+}
+
+TEST_P(EmulatorEarly, ReadingBeforeTheWaitShows) {
+  std::string hasty = "  float old = x[t];\n" + wait_ + "  y[t] = old + 1;\n";
+  EXPECT_NE(run({{plain_, 0, 1}, {hasty, 1, 2}}, 2).value(), counted_from(2));
+  EXPECT_EQ(run({{plain_, 0, 1}, {hasty, 1, 2, false}}, 2).value(), counted_from(2));
+  EXPECT_EQ(run({{plain_, 0, 1}, {hasty, 0, 2}}, 2).value(), counted_from(1));  // a constant
+}
+
+TEST_P(EmulatorEarly, WritingBeforeTheWaitShows) {
+  std::string hasty = "  y[t] = x[t] + 5;\n" + wait_;
+  EXPECT_EQ(run({{plain_, 0, 1}, {hasty, 0, 1}}, 1).value(), counted_from(1));
+  EXPECT_EQ(run({{plain_, 0, 1}, {hasty, 0, 1, false}}, 1).value(), counted_from(5));
+}
+
+// A copy that begins before the wait may have read by then, though it lands behind it.
+TEST_P(EmulatorEarly, CopiesThatBeginBeforeTheWaitShow) {
+  std::string copied = "  const float* from = (const float*)emulated_source(x + t, 4);\n";
+  std::string hasty = copied + wait_ + "  y[t] = *from + 1;\n";
+  EXPECT_NE(run({{plain_, 0, 1}, {hasty, 1, 2}}, 2).value(), counted_from(2));
+  std::string patient = wait_ + copied + "  y[t] = *from + 1;\n";
+  EXPECT_EQ(run({{plain_, 0, 1}, {patient, 1, 2}}, 2).value(), counted_from(2));
+}
+
+// A third kernel writes what the first reads: that is right since the one between waits.
+TEST_P(EmulatorEarly, TheThirdOverwritesWhatTheFirstReads) {
+  std::string constant = "  y[t] = 7;\n";
+  std::vector<Link> chain = {{plain_, 0, 1}, {wait_ + constant, 0, 2}, {wait_ + constant, 0, 0}};
+  EXPECT_EQ(run(chain, 1).value(), counted_from(1));
+  EXPECT_EQ(run({{plain_, 0, 1}}, 1).value(), std::vector<float>(kThreads, 8));
+  chain[1].text = constant;
+  EXPECT_FALSE(run(chain, 1).ok());
+}
+
+TEST_P(EmulatorEarly, EachBlockWaitsBeforeItEnds) {
+  std::string one = "  if (blockIdx.x == 0) emulated_wait_for_former();\n";
+  EXPECT_FALSE(run({{plain_, 0, 1}, {one, 1, 2}}, 2).ok());
+  EXPECT_TRUE(run({{plain_, 0, 1}, {one, 1, 2, false}}, 2).ok());
+  EXPECT_TRUE(run({{plain_, 0, 1}, {"  if (t == 5) emulated_wait_for_former();\n", 1, 2}}, 2).ok());
+}
+
+TEST_P(EmulatorEarly, ReleasingBeforeTheWaitIsWrong) {
+  std::string hasty = "  emulated_release_next();\n" + plain_;
+  EXPECT_FALSE(run({{plain_, 0, 1}, {hasty, 1, 2}}, 2).ok());
+  EXPECT_EQ(run({{plain_, 0, 1}, {hasty, 1, 2, false}}, 2).value(), counted_from(2));
+}
+
+// What the threads of a block say to each other before they wait is right behind the wait.
+TEST_P(EmulatorEarly, BarriersBeforeTheWait) {
+  std::string text = R"(
+  __shared__ float tile[64];
+  tile[63 - t] = t;
+  __syncthreads();
+  float sum = tile[t] + __shfl_xor_sync(0xffffffffu, t, 1);
+  if (t >= 32) __syncthreads(); else { emulated_wait_for_former(); __syncthreads(); }
+)";
+  EXPECT_EQ(
+      run({{plain_, 0, 1}, {text + wait_ + "  y[t] = x[t] + sum - (63 - t) - (t ^ 1);\n", 1, 2}}, 2)
+          .value(),
+      counted_from(1));
+}
+
+INSTANTIATE_TEST_SUITE_P(Orders, EmulatorEarly,
+                         testing::Values(ThreadOrder::kForward, ThreadOrder::kBackward));
+
 }  // namespace
 }  // namespace redline::cuda

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "emulator.h"
+#include "kernels/cuda/sources.h"
 #include "tactics/cuda/kernel_launch.h"
 #include "tune/tuner.h"
 
@@ -16,6 +17,8 @@ constexpr size_t kWorkspaceBytes = 64;
 // relu(x) by a kernel that does what the "then" of its config says too.
 constexpr const char* kText = R"(
 extern "C" __global__ void relu(const float* x, float* y, char* workspace, long long, void*) {
+  wait_for_former();
+  release_next();
   int i = blockIdx.x * blockDim.x + threadIdx.x;
   if (i < N) y[i] = x[i] > 0 ? x[i] : 0;
   if (i == 0) THEN;
@@ -26,7 +29,11 @@ Result<std::vector<cuda::KernelSource>> kernels(const Problem&, const Config& co
   int64_t count = std::get<int64_t>(config[0].value);
   const auto& then = std::get<std::string>(config[1].value);
   return std::vector<cuda::KernelSource>{
-      {"relu", str_cat("#define N ", count, "\n#define THEN ", then, kText), device.arch(), {}}};
+      {"relu",
+       str_cat(kernels::cuda::source("arch/pdl.cuh"), "#define N ", count, "\n#define THEN ", then,
+               kText),
+       device.arch(),
+       {}}};
 }
 
 Result<std::unique_ptr<Kernel>> prepare(const Problem& problem, const Config&,

@@ -44,6 +44,10 @@ struct EmulatedHost {
   void (*yield)();
   void (*cluster_barrier)();
   const void* (*in_block)(const void* place, int rank);
+  void (*wait_for_former)();
+  void (*release_next)();
+  const void* (*source)(const void* from, unsigned long long bytes);
+  void* (*own)(unsigned long long bytes);
 };
 static EmulatedHost emulated_host;
 static __align__(1024) char emulated_dynamic_shared[EMULATED_DYNAMIC_BYTES];
@@ -63,6 +67,12 @@ static void emulated_cluster_barrier() { emulated_host.cluster_barrier(); }
 template <class T> static const T* emulated_in_block(const T* place, int rank) {
   return (const T*)emulated_host.in_block(place, rank);
 }
+static void emulated_wait_for_former() { emulated_host.wait_for_former(); }
+static void emulated_release_next() { emulated_host.release_next(); }
+static const void* emulated_source(const void* from, unsigned long long bytes) {
+  return emulated_host.source(from, bytes);
+}
+static void* emulated_own(unsigned long long bytes) { return emulated_host.own(bytes); }
 static int emulated_lane() {
   return (threadIdx.x + blockDim.x * (threadIdx.y + blockDim.y * threadIdx.z)) & 31;
 }

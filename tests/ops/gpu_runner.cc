@@ -7,6 +7,8 @@
 #include "device/cubin_cache.h"
 #include "device/occupancy.h"
 #include "emulator.h"
+#include "ops/random_tensor.h"
+#include "tactics/cuda/small_copies.h"
 
 namespace redline {
 namespace {
@@ -18,6 +20,31 @@ constexpr int kOftenBehindProducer = 4;
 constexpr int kManyReplays = 300;
 constexpr int kFewReplays = 30;
 
+// What a session copies by one kernel: plainly, and to and from where page-locked memory says.
+class Copies final : public Kernel {
+ public:
+  Copies(SmallCopies copies, cuda::PinnedBuffer places)
+      : copies_(std::move(copies)), places_(std::move(places)) {}
+  Status run(const KernelArgs& args) const override {
+    auto* places = static_cast<uint64_t*>(places_.data());
+    SmallCopies copies = copies_;
+    for (size_t i = 0; i < args.inputs.size(); ++i) {
+      const void* from = args.inputs[i].data;
+      void* to = args.outputs[i].data;
+      places[i] = reinterpret_cast<uint64_t>(i == 0 ? from : to);
+      size_t bytes = args.outputs[i].bytes();
+      bool fits = i == 0   ? copies.add_from_named(&places[i], to, bytes)
+                  : i == 1 ? copies.add_to_named(from, &places[i], bytes)
+                           : copies.add(from, to, bytes);
+      if (!fits) return internal_error("too many copies");
+    }
+    return copies.launch(*args.stream);
+  }
+
+ private:
+  SmallCopies copies_;
+  cuda::PinnedBuffer places_;
+};
 bool has_short_indices(const cuda::KernelSource& source) {
   return std::find(source.options.begin(), source.options.end(), "-DREDLINE_INDEX=int") !=
          source.options.end();
@@ -97,8 +124,8 @@ Status GpuRunner::run(const Tactic& tactic, const Problem& written, const Proble
   args.written = &written;
   REDLINE_ASSIGN(std::unique_ptr<Kernel> kernel, tactic.prepare(problem, config, args));
   REDLINE_TRY(launch(*kernel, inputs, outputs));
-  if (producer_) return check_behind_producer(tactic, *kernel, problem, inputs, outputs);
-  return emulated_ && !timed_ ? check_thread_order(*kernel, inputs, outputs) : Status();
+  if (emulated_ && !timed_) REDLINE_TRY(check_thread_order(*kernel, inputs, outputs));
+  return producer_ ? check_behind_producer(tactic, *kernel, problem, inputs, outputs) : Status();
 }
 
 // What is computed without a GPU must be what its driver says.
@@ -118,16 +145,38 @@ Status GpuRunner::check_occupancy(const cuda::KernelSource& source,
 
 Status GpuRunner::set_slow_producer() {
   REDLINE_ASSIGN(producer_, SlowProducer::create(context_, compile_));
-  return producer_->check_itself(/*beside=*/!emulated_);
+  REDLINE_TRY(producer_->check_itself(/*beside=*/device_.has_programmatic_launch()));
+  return check_copies();
+}
+
+Status GpuRunner::check_copies() {
+  REDLINE_ASSIGN(cuda::CompiledKernel compiled, compile_(SmallCopies::source(device_)));
+  REDLINE_ASSIGN(auto module, cuda::Module::create(context_, compiled.cubin));
+  REDLINE_ASSIGN(SmallCopies copies, SmallCopies::create(std::move(module)));
+  constexpr int64_t kBytes[] = {70001, 4096, 5, SmallCopies::kMostBytes};
+  REDLINE_ASSIGN(auto places, cuda::PinnedBuffer::create(context_, sizeof kBytes));
+  std::vector<Tensor> tensors;
+  std::vector<TensorView> views;
+  for (int64_t bytes : kBytes) {
+    REDLINE_ASSIGN(Tensor tensor, random_tensor(DType::kUInt8, Dims{bytes}, /*seed=*/1));
+    views.push_back(tensor.view());
+    tensors.push_back(std::move(tensor));
+  }
+  Copies kernel(std::move(copies), std::move(places));
+  std::vector<bool> constant(views.size(), false);
+  return producer_->check(kernel, views, constant, views, emulated_ ? 1 : kManyReplays)
+      .with_context("the kernel of small copies");
 }
 
 Status GpuRunner::check_behind_producer(const Tactic& tactic, const Kernel& kernel,
                                         const Problem& problem, std::span<const TensorView> inputs,
                                         std::span<const TensorView> outputs) {
-  REDLINE_ASSIGN(std::optional<size_t> changed, changed_output(kernel, inputs, outputs));
-  if (changed) {
-    ++unsteady_[tactic.name];
-    return {};
+  if (!emulated_) {
+    REDLINE_ASSIGN(std::optional<size_t> changed, changed_output(kernel, inputs, outputs));
+    if (changed) {
+      ++unsteady_[tactic.name];
+      return {};
+    }
   }
   std::vector<bool> constant;
   for (const OperandDesc& input : problem.inputs) {
@@ -135,6 +184,7 @@ Status GpuRunner::check_behind_producer(const Tactic& tactic, const Kernel& kern
   }
   bool often = behind_producer_[tactic.name]++ < kOftenBehindProducer;
   int replays = emulated_ ? 1 : often ? kManyReplays : kFewReplays;
+  ++late_runs_[replays];
   return producer_->check(kernel, inputs, constant, outputs, replays);
 }
 

@@ -39,13 +39,16 @@ class GpuRunner {
 
   // From now on each run is repeated and timed; nothing is read back.
   void set_timed() { timed_ = true; }
-  // From now on each run is also made behind a producer that is late; see slow_producer.h. On a
-  // GPU a kernel that does not wait must be found out first.
+  // From now on each run is also made behind a producer that is late; see slow_producer.h. Kernels
+  // that do not wait must be found out first, and the kernel of small copies must be right.
   Status set_slow_producer();
   // From now on kernels that index with 32 bits do nothing, so that one that runs is found out.
   void keep_to_wide_indices() { wide_ = true; }
   // Tactics whose results have other bits each time, and how often; they are not run that way.
   const std::map<std::string, int>& unsteady() const { return unsteady_; }
+
+  // How many runs behind the late producer were replayed so often.
+  const std::map<int, int>& late_runs() const { return late_runs_; }
 
   // Of the last run, on average in the fastest of several series.
   double microseconds() const { return microseconds_; }
@@ -65,6 +68,7 @@ class GpuRunner {
                          const std::shared_ptr<const cuda::Module>& module) const;
   Status launch(const Kernel& kernel, std::span<const TensorView> inputs,
                 std::span<const TensorView> outputs);
+  Status check_copies();
   Result<bool> find(const Kernel& kernel, const KernelArgs& args);
   Status time(const Kernel& kernel, const KernelArgs& args);
   Status check_behind_producer(const Tactic& tactic, const Kernel& kernel, const Problem& problem,
@@ -91,6 +95,7 @@ class GpuRunner {
   std::optional<SlowProducer> producer_;
   std::map<std::string, int> behind_producer_;  // runs of each tactic
   std::map<std::string, int> unsteady_;
+  std::map<int, int> late_runs_;  // by their replays
 };
 
 }  // namespace redline

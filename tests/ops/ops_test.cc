@@ -14,7 +14,8 @@
 // every tactic of the device that takes the problem must agree with the reference. An ARCH
 // ("sm_80") compiles its GPU kernels, which needs no GPU, and runs none. --time says how long GPU
 // kernels take, and checks nothing. --late also runs GPU kernels behind a producer that lets them
-// start long before their inputs are there; see slow_producer.h. --types f16,bf16 runs, in place of
+// start long before their inputs are there; see slow_producer.h. --every-tactic fails when a GPU
+// tactic took none of the cases. --types f16,bf16 runs, in place of
 // the cases, what those whose float operands are all f32 become in these types: operands and
 // attributes are retyped, and the result must be what the reference makes in f32 of the same
 // rounded operands. -v names those that have no such form, and why. --spills compiles all configs
@@ -503,6 +504,9 @@ class Driver {
         std::printf("  spills: %d bytes beside %d registers: %s\n", spill.bytes, spill.registers,
                     spill.kernel.c_str());
       }
+      for (const auto& [replays, runs] : gpu_->late_runs()) {
+        std::printf("  late: %d runs of %d replays\n", runs, replays);
+      }
       for (const auto& [tactic, times] : gpu_->unsteady()) {
         std::printf("  other bits each time, so not run late: %s, %dx\n", tactic.c_str(), times);
       }
@@ -518,15 +522,19 @@ class Driver {
 
   void keep_to_likeliest_config() { options_.configs = 1; }
 
+  // After the last file: no GPU tactic was left out.
+  bool check_every_tactic() const {
+    std::string wrong = missing_tactics();
+    std::printf("%s", wrong.c_str());
+    return wrong.empty();
+  }
+
   // After the last file: the kernels that spill are those of the list, and no tactic was left out.
   bool check_spills(const std::string& path, bool update) {
     Result<SpillList> list = SpillList::read(path);
     const std::string arch = gpu_->device().arch();
     std::string wrong = list.ok() ? "" : str_cat(list.status().message(), "\n");
-    for (const Tactic* tactic : tactics_->all()) {
-      if (tactic->device != "cuda" || gpu_->tactics().contains(tactic->name)) continue;
-      wrong += str_cat(tactic->name, " takes none of the cases\n");
-    }
+    wrong += missing_tactics();
     if (wrong.empty() && update) {
       Status written = list->replace(arch, gpu_->compiler(), gpu_->spills());
       if (!written.ok()) wrong = written.message();
@@ -542,6 +550,15 @@ class Driver {
   }
 
  private:
+  std::string missing_tactics() const {
+    std::string missing;
+    for (const Tactic* tactic : tactics_->all()) {
+      if (tactic->device != "cuda" || gpu_->tactics().contains(tactic->name)) continue;
+      missing += str_cat(tactic->name, " takes none of the cases\n");
+    }
+    return missing;
+  }
+
   Status run_line(std::string_view line, uint64_t seed, Totals& totals) {
     if (options_.types.empty()) ++totals.cases;
     REDLINE_ASSIGN(Case c, CaseParser(*ops_, line, seed).parse());
@@ -965,7 +982,7 @@ namespace {
 struct Arguments {
   redline::DriverOptions options;
   std::string device, spills;
-  bool late = false, update = false;
+  bool late = false, update = false, every_tactic = false;
   std::vector<std::string> files;
 };
 
@@ -1000,6 +1017,7 @@ std::optional<Arguments> parse_arguments(std::vector<std::string> words) {
   options.timed = take("--time");
   options.wide = take("--wide");
   result.late = take("--late");
+  result.every_tactic = take("--every-tactic");
   result.spills = take_value("--spills", "");
   options.once = !result.spills.empty();
   if (options.once) options.configs = SIZE_MAX;
@@ -1008,7 +1026,7 @@ std::optional<Arguments> parse_arguments(std::vector<std::string> words) {
   bool compiles_only = !runs_on_gpu && result.device != "cpu";
   if (words.empty() || (options.timed && result.device == "cpu") ||
       (result.late && (options.timed || !runs_on_gpu)) || (options.wide && !runs_on_gpu) ||
-      (options.once && !compiles_only)) {
+      (result.every_tactic && !runs_on_gpu) || (options.once && !compiles_only)) {
     return std::nullopt;
   }
   result.files = std::move(words);
@@ -1024,7 +1042,7 @@ int main(int argc, char** argv) {
     std::printf(
         "usage: ops_test [-v] [--device cpu|cuda|emulated|ARCH] [--tactic NAME] "
         "[--configs first|usual|all] [--knobs TEXT] [--wide] [--types f16,bf16] "
-        "[--time | --late | --spills LIST [--update]] FILE.cases ...\n");
+        "[--time | --late [--every-tactic] | --spills LIST [--update]] FILE.cases ...\n");
     return 2;
   }
   const std::string& device = arguments->device;
@@ -1057,6 +1075,7 @@ int main(int argc, char** argv) {
     good = driver.run_file(file) && good;
     if (!spills.empty()) driver.keep_to_likeliest_config();
   }
+  if (arguments->every_tactic) good = driver.check_every_tactic() && good;
   if (!arguments->options.types.empty()) good = driver.check_derived() && good;
   if (!spills.empty()) good = driver.check_spills(spills, arguments->update) && good;
   return good ? 0 : 1;

@@ -73,6 +73,7 @@ Result<std::unique_ptr<Kernel>> prepare(const Problem& problem, const Config&,
     if (blocks > INT32_MAX) return unsupported("more than ", INT32_MAX, " blocks of a kernel");
     output.shape.grid.x = static_cast<unsigned int>(blocks);
     output.shape.block.x = kElementThreads;
+    output.shape.programmatic = args.context->info().has_programmatic_launch();
     outputs.push_back(std::move(output));
   }
   return std::unique_ptr<Kernel>(std::make_unique<ElementLaunch>(

@@ -314,6 +314,8 @@ Result<ElementKernel> ElementWriter::kernel(size_t output) {
   output_dims_ = target.dims;
   output_index_.clear();
   scopes_.assign(1, {});
+  line("wait_for_former();");
+  line("release_next();");
   for (const std::string& parameter : parameters_) {
     line(str_cat("const idx ", parameter, " = (idx)p_", parameter, ";"));
   }

@@ -9,10 +9,14 @@ struct PendingCopy {
   int bytes, group;
 };
 struct PendingCopies {
-  PendingCopy* copies;
-  int count, room, group;
+  int count, group;
+  PendingCopy copies[1];  // and those behind it
 };
-static PendingCopies pending_copies[1024];
+// The thread's, with room for one more.
+static PendingCopies& pending_copies() {
+  int count = ((PendingCopies*)emulated_own(sizeof(PendingCopies)))->count;
+  return *(PendingCopies*)emulated_own(sizeof(PendingCopies) + count * sizeof(PendingCopy));
+}
 #endif
 
 // BYTES (4, 8 or 16, both addresses aligned to them) from global to shared memory; zeros instead
@@ -21,12 +25,8 @@ template <int BYTES>
 __device__ inline void copy_async(void* to, const void* from, bool valid) {
 #ifdef REDLINE_EMULATED
   memset(to, valid ? 0xff : 0, BYTES);
-  PendingCopies& mine = pending_copies[threadIdx.x];
-  if (mine.count == mine.room) {
-    mine.room = 2 * mine.room + 64;
-    mine.copies = (PendingCopy*)realloc(mine.copies, mine.room * sizeof(PendingCopy));
-  }
-  if (valid) mine.copies[mine.count++] = {to, from, BYTES, mine.group};
+  PendingCopies& mine = pending_copies();
+  if (valid) mine.copies[mine.count++] = {to, emulated_source(from, BYTES), BYTES, mine.group};
 #else
   u32 place = (u32)__cvta_generic_to_shared(to);
   int count = valid ? BYTES : 0;
@@ -44,7 +44,7 @@ __device__ inline void copy_async(void* to, const void* from, bool valid) {
 // Closes a group of the thread's copies.
 __device__ inline void copy_commit() {
 #ifdef REDLINE_EMULATED
-  ++pending_copies[threadIdx.x].group;
+  ++pending_copies().group;
 #else
   asm volatile("cp.async.commit_group;" ::: "memory");
 #endif
@@ -54,7 +54,7 @@ __device__ inline void copy_commit() {
 template <int LEFT>
 __device__ inline void copy_wait() {
 #ifdef REDLINE_EMULATED
-  PendingCopies& mine = pending_copies[threadIdx.x];
+  PendingCopies& mine = pending_copies();
   int left = 0;
   for (int i = 0; i < mine.count; ++i) {
     const PendingCopy& copy = mine.copies[i];

@@ -22,14 +22,28 @@ struct PendingBulk {
   EmulatedRows rows;
 };
 static PendingBulk pending_bulks[16384];
+struct EmulatedBarrier {
+  u32 arrivals : 12, arrived : 12, phase : 8;
+  int bytes;  // that are on their way
+};
+// So many more bytes, or less where they will have landed for who waits.
+static void emulated_count(u64* barrier, int bytes) {
+  EmulatedBarrier* own = (EmulatedBarrier*)barrier;
+  own->bytes += bytes;
+  if (own->arrived < own->arrivals || own->bytes != 0) return;
+  own->arrived = 0;
+  ++own->phase;
+}
 static u32 emulated_block() {
   return (blockIdx.z * gridDim.y + blockIdx.y) * gridDim.x + blockIdx.x;
 }
 static void emulated_rows(u64* barrier, void* to, i64 to_pitch, const void* from, i64 from_pitch,
                           int bytes, int rows) {
   const int fill = from == nullptr ? 0 : 0xff;
+  emulated_count(barrier, -bytes * rows);
   for (int y = 0; y < rows; ++y) memset((char*)to + y * to_pitch, fill, bytes);
   if (from == nullptr) return;
+  from = emulated_source(from, (u64)((rows - 1) * from_pitch + bytes));
   for (PendingBulk& copy : pending_bulks) {
     if (copy.barrier != nullptr) continue;
     copy = {barrier,
@@ -42,10 +56,6 @@ static void emulated_rows(u64* barrier, void* to, i64 to_pitch, const void* from
 static void emulated_bulk(u64* barrier, void* to, const void* from, int bytes) {
   emulated_rows(barrier, to, 0, from, 0, bytes, 1);
 }
-struct EmulatedBarrier {
-  u16 arrivals, arrived;
-  u32 phase;
-};
 // A copy out reads shared memory when its thread waits for that: as late as it may.
 struct PendingOut {
   bool is_used;
@@ -90,7 +100,7 @@ __device__ inline u32 shared_place(const void* place) {
 // By one thread, in front of a barrier of the block's threads.
 __device__ inline void start_barrier(u64* barrier, int arrivals) {
 #ifdef REDLINE_EMULATED
-  *(EmulatedBarrier*)barrier = {(u16)arrivals, 0, 0};
+  *(EmulatedBarrier*)barrier = {(u32)arrivals, 0, 0, 0};
 #else
   asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(shared_place(barrier)), "r"(arrivals)
                : "memory");
@@ -104,10 +114,8 @@ __device__ inline void show_barriers() {
 
 __device__ inline void arrive(u64* barrier) {
 #ifdef REDLINE_EMULATED
-  EmulatedBarrier* own = (EmulatedBarrier*)barrier;
-  if (++own->arrived < own->arrivals) return;
-  own->arrived = 0;
-  ++own->phase;
+  ++((EmulatedBarrier*)barrier)->arrived;
+  emulated_count(barrier, 0);
 #else
   asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(shared_place(barrier)) : "memory");
 #endif
@@ -116,7 +124,8 @@ __device__ inline void arrive(u64* barrier) {
 // Arrives, and says how many bytes will land before the phase ends.
 __device__ inline void expect_bytes(u64* barrier, int bytes) {
 #ifdef REDLINE_EMULATED
-  arrive(barrier);
+  ++((EmulatedBarrier*)barrier)->arrived;
+  emulated_count(barrier, bytes);
 #else
   asm volatile(
       "mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(shared_place(barrier)),

@@ -72,6 +72,7 @@ __device__ inline void copy_tile(void* to, const TensorMap* map, int column, int
 #ifdef REDLINE_EMULATED
   const EmulatedTile tile(map, column, row, matrix);
   memset(to, 0, tile.pitch * map->box_rows);
+  emulated_count(barrier, (int)(tile.bytes * tile.rows - tile.pitch * (i64)map->box_rows));
   emulated_rows(barrier, to, tile.pitch, tile.place, (i64)map->stride, tile.bytes, tile.rows);
 #else
   asm volatile(
