@@ -90,8 +90,14 @@ ordered_json describe(const GraphPass& graph) {
           {"gaps_us", graph.gaps_us}};
 }
 
+// What a step does in a second, where it takes so long, and the part of its roofline that is.
+void add_rates(ordered_json& result, const StepProfile& step, double us) {
+  result["tb_s"] = rate(step.work.bytes, us);
+  result["tflop_s"] = rate(step.work.matrix_flops + step.work.other_flops, us);
+  if (step.floor.us > 0 && us > 0) result["roofline"] = step.floor.us / us;
+}
+
 ordered_json describe(const StepProfile& step, const PlanStep& planned, double serial_us) {
-  double flops = step.work.matrix_flops + step.work.other_flops;
   double us = step.us.median;
   ordered_json result = {{"index", step.index},
                          {"name", planned.name},
@@ -101,26 +107,20 @@ ordered_json describe(const StepProfile& step, const PlanStep& planned, double s
                          {"us", describe(step.us)},
                          {"share", serial_us > 0 ? us / serial_us : 0},
                          {"bytes", step.work.bytes},
-                         {"flops", flops},
-                         {"tb_s", rate(step.work.bytes, us)},
-                         {"tflop_s", rate(flops, us)}};
+                         {"flops", step.work.matrix_flops + step.work.other_flops}};
+  add_rates(result, step, us);
   if (planned.stream > 0) result["stream"] = planned.stream;
   if (step.floor.us > 0) {
     result["roofline_us"] = step.floor.us;
     result["bound"] = step.floor.by_memory ? "memory" : "arithmetic";
-    result["roofline"] = us > 0 ? step.floor.us / us : 0;
   }
   if (step.chain) {
     result["chain"] = describe(*step.chain);
-    if (step.floor.us > 0 && step.chain->us > 0) {
-      result["chain"]["roofline"] = step.floor.us / step.chain->us;
-    }
+    if (step.chain->us > 0) add_rates(result["chain"], step, step.chain->us);
   }
   if (step.graph) {
     result["graph"] = describe(*step.graph);
-    if (step.floor.us > 0 && step.graph->us > 0) {
-      result["graph"]["roofline"] = step.floor.us / step.graph->us;
-    }
+    if (step.graph->us > 0) add_rates(result["graph"], step, step.graph->us);
   }
   return result;
 }

@@ -14,8 +14,9 @@ namespace redline::cuda {
 enum StampMark : size_t {
   kStampStart,       // a block begins; with programmatic launch the former step may still run
   kStampWaited,      // what the former steps wrote can be read
-  kStampLoaded,      // the first tiles of a product are there
-  kStampMultiplied,  // its last tile was added
+  kStampLoaded,      // the first tiles of a product or of attention, or a recurrence's weights, are
+                     // there
+  kStampMultiplied,  // the last tile was added, or step taken
   kStampEnd,
   kStampMarks,
 };

@@ -142,6 +142,37 @@ TEST_F(ProfileTest, TheChainAddsUp) {
   EXPECT_NEAR(sum, profile->chain_us, 1e-6 * profile->chain_us);
 }
 
+TEST_F(ProfileTest, AttentionAndRecurrencesHaveParts) {
+  constexpr std::string_view kBoth = R"(graph g(%x: f32[n,64]) {
+  %four: i64[4] = const [1, 1, -1, 64]
+  %three: i64[3] = const [-1, 1, 64]
+  %w: f32[1,64,64] = const random 2
+  %r: f32[1,64,64] = const random 3
+  %heads = reshape(%x, %four)
+  %y = attention(%heads, %heads, %heads)
+  %steps = reshape(%y, %three)
+  %l, %h = rnn(%steps, %w, %r)
+  return %h
+}
+)";
+  Plan plan = build(true, kBoth).value();
+  auto executor = make_executor(plan).value();
+  std::vector<HostValue> x = inputs();
+  Result<Profile> profile = make_profile(*executor, plan, *pool_, context_, x, 3);
+  ASSERT_TRUE(profile.ok()) << profile.status().message();
+  int found = 0;
+  for (const StepProfile& step : profile->steps) {
+    std::string_view op = plan.steps[step.index].op->name;
+    if (op != "attention" && op != "rnn") continue;
+    ++found;
+    ASSERT_TRUE(step.chain.has_value());
+    EXPECT_GE(step.chain->load_us, 0) << op;
+    EXPECT_GT(step.chain->multiply_us, 0) << op;
+    EXPECT_GE(step.chain->store_us, 0) << op;
+  }
+  EXPECT_EQ(found, 2);
+}
+
 // Such steps are in no graph: they are timed one by one, and stamp like others.
 TEST_F(ProfileTest, StepsWhoseSizesTheRunTells) {
   constexpr std::string_view kFound = R"(graph g(%x: f32[n,64]) {

@@ -677,9 +677,9 @@ class Driver {
     return {};
   }
 
-  // Which say how long their sequences are, and have no rule for an element.
-  static bool is_recurrent(const OpDef& op) {
-    return op.name == "rnn" || op.name == "gru" || op.name == "lstm";
+  // Whose kernels look at indices or lengths; no rule for elements says so.
+  static bool refuses_without_rule(const OpDef& op) {
+    return op.name == "rnn" || op.name == "gru" || op.name == "lstm" || op.name == "max_unpool";
   }
 
   // What the rule cannot see and the reference refuses, kernels that look where operands point to
@@ -687,7 +687,7 @@ class Driver {
   Status check_refusals(const Case& c, size_t num_outputs, Totals& totals) {
     const ElementRule* rule = element_rules().find(c.op->name);
     Result<std::vector<HostValue>> results = results_by_rule(c, num_outputs);
-    bool looks = (rule != nullptr && rule->refuses) || is_recurrent(*c.op);
+    bool looks = rule != nullptr ? rule->refuses : refuses_without_rule(*c.op);
     if (!looks || !results.ok() || gpu_->compile_only()) return {};
     for (const Tactic* tactic : tactics_->candidates("cuda", c.op->name)) {
       Problem problem = describe(c, *results, false, false);

@@ -54,8 +54,8 @@ std::vector<std::vector<std::string>> step_rows(const Json& profile, size_t top)
     std::vector<std::string> row = {
         std::to_string(step["index"].get<size_t>()), number_at(step["us"], "median", 2),
         number_at(step["us"], "min", 2), percent(step["share"].get<double>())};
+    const Json graph = step.value("graph", Json::object());
     if (traced) {
-      const Json graph = step.value("graph", Json::object());
       for (const char* key : {"us", "gap_us"}) row.push_back(number_at(graph, key, 2));
     }
     const Json chain = step.value("chain", Json::object());
@@ -65,13 +65,14 @@ std::vector<std::vector<std::string>> step_rows(const Json& profile, size_t top)
         row.push_back(number_at(chain, key, 2));
       }
     }
+    // Among the others, where its time there is known.
+    const Json& rated = chain.contains("tb_s") ? chain : graph.contains("tb_s") ? graph : step;
     row.push_back(format_number(step["bytes"].get<double>() / 1e6, 3));
-    row.push_back(format_number(step["tb_s"].get<double>() * scale, on_gpu ? 3 : 1));
+    row.push_back(format_number(rated["tb_s"].get<double>() * scale, on_gpu ? 3 : 1));
     double flops = step["flops"].get<double>();
     row.push_back(flops > 0 ? format_number(flops / 1e9, 3) : "");
-    double rate = step["tflop_s"].get<double>() * scale;
+    double rate = rated["tflop_s"].get<double>() * scale;
     row.push_back(flops > 0 ? format_number(rate, on_gpu ? 2 : 1) : "");
-    const Json& rated = chain.contains("roofline") ? chain : step;
     row.push_back(rated.contains("roofline") ? percent(rated["roofline"].get<double>()) : "");
     row.push_back(step["op"]);
     if (step.contains("stream")) row.back() += str_cat(" (stream ", step["stream"].get<int>(), ")");

@@ -409,6 +409,7 @@ __device__ inline void attention(const typename P::Element* q, const typename P:
     copy_commit();
     copy_wait<1>();
     __syncthreads();
+    REDLINE_STAMPED(if (tile == 0) redline_stamp(REDLINE_STAMP_LOADED);)
     if (tile == 0) rows.load_queries(queries, own_row, lane);
     const Chunk* stage = stages + tile % 2 * N::kStageChunks;
     float score[N::kWarpKeys / 8][4];
@@ -420,6 +421,8 @@ __device__ inline void attention(const typename P::Element* q, const typename P:
   }
   copy_wait<0>();
   __syncthreads();
+  REDLINE_STAMPED(if (count == 0) redline_stamp(REDLINE_STAMP_LOADED);
+                  redline_stamp(REDLINE_STAMP_MULTIPLIED);)
   finish_attention<N, VALUE_VECTOR>(rows, (float*)shared,
                                     y + begin(N::kQueryHeads, head, sizes.queries, N::kValueSize),
                                     first, sizes.queries, kOutStride);

@@ -297,6 +297,7 @@ __device__ inline void recurrent_steps(
   if constexpr (N::kConstant) wait_for_former();
   release_next();
   __syncthreads();
+  REDLINE_STAMPED(redline_stamp(REDLINE_STAMP_LOADED);)
   // A number is written only by who has read all those of the one before, whose writers had read
   // all those of the one before that: two places are enough.
   u32 number = 0;
@@ -329,4 +330,5 @@ __device__ inline void recurrent_steps(
     }
     cells.end(o, place);
   }
+  REDLINE_STAMPED(redline_stamp(REDLINE_STAMP_MULTIPLIED);)
 }

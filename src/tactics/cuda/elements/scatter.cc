@@ -2,7 +2,6 @@
 #include "ops/scatter.h"
 
 #include "ops/col2im.h"
-#include "ops/pool.h"
 #include "ops/tensor_scatter.h"
 #include "tactics/cuda/rule_code.h"
 #include "tactics/cuda/scatter_reduction.h"
@@ -160,39 +159,6 @@ Result<std::string> col2im(ElementContext& c, const ElementIndex& at) {
 }
 
 // Indices count in the tensor that was pooled, whose sizes the attributes tell.
-Result<std::string> max_unpool(ElementContext& c, const ElementIndex& at) {
-  const auto& attrs = c.attrs<MaxUnpoolAttrs>();
-  const ElementOperand& x = c.input(0);
-  std::string inside = "true";
-  std::string flat = "0LL";
-  std::string total = "1LL";
-  for (size_t d = 0; d < at.size(); ++d) {
-    std::string size = str_cat("(i64)(", x.dims[d], ")");
-    if (d >= 2) {
-      size_t axis = d - 2;
-      int64_t stride = attrs.strides.empty() ? 1 : attrs.strides[axis];
-      int64_t pads = attrs.pads.empty() ? 0 : attrs.pads[axis] + attrs.pads[axis + at.size() - 2];
-      size = str_cat("((", size, " - 1) * ", stride, " + ", attrs.kernel_shape[axis] - pads, ")");
-    }
-    inside += str_cat(" && (i64)(", at[d], ") < ", size);
-    total += " * " + size;
-    flat = str_cat("(", flat, " * ", size, " + (i64)(", at[d], "))");
-  }
-  std::string type(compute_type(c.output().dtype));
-  std::string value = c.variable(type, type + "(0)");
-  c.open(str_cat("if (", inside, ")"));
-  std::string wanted = c.let("i64", flat);
-  ElementIndex from;
-  for (const std::string& size : x.dims) from.push_back(c.loop(size));
-  REDLINE_ASSIGN(std::string index, c.read(1, from));
-  c.refuse_if(str_cat(index, " < 0 || ", index, " >= ", total));
-  c.open(str_cat("if (", index, " == ", wanted, ")"));
-  REDLINE_ASSIGN(std::string update, c.read(0, from));
-  c.line(str_cat(value, " = ", update, ";"));
-  for (size_t i = 0; i < from.size() + 2; ++i) c.close();
-  return value;
-}
-
 }  // namespace
 
 void register_element_scatter(ElementRegistry& registry) {
@@ -205,7 +171,6 @@ void register_element_scatter(ElementRegistry& registry) {
                 .refuses = true});
   registry.add({.ops = {"tensor_scatter"}, .element = tensor_scatter, .refuses = true});
   registry.add({.ops = {"col2im"}, .element = col2im, .loops = true});
-  registry.add({.ops = {"max_unpool"}, .element = max_unpool, .loops = true, .refuses = true});
 }
 
 }  // namespace redline
