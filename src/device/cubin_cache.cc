@@ -4,12 +4,12 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <cstring>
 #include <filesystem>
 
 #include "base/file_io.h"
 #include "base/hash.h"
+#include "base/user_cache.h"
 
 namespace redline::cuda {
 namespace {
@@ -34,16 +34,8 @@ uint64_t checksum_of(std::span<const std::byte> file) {
 }  // namespace
 
 std::string CubinCache::default_folder() {
-  auto variable = [](const char* name) -> std::string {
-    const char* value = std::getenv(name);
-    return value ? value : "";
-  };
-  std::string base = variable("REDLINE_CACHE");
-  if (base.empty() && !variable("XDG_CACHE_HOME").empty()) {
-    base = variable("XDG_CACHE_HOME") + "/redline";
-  }
-  if (base.empty() && !variable("HOME").empty()) base = variable("HOME") + "/.cache/redline";
-  return base.empty() ? "" : base + "/cubins";
+  std::string cache = user_cache_folder();
+  return cache.empty() ? "" : cache + "/cubins";
 }
 
 std::string CubinCache::key(const KernelSource& source, const std::string& compiler_version) {

@@ -702,6 +702,7 @@ std::string ImportProblem::to_string() const {
 Result<ModelBytes> open_model(const std::string& path) {
   REDLINE_ASSIGN(std::shared_ptr<const MmapFile> file, MmapFile::open(path));
   std::span<const std::byte> bytes = file->bytes();
+  if (bytes.empty()) return invalid_argument(path, ": the file is empty");
   return ModelBytes{bytes, std::move(file), path};
 }
 

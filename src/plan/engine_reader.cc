@@ -20,8 +20,8 @@ constexpr size_t kMaxPlanBytes = FLATBUFFERS_MAX_BUFFER_SIZE - 1;
 }  // namespace
 
 bool looks_like_engine(std::span<const std::byte> bytes) {
-  return bytes.size() >= sizeof kEngineMagic &&
-         std::memcmp(bytes.data(), kEngineMagic, sizeof kEngineMagic) == 0;
+  size_t known = std::min(bytes.size(), sizeof kEngineMagic);
+  return known > 0 && std::memcmp(bytes.data(), kEngineMagic, known) == 0;
 }
 
 Result<LoadedEngine> load_engine(const std::string& path, const OpRegistry& ops) {

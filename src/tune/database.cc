@@ -7,11 +7,11 @@
 
 #include <cerrno>
 #include <cmath>
-#include <cstdlib>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "base/file_io.h"
+#include "base/user_cache.h"
 
 namespace redline {
 namespace {
@@ -227,13 +227,8 @@ void TuningDatabase::append(std::string line) {
 }
 
 std::string default_tuning_database() {
-  // NOLINTBEGIN(concurrency-mt-unsafe): nobody sets variables here
-  const char* cache = std::getenv("XDG_CACHE_HOME");
-  const char* home = std::getenv("HOME");
-  // NOLINTEND(concurrency-mt-unsafe)
-  if (cache != nullptr && cache[0] == '/') return str_cat(cache, "/redline/tuning.jsonl");
-  if (home != nullptr && home[0] == '/') return str_cat(home, "/.cache/redline/tuning.jsonl");
-  return "";
+  std::string cache = user_cache_folder();
+  return cache.empty() ? "" : cache + "/tuning.jsonl";
 }
 
 }  // namespace redline

@@ -79,7 +79,7 @@ class TuningDatabase {
   bool broken_ = false;  // writing failed before
 };
 
-// tuning.jsonl in $XDG_CACHE_HOME/redline, else in ~/.cache/redline; "" when neither is set.
+// tuning.jsonl in user_cache_folder(); "" where there is none.
 std::string default_tuning_database();
 
 }  // namespace redline

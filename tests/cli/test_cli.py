@@ -4,6 +4,7 @@
 import json
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import time
@@ -120,6 +121,12 @@ def test_tune(folder):
     missing = run("tune", "explain", "no such thing", "--tuning-db", "c.jsonl", cwd=folder)
     assert (missing.returncode, missing.stderr.count("\n")) == (1, 1)
     assert run("tune", cwd=folder).returncode == 2
+    shipped = json.loads(run("tune", "list", "--shipped", "sm_90a", "--json", cwd=folder).stdout)
+    assert len(shipped) > 50 and all(r["us"] > 0 for r in shipped)
+    assert shipped[0]["problem"] in run("tune", "explain", shipped[0]["problem"], "--shipped", "sm_90", cwd=folder).stdout
+    for arch, why in (("sm_80", "nothing is shipped for sm_80"), ("sm_12", "sm_12")):
+        done = run("tune", "list", "--shipped", arch, cwd=folder)
+        assert done.returncode == 1 and why in done.stderr
     kept = (folder / "c.jsonl").read_bytes()
     (folder / "text.jsonl").write_text("no record\n")
     os.mkfifo(folder / "pipe")
@@ -132,6 +139,29 @@ def test_tune(folder):
     assert done.returncode == 0 and "tuning database is not read: pipe: not a file" in done.stderr
     done = run("tune", "prior", "none.jsonl", "c.jsonl", "--arch", "sm_90", cwd=folder)
     assert done.returncode == 1 and "no record of sm_90" in done.stderr and not (folder / "none.jsonl").exists()
+
+
+def test_the_cache_lies_where_variables_say(folder):
+    base = {"HOME": str(folder / "home"), "XDG_CACHE_HOME": "", "REDLINE_CACHE": ""}
+    for variables, where in (
+        ({}, "home/.cache/redline"),
+        ({"XDG_CACHE_HOME": "relative"}, "home/.cache/redline"),
+        ({"XDG_CACHE_HOME": str(folder / "xdg")}, "xdg/redline"),
+        ({"XDG_CACHE_HOME": str(folder / "xdg"), "REDLINE_CACHE": str(folder / "own")}, "own"),
+    ):
+        assert run("build", "m.onnx", cwd=folder, **base | variables).returncode == 0
+        assert (folder / where / "tuning.jsonl").stat().st_size > 0
+        shutil.rmtree(folder / where)
+
+
+def test_files_that_end_at_once(folder):
+    run("build", "m.onnx", "--no-tuning-db", cwd=folder)
+    for length, why in ((0, "the file is empty"), (1, "it ends inside its header"), (9, "it ends inside its header")):
+        (folder / "cut").write_bytes((folder / "m.engine").read_bytes()[:length])
+        for verb in ("run", "inspect", "check"):
+            done = run(verb, "cut", cwd=folder)
+            assert done.returncode == 1
+            assert (why if verb != "check" or length == 0 else "is an engine, expected an ONNX model") in done.stderr
 
 
 def test_what_cannot_be_meant_is_refused(folder):

@@ -18,6 +18,7 @@ struct Options {
   std::vector<std::string> inputs;
   std::string key;
   std::string arch;
+  std::string shipped;  // an architecture; else the database
   bool json = false;
 };
 
@@ -41,8 +42,17 @@ Result<std::vector<TuningRecord>> read_records(const std::string& path) {
   return database->records();
 }
 
-std::string path_of(const Options& options) {
-  return options.database.empty() ? default_tuning_database() : options.database;
+Result<std::vector<TuningRecord>> records_to_show(const Options& options) {
+  if (options.shipped.empty()) {
+    std::string path = options.database.empty() ? default_tuning_database() : options.database;
+    return read_records(path);
+  }
+  REDLINE_ASSIGN(cuda::DeviceInfo gpu, cuda::DeviceInfo::of_arch(options.shipped));
+  PrepareArgs elsewhere;
+  elsewhere.gpu = &gpu;
+  std::vector<TuningRecord> records = shipped_records(gpu.arch(), machine_name(elsewhere));
+  if (records.empty()) return not_found("nothing is shipped for ", gpu.arch());
+  return records;
 }
 
 std::string show_us(const TuningRecord& record) {
@@ -64,7 +74,7 @@ std::string show_verdict(const TuningRecord& record) {
 }
 
 Status list(const Options& options) {
-  REDLINE_ASSIGN(std::vector<TuningRecord> records, read_records(path_of(options)));
+  REDLINE_ASSIGN(std::vector<TuningRecord> records, records_to_show(options));
   if (options.json) {
     Json array = Json::array();
     for (const TuningRecord& record : records) {
@@ -126,11 +136,11 @@ Status prior(const Options& options) {
 
 // All that is known about the problems whose text holds the key, fastest first.
 Status explain(const Options& options) {
-  REDLINE_ASSIGN(std::vector<TuningRecord> records, read_records(path_of(options)));
+  REDLINE_ASSIGN(std::vector<TuningRecord> records, records_to_show(options));
   std::erase_if(records, [&](const TuningRecord& record) {
     return record.problem.find(options.key) == std::string::npos;
   });
-  if (records.empty()) return not_found("no problem in the database holds '", options.key, "'");
+  if (records.empty()) return not_found("no problem holds '", options.key, "'");
   std::stable_sort(records.begin(), records.end(), [](const auto& a, const auto& b) {
     auto rank = [](const TuningRecord& r) {
       return std::tuple(std::string_view(r.problem), std::string_view(r.device), r.us == 0, r.us);
@@ -178,6 +188,9 @@ Run setup(CLI::App& app) {
   for (CLI::App* sub : {list_app, explain_app}) {
     sub->add_option("--tuning-db", options->database,
                     "File of measured times; tuning.jsonl in ~/.cache/redline");
+    sub->add_option("--shipped", options->shipped,
+                    "Instead, what builds for GPUs elsewhere take: of an architecture, sm_90a")
+        ->excludes("--tuning-db");
   }
   for (CLI::App* sub : {merge_app, prior_app}) {
     sub->add_option("output", options->output, "File to write")->required();
