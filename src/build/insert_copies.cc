@@ -5,8 +5,51 @@
 #include <map>
 #include <set>
 
+#include "plan/control_step.h"
+
 namespace redline {
 namespace {
+
+// Whether an input of a plan with its copies is read by uploads alone.
+bool is_for_gpu(const Plan& plan, int input) {
+  bool uploaded = false;
+  for (const NamedValue& output : plan.outputs) {
+    if (output.value == input) return false;
+  }
+  for (const PlanStep& step : plan.steps) {
+    for (const auto& captures : step.captures) {
+      if (std::find(captures.begin(), captures.end(), input) != captures.end()) return false;
+    }
+    if (std::find(step.inputs.begin(), step.inputs.end(), input) == step.inputs.end()) continue;
+    bool upload = step.tactic == kUploadTactic;
+    if (!upload && !step.op->has(kTraitReadsSizes)) return false;
+    uploaded |= upload;
+  }
+  return uploaded;
+}
+
+// Whether an output of a plan with its copies comes from the GPU.
+bool comes_from_gpu(const Plan& plan, int output) {
+  for (const PlanStep& step : plan.steps) {
+    if (std::find(step.outputs.begin(), step.outputs.end(), output) == step.outputs.end()) continue;
+    if (step.tactic == kViewTactic) return comes_from_gpu(plan, step.inputs[0]);
+    return step.tactic == kDownloadTactic;
+  }
+  return false;
+}
+
+// Of a control step.
+bool is_made_on_gpu(const PlanStep& step, size_t output) {
+  bool found = false;
+  for (const auto& subplan : step.subplans) {
+    for (size_t i = 0; i < subplan->outputs.size(); ++i) {
+      if (handed_on_as(step, i) != static_cast<int>(output)) continue;
+      if (!comes_from_gpu(*subplan, subplan->outputs[i].value)) return false;
+      found = true;
+    }
+  }
+  return found;
+}
 
 class CopyInserter {
  public:
@@ -42,21 +85,31 @@ class CopyInserter {
   void place(PlanStep& step) {
     Space space = space_of(step);
     bool view = step.tactic == kViewTactic;
+    for (const auto& subplan : step.subplans) insert_copies(*subplan, tactics_, identity_);
+    bool control = is_control_step(plan_, step);
     for (size_t i = 0; i < step.inputs.size(); ++i) {
       // What tells sizes, or is there for its own, may lie on either side.
       bool read = space == Space::kHost ? !step.op->has(kTraitReadsSizes) : !view || i == 0;
+      if (control && i >= kFirstState) read = false;
       if (step.inputs[i] >= 0 && read) step.inputs[i] = on(space, step.inputs[i]);
       for (PlanVariant& variant : step.variants) {
         int& input = variant.inputs[i];
         if (input >= 0 && read) input = on(space, input);
       }
     }
-    for (auto& captures : step.captures) {
-      for (int& v : captures) v = on(Space::kHost, v);
+    for (size_t s = 0; s < step.captures.size(); ++s) {
+      std::vector<int>& captures = step.captures[s];
+      const std::vector<NamedValue>& inputs = step.subplans[s]->inputs;
+      size_t first = inputs.size() - captures.size();
+      for (size_t i = 0; i < captures.size(); ++i) {
+        bool stays = control && is_for_gpu(*step.subplans[s], inputs[first + i].value);
+        if (!stays) captures[i] = on(Space::kHost, captures[i]);
+      }
     }
-    for (const auto& subplan : step.subplans) insert_copies(*subplan, tactics_, identity_);
-    for (int output : step.outputs) {
-      if (output >= 0) value(output).space = space;
+    for (size_t i = 0; i < step.outputs.size(); ++i) {
+      bool made_there = control ? is_made_on_gpu(step, i) : space == Space::kDevice;
+      if (step.outputs[i] < 0) continue;
+      value(step.outputs[i]).space = made_there ? Space::kDevice : Space::kHost;
     }
     if (view) {
       value(step.outputs[0]).alias_of = step.inputs[0];

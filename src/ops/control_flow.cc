@@ -23,14 +23,6 @@ Status expect_one(const InferContext& c, size_t i, DType dtype) {
   return {};
 }
 
-Result<bool> truth(const HostValue& value) {
-  if (value.kind != HostValue::Kind::kTensor || value.tensor.dtype() != DType::kBool ||
-      value.tensor.count() != 1) {
-    return invalid_argument("a condition must be one bool");
-  }
-  return *value.tensor.data<uint8_t>() != 0;
-}
-
 HostValue bool_value(bool value) {
   uint8_t byte = value;
   return HostValue::of(Tensor::from<uint8_t>(DType::kBool, {}, {&byte, 1}));
@@ -52,7 +44,7 @@ Status infer_if(InferContext& c) {
 }
 
 Status reference_if(ReferenceContext& c) {
-  REDLINE_ASSIGN(bool condition, truth(c.input_value(0)));
+  REDLINE_ASSIGN(bool condition, condition_of(c.input_value(0)));
   REDLINE_ASSIGN(std::vector<HostValue> results, c.run_subgraph(condition ? 0 : 1, {}));
   for (size_t i = 0; i < c.num_outputs() && i < results.size(); ++i) {
     REDLINE_TRY(c.set_output_value(i, std::move(results[i])));
@@ -201,15 +193,11 @@ Result<Tensor> empty_stack(const Type& type) {
 Status reference_loop(ReferenceContext& c) {
   int64_t trips = INT64_MAX;
   if (c.has_input(0)) {
-    const Tensor& count = c.input_value(0).tensor;
-    if (!count.defined() || count.dtype() != DType::kInt64 || count.count() != 1) {
-      return invalid_argument("a trip count must be one integer");
-    }
-    trips = read_ints(c.input(0))[0];
+    REDLINE_ASSIGN(trips, trip_count(c.input_value(0)));
   }
   bool condition = true;
   if (c.has_input(1)) {
-    REDLINE_ASSIGN(condition, truth(c.input_value(1)));
+    REDLINE_ASSIGN(condition, condition_of(c.input_value(1)));
   }
   std::vector<HostValue> state(2);
   for (size_t i = 2; i < c.num_inputs(); ++i) {
@@ -223,7 +211,7 @@ Status reference_loop(ReferenceContext& c) {
     state[1] = bool_value(condition);
     REDLINE_ASSIGN(std::vector<HostValue> results, c.run_subgraph(0, state));
     if (results.size() < 1 + states + scanned.size()) return internal_error("outputs are missing");
-    REDLINE_ASSIGN(condition, truth(results[0]));
+    REDLINE_ASSIGN(condition, condition_of(results[0]));
     for (size_t s = 0; s < states; ++s) {
       // A body may take an optional and hand on what it holds.
       bool wrap = state[s + 2].kind == HostValue::Kind::kOptional &&
@@ -246,9 +234,7 @@ Status reference_loop(ReferenceContext& c) {
     REDLINE_TRY(c.set_output_value(i, std::move(value)));
   }
   for (size_t s = 0; s < scanned.size(); ++s) {
-    Result<Tensor> stack = scanned[s].empty() ? empty_stack(c.output_type(states + s))
-                                              : stack_tensors(std::move(scanned[s]), 0);
-    REDLINE_ASSIGN(Tensor tensor, std::move(stack));
+    REDLINE_ASSIGN(Tensor tensor, stack_results(std::move(scanned[s]), c.output_type(states + s)));
     REDLINE_TRY(c.set_output_value(states + s, HostValue::of(std::move(tensor))));
   }
   return {};
@@ -498,6 +484,26 @@ Status reference_scan(ReferenceContext& c) {
 }
 
 }  // namespace
+
+Result<bool> condition_of(const HostValue& value) {
+  if (value.kind != HostValue::Kind::kTensor || value.tensor.dtype() != DType::kBool ||
+      value.tensor.count() != 1) {
+    return invalid_argument("a condition must be one bool");
+  }
+  return *value.tensor.data<uint8_t>() != 0;
+}
+
+Result<int64_t> trip_count(const HostValue& value) {
+  const Tensor& count = value.tensor;
+  if (!count.defined() || count.dtype() != DType::kInt64 || count.count() != 1) {
+    return invalid_argument("a trip count must be one integer");
+  }
+  return *count.data<int64_t>();
+}
+
+Result<Tensor> stack_results(std::vector<Tensor> results, const Type& type) {
+  return results.empty() ? empty_stack(type) : stack_tensors(std::move(results), 0);
+}
 
 void register_op_control_flow(OpRegistry& registry) {
   registry.add({.name = "if",

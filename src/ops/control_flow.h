@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "ops/op.h"
+
 namespace redline {
 
 // if(condition) {then, else}: the outputs of the one that is chosen.
@@ -34,5 +36,13 @@ struct ScanAttrs {
     v("output_reversed", output_reversed);
   }
 };
+
+// What a value says that is the condition of an if or a loop; a bool of one element, or an error.
+Result<bool> condition_of(const HostValue& value);
+// A loop's; an i64 of one element, or an error.
+Result<int64_t> trip_count(const HostValue& value);
+// What all iterations of a loop made, stacked along a new first axis. Without any, of `type`, whose
+// unknown sizes become 0.
+Result<Tensor> stack_results(std::vector<Tensor> results, const Type& type);
 
 }  // namespace redline

@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "plan/control_step.h"
+
 namespace redline {
 namespace {
 
@@ -31,19 +33,22 @@ Status check_spaces(const Plan& plan, const PlanStep& step, const Tactic* tactic
   Space reads = on_gpu || step.tactic == kDownloadTactic ? Space::kDevice : Space::kHost;
   Space writes = on_gpu || step.tactic == kUploadTactic ? Space::kDevice : Space::kHost;
   if (step.tactic == kViewTactic) reads = writes = space_of(step.inputs[0]);
+  bool control = is_control_step(plan, step);
   for (size_t i = 0; i < step.inputs.size(); ++i) {
-    if (step.inputs[i] < 0) continue;
+    if (step.inputs[i] < 0 || (control && i >= kFirstState)) continue;
     // The rest only tells a view's sizes.
     if (step.tactic == kViewTactic && i > 0) continue;
     if (step.op->has(kTraitReadsSizes) && reads == Space::kHost) continue;
     if (space_of(step.inputs[i]) != reads) return refuse(step, "reads a value of the other side");
   }
-  for (int output : step.outputs) {
-    if (space_of(output) != writes) return refuse(step, "makes a value of the other side");
+  for (size_t i = 0; i < step.outputs.size(); ++i) {
+    if (control && (num_states(step) == 0 || i < num_states(step))) continue;
+    if (space_of(step.outputs[i]) != writes) return refuse(step, "makes a value of the other side");
   }
   for (const std::vector<int>& captures : step.captures) {
     for (int value : captures) {
-      if (space_of(value) != Space::kHost) return refuse(step, "hands on a value of the GPU");
+      if (!control && space_of(value) != Space::kHost)
+        return refuse(step, "hands on a value of the GPU");
     }
   }
   return {};

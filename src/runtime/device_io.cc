@@ -137,11 +137,22 @@ Status Executor::fetch_inputs() {
 // New memory unless nobody saw the last: others' kernels may still read what they have let go.
 Status Executor::make_output(Port& port, DType dtype, const Dims& dims) {
   size_t bytes = static_cast<size_t>(dims.count()) * dtype_bytes(dtype);
+  if (reuses_outputs_) {
+    // Who let it go has waited for what reads it.
+    port.memory = nullptr;
+    std::erase_if(port.used, [&](const auto& memory) {
+      bool free = memory.use_count() == 1;
+      if (free && port.memory == nullptr && memory->bytes() >= bytes) port.memory = memory;
+      return free && memory->bytes() < bytes;
+    });
+    port.taken = false;
+  }
   if (port.taken || port.memory == nullptr || port.memory->bytes() < bytes) {
     port.memory = nullptr;
     REDLINE_ASSIGN(cuda::DeviceBuffer buffer,
                    cuda::DeviceBuffer::create(gpu_->image->context(), std::max<size_t>(bytes, 1)));
     port.memory = std::make_shared<cuda::DeviceBuffer>(std::move(buffer));
+    if (reuses_outputs_) port.used.push_back(port.memory);
     port.taken = false;
   }
   port.tensor = Tensor::wrap(dtype, dims, port.memory->data(), port.memory);

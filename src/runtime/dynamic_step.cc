@@ -196,6 +196,7 @@ Status Executor::run_dynamic_step(ShapeState& state, size_t index) {
     bool planned = values_[v].sized && plan_.values[v].storage == Storage::kArena;
     if (planned) outputs[i] = slots_[v].tensor.view();
   }
+  if (steps_[index].control) return run_control_step(index, outputs);
   if (!step.subplans.empty()) return run_reference_step(index, outputs);
   REDLINE_ASSIGN(std::vector<Type> types, find_types(index));
   REDLINE_TRY(make_outputs(state, index, types, outputs));

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "plan/control_step.h"
 #include "runtime/check_plan.h"
 #include "runtime/executor_state.h"
 
@@ -113,9 +114,11 @@ Status Executor::initialize(DeviceImagePtr image) {
   name_steps();
   steps_.resize(plan_.steps.size());
   for (size_t i = 0; i < plan_.steps.size(); ++i) {
+    steps_[i].control = gpu_ != nullptr && is_control_step(plan_, plan_.steps[i]);
     for (const auto& subplan : plan_.steps[i].subplans) {
       REDLINE_ASSIGN(auto executor,
                      Executor::create(*subplan, tactics_, pool_, gpu_ ? gpu_->image : nullptr));
+      executor->reuses_outputs_ = steps_[i].control;
       steps_[i].subplans.push_back(std::move(executor));
     }
   }

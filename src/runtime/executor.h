@@ -135,6 +135,15 @@ class Executor {
   // A tensor's sizes in numbers, as far as this run tells them by now.
   Type in_numbers(Type type) const;
 
+  // --- If and loop beside a GPU; see control_flow.cc ---
+  struct Placed;
+  Placed placed(int value) const;
+  Status run_control_step(size_t index, std::span<const TensorView> outputs);
+  Result<std::vector<Placed>> run_loop(size_t index);
+  Result<std::vector<Placed>> run_body(size_t step, size_t which, std::vector<Placed> inputs);
+  Status store(size_t index, size_t output, const Placed& made, TensorView to);
+  Status copy(const Placed& from, void* to, Space space);
+
   Status run_reference_step(size_t index, std::span<const TensorView> outputs);
   Result<std::vector<HostValue>> run_subplan(size_t step, size_t index,
                                              std::span<const HostValue> inputs);
@@ -200,6 +209,7 @@ class Executor {
   std::vector<ValueInfo> values_;
   std::vector<Port> inputs_;
   std::vector<Port> outputs_;
+  bool reuses_outputs_ = false;   // Port::used
   std::vector<bool> direct_;      // one a step: a copy whose other side's address each run tells
   std::vector<bool> far_;         // one a value: the host's, but its address is the GPU's
   std::vector<HostValue> slots_;  // one a value

@@ -33,10 +33,20 @@ struct Executor::Port {
   Tensor tensor;               // of an output, on the GPU
   std::shared_ptr<cuda::DeviceBuffer> memory;  // where it lies
   bool taken = false;                          // somebody has seen it
+  // Of a control step's subgraph instead: what nobody holds any more is written again.
+  std::vector<std::shared_ptr<cuda::DeviceBuffer>> used;
+};
+
+// A tensor of a control step, on the host or on the GPU.
+struct Executor::Placed {
+  Tensor tensor;
+  Space space = Space::kHost;
+  bool own = false;  // its memory is nobody else's
 };
 
 struct Executor::StepState {
   std::vector<std::unique_ptr<Executor>> subplans;
+  bool control = false;  // is_control_step
   // Of the last run of a step whose sizes are not known beforehand.
   std::unique_ptr<Kernel> kernel;
   std::vector<Dims> kernel_dims;

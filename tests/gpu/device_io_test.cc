@@ -77,12 +77,14 @@ class DeviceIoTest : public testing::Test {
     auto buffer = std::make_shared<cuda::DeviceBuffer>(
         cuda::DeviceBuffer::create(context_, tensor.bytes() + offset + 1).value());
     void* data = static_cast<char*>(buffer->data()) + offset;
+    emulator::HostAccess access;
     if (tensor.bytes() > 0) std::memcpy(data, tensor.raw(), tensor.bytes());
     return {tensor.dtype(), tensor.dims(), data, buffer};
   }
 
   static Tensor on_host(const DeviceTensor& tensor) {
     Tensor copy = Tensor::create(tensor.dtype, tensor.dims).value();
+    emulator::HostAccess access;
     if (copy.bytes() > 0) std::memcpy(copy.mutable_raw(), tensor.data, copy.bytes());
     return copy;
   }

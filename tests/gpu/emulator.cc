@@ -2,6 +2,7 @@
 #include "emulator.h"
 
 #include <dlfcn.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -159,6 +160,54 @@ Memory& memory() {
   return *all;
 }
 
+// The GPU's memory, which the host cannot touch but while the GPU works: as with a real one, who
+// takes its address for one of the host ends.
+class GuardedMemory {
+ public:
+  void* allocate(size_t bytes) {
+    size_t size = (bytes + kPage - 1) / kPage * kPage;
+    void* data = mmap(nullptr, size + kGap, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (data == MAP_FAILED) return nullptr;
+    mprotect(data, size, PROT_READ | PROT_WRITE);
+    // NaN in every type of floats, so that what nobody wrote shows.
+    std::memset(data, 0xff, bytes);
+    std::lock_guard lock(mutex_);
+    sizes_[data] = size;
+    if (workers_ == 0) protect(PROT_NONE);
+    return data;
+  }
+  void free(void* data) {
+    std::lock_guard lock(mutex_);
+    auto it = sizes_.find(data);
+    if (it == sizes_.end()) return;
+    munmap(data, it->second + kGap);
+    sizes_.erase(it);
+  }
+  void begin_work() {
+    std::lock_guard lock(mutex_);
+    if (workers_++ == 0) protect(PROT_READ | PROT_WRITE);
+  }
+  void end_work() {
+    std::lock_guard lock(mutex_);
+    if (--workers_ == 0) protect(PROT_NONE);
+  }
+
+ private:
+  static constexpr size_t kPage = 4096;
+  static constexpr size_t kGap = 1 << 20;  // behind each, which nobody can touch
+  void protect(int how) {
+    for (const auto& [data, size] : sizes_) mprotect(data, size, how);
+  }
+  std::mutex mutex_;
+  std::map<void*, size_t> sizes_;
+  int workers_ = 0;
+};
+// For ever: buffers may be freed at exit.
+GuardedMemory& guarded() {
+  static auto* const all = new GuardedMemory;
+  return *all;
+}
+
 bool fails() {
   Settings& state = settings();
   std::lock_guard lock(state.mutex);
@@ -174,6 +223,7 @@ CuResult do_or_record(StreamHandle stream, GraphWork work, Launch launch) {
   FakeNode node;
   node.work = std::move(work);
   node.launch = std::move(launch);
+  HostAccess working;
   return do_or_record(fake(stream), std::move(node));
 }
 
@@ -270,17 +320,15 @@ DriverApi make_driver() {
   };
   api.cuMemAlloc_v2 = [](DevicePtr* ptr, size_t bytes) -> CuResult {
     if (fails()) return kErrorOutOfMemory;
-    void* data = std::aligned_alloc(256, (bytes + 255) / 256 * 256);
+    void* data = guarded().allocate(bytes);
     if (data == nullptr) return kErrorOutOfMemory;
-    // NaN in every type of floats, so that what nobody wrote shows.
-    std::memset(data, 0xff, bytes);
     *ptr = reinterpret_cast<DevicePtr>(data);
     memory().add(data, bytes, kMemoryDevice);
     return kSuccess;
   };
   api.cuMemFree_v2 = [](DevicePtr ptr) {
     memory().remove(reinterpret_cast<void*>(ptr));
-    std::free(reinterpret_cast<void*>(ptr));
+    guarded().free(reinterpret_cast<void*>(ptr));
     return +kSuccess;
   };
   api.cuMemHostAlloc = [](void** ptr, size_t bytes, unsigned int) -> CuResult {
@@ -498,6 +546,7 @@ DriverApi make_driver() {
     };
     node.begin = [launch, owned] { return begin(launch); };
     node.function = function;
+    HostAccess working;
     return do_or_record(fake(config->stream), std::move(node));
   };
   api.cuGraphInstantiateWithFlags = [](GraphExecHandle* exec, GraphHandle graph,
@@ -532,6 +581,7 @@ DriverApi make_driver() {
   };
   api.cuGraphLaunch = [](GraphExecHandle exec, StreamHandle) -> CuResult {
     if (fails()) return kErrorLaunchFailed;
+    HostAccess working;
     return reinterpret_cast<FakeGraph*>(exec)->run(graph_order(), settings().events.ran);
   };
   api.cuGraphUpload = [](GraphExecHandle, StreamHandle) { return +kSuccess; };
@@ -586,5 +636,8 @@ int fail_call(int n, bool for_good) {
   state.for_good = for_good;
   return calls;
 }
+
+HostAccess::HostAccess() { guarded().begin_work(); }
+HostAccess::~HostAccess() { guarded().end_work(); }
 
 }  // namespace redline::emulator

@@ -26,6 +26,16 @@ const cuda::DriverApi& driver();
 // exit, which is made when a function of it is wanted; then what the compiler says goes to stderr.
 Result<cuda::CompiledKernel> compile(const cuda::KernelSource& source);
 
+// While one lives the host can touch the GPU's memory. Without, who takes its address for one of
+// the host ends, as with a real GPU.
+class HostAccess {
+ public:
+  HostAccess();
+  ~HostAccess();
+  HostAccess(const HostAccess&) = delete;
+  HostAccess& operator=(const HostAccess&) = delete;
+};
+
 // For the launches from now on.
 void set_thread_order(ThreadOrder order);
 

@@ -285,6 +285,7 @@ class EmulatorGraphs : public testing::Test {
                      return joins ? one_.wait_for(mark(other_)) : Status();
                    }));
     REDLINE_TRY(graph.launch(one_));
+    emulator::HostAccess access;
     return *static_cast<const char*>(byte_.data());
   }
 
