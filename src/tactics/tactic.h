@@ -138,6 +138,9 @@ struct Tactic {
   std::vector<Config> (*configs)(const Problem& problem) = nullptr;
   // GPU tactics: whether a config is for a GPU, having what it needs; absent: for all.
   bool (*fits)(const Config& config, const cuda::DeviceInfo& device) = nullptr;
+  // GPU tactics: configs that differ from one in how its kernels overlap those around them, which
+  // shows only among others. Absent: there are none.
+  std::vector<Config> (*overlaps)(const Config& config) = nullptr;
   // Optional: rewrites constant operands. May add to `config` what prepare() needs to read them.
   // Asked with the sizes to optimise for; those that are unknown even so are kDynamicDim.
   Result<std::vector<PackedOperand>> (*pack)(const Problem& problem, Config& config,

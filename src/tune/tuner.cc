@@ -226,21 +226,26 @@ class Tuner::Decision {
       for (Config& config : configs) {
         const cuda::DeviceInfo* gpu = tuner_.args_.gpu;
         if (tactic->fits != nullptr && gpu != nullptr && !tactic->fits(config, *gpu)) continue;
-        CandidateReport report;
-        report.tactic = tactic->name;
-        report.config = config_to_string(config);
-        if (auto it = unusable_.find(name_of(*tactic, report.config)); it != unusable_.end()) {
-          report.verdict = Verdict::kRefused;
-          report.reason = it->second;
-        }
-        bool way = std::any_of(ways_.begin(), ways_.end(), [&](const Way& known) {
-          return known.tactic == tactic->name && config_to_string(known.config) == report.config;
-        });
-        candidates_.push_back(
-            {tactic, std::move(config), report_.candidates.size(), nullptr, nullptr, false, way});
-        report_.candidates.push_back(std::move(report));
+        add_candidate(*tactic, std::move(config));
       }
     }
+  }
+
+  Candidate& add_candidate(const Tactic& tactic, Config config) {
+    CandidateReport report;
+    report.tactic = tactic.name;
+    report.config = config_to_string(config);
+    if (auto it = unusable_.find(name_of(tactic, report.config)); it != unusable_.end()) {
+      report.verdict = Verdict::kRefused;
+      report.reason = it->second;
+    }
+    bool way = std::any_of(ways_.begin(), ways_.end(), [&](const Way& known) {
+      return known.tactic == tactic.name && config_to_string(known.config) == report.config;
+    });
+    candidates_.push_back(
+        {&tactic, std::move(config), report_.candidates.size(), nullptr, nullptr, false, way});
+    report_.candidates.push_back(std::move(report));
+    return candidates_.back();
   }
 
   // What was measured elsewhere comes before what is preferred.
@@ -298,19 +303,34 @@ class Tuner::Decision {
 
   void look_up() {
     if (tuner_.options_.level < 2) return;
-    for (Candidate& c : candidates_) {
-      CandidateReport& report = report_of(c);
-      if (!is_usable(c)) continue;
-      const TuningRecord* record = tuner_.database_.find(report_.problem, tuner_.report_.machine,
-                                                         c.tactic->versioned_name(), report.config);
-      if (record == nullptr) continue;
-      c.record = record;
-      report.us = record->us;
-      report.verdict = record->verdict;
-      report.reason = record->reason;
-      report.error = record->error;
-      report.from_database = true;
+    for (Candidate& c : candidates_) look_up(c);
+    // What was found among other kernels is no first guess, but where it is known it counts.
+    for (size_t i = 0, count = candidates_.size(); i < count; ++i) {
+      const Tactic& tactic = *candidates_[i].tactic;
+      if (tactic.overlaps == nullptr) continue;
+      for (Config& config : tactic.overlaps(candidates_[i].config)) {
+        if (find_record(tactic, config_to_string(config)) == nullptr) continue;
+        look_up(add_candidate(tactic, std::move(config)));
+      }
     }
+  }
+
+  const TuningRecord* find_record(const Tactic& tactic, const std::string& config) {
+    return tuner_.database_.find(report_.problem, tuner_.report_.machine, tactic.versioned_name(),
+                                 config);
+  }
+
+  void look_up(Candidate& c) {
+    CandidateReport& report = report_of(c);
+    if (!is_usable(c)) return;
+    const TuningRecord* record = find_record(*c.tactic, report.config);
+    if (record == nullptr) return;
+    c.record = record;
+    report.us = record->us;
+    report.verdict = record->verdict;
+    report.reason = record->reason;
+    report.error = record->error;
+    report.from_database = true;
   }
 
   // The first few that are not known to be useless.
@@ -458,6 +478,34 @@ class Tuner::Decision {
 
   void add_alternatives(Choice& choice) {
     if (tuner_.options_.level < 3 || choice.us == 0 || choice.us > kLongUs) return;
+    add_close(choice);
+    if (tuner_.options_.level >= 4) add_overlaps(choice);
+  }
+
+  // Only the whole tells them apart.
+  void add_overlaps(Choice& choice) {
+    if (choice.tactic->overlaps == nullptr) return;
+    for (Config& config : choice.tactic->overlaps(choice.config)) {
+      std::string text = config_to_string(config);
+      bool known =
+          std::any_of(candidates_.begin(), candidates_.end(), [&](const Candidate& candidate) {
+            return candidate.tactic == choice.tactic && report_of(candidate).config == text;
+          });
+      if (known) continue;
+      Candidate& c = add_candidate(*choice.tactic, std::move(config));
+      look_up(c);
+      if (report_of(c).verdict != Verdict::kRight) check(c);
+      if (is_usable(c)) choice.alternatives.push_back(way_of(c));
+    }
+  }
+
+  Way way_of(const Candidate& c) {
+    const CandidateReport& report = report_of(c);
+    double error = report.verdict == Verdict::kRight ? report.error : -1;
+    return {c.tactic->name, c.config, report.us, error};
+  }
+
+  void add_close(Choice& choice) {
     std::vector<Candidate*> close;
     for (Candidate& c : candidates_) {
       double us = report_of(c).us;
@@ -472,10 +520,7 @@ class Tuner::Decision {
       if (choice.alternatives.size() == kAlternatives) return;
       Verdict verdict = report_of(*c).verdict;
       if (verdict != Verdict::kRight && verdict != Verdict::kNotCheckable) check(*c);
-      if (!is_usable(*c)) continue;
-      const CandidateReport& report = report_of(*c);
-      double error = report.verdict == Verdict::kRight ? report.error : -1;
-      choice.alternatives.push_back({c->tactic->name, c->config, report.us, error});
+      if (is_usable(*c)) choice.alternatives.push_back(way_of(*c));
     }
   }
 

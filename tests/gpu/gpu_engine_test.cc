@@ -14,6 +14,7 @@
 #include "emulator.h"
 #include "ir/text.h"
 #include "ops/compare.h"
+#include "ops/random_tensor.h"
 #include "plan/engine_file.h"
 #include "runtime/executor.h"
 #include "tune/database.h"
@@ -186,6 +187,51 @@ TEST_F(GpuEngineTest, TheWholeDecidesBetweenWaysThatAreAlike) {
     for (int64_t n : {3, 40}) expect_same(*gpu, *cpu, ramp({n, 6}));
   }
   std::filesystem::remove(file);
+}
+
+// When a product lets the next kernel start shows only among others: it is tried there at the
+// higher levels, and known to later builds of any.
+TEST_F(GpuEngineTest, TheTriggerIsChosenAmongOthers) {
+  const std::string file = str_cat(testing::TempDir(), "trigger_", getpid(), ".jsonl");
+  database_ = file;
+  emulator::set_span(120);
+  make_chain_ = [&](const Plan& plan, std::span<const Dims>) {
+    return Result<std::unique_ptr<Chain>>(std::make_unique<FakeChain>(plan, -1));
+  };
+  auto triggers = [&](const Plan& plan) {
+    std::string all;
+    for (const PlanStep& step : plan.steps) {
+      std::string config = config_to_string(step.config);
+      size_t at = config.find("trigger=");
+      if (step.tactic == "cuda.gemm")
+        all += at == std::string::npos ? "0" : config.substr(at + 8, 1);
+    }
+    return all;
+  };
+  constexpr std::string_view kProducts = R"(graph g(%x: f32[4,8]) {
+  %w: f32[8,8] = const random 1
+  %y = matmul(%x, %w)
+  %z = softmax(%y)
+  return %z, %x
+}
+)";
+  EXPECT_EQ(triggers(build(kProducts).value()), "0");
+  std::filesystem::remove(file);
+  Plan plan = build(kProducts, false, 4).value();
+  EXPECT_EQ(triggers(plan), "2");
+  is_here_ = false;
+  EXPECT_EQ(triggers(build(kProducts).value()), "2");
+  is_here_ = true;
+  std::filesystem::remove(file);
+  Plan reference = build_on_cpu(kProducts);
+  auto cpu = Executor::create(reference, *tactics_, *pool_).value();
+  auto gpu = make_executor(plan).value();
+  Tensor x = random_tensor(DType::kFloat32, Dims{4, 8}, 1).value();
+  std::vector<HostValue> inputs = {HostValue::of(x)};
+  ASSERT_TRUE(cpu->run(inputs).ok() && gpu->run(inputs).ok());
+  EXPECT_TRUE(compare_tensors(cpu->output(0).tensor, gpu->output(0).tensor,
+                              rounding_tolerance(DType::kFloat32, 64))
+                  .ok());
 }
 
 // Weights that all ways pack are gone when the whole is timed. (A sanitizer sees them used.)

@@ -748,7 +748,12 @@ class Driver {
           // What is for other GPUs only must run too.
           if (!fitting.empty()) configs = std::move(fitting);
         }
+        std::vector<Config> overlaps;
+        if (gpu_ && !options_.once && tactic->overlaps != nullptr) {
+          overlaps = tactic->overlaps(configs[0]);
+        }
         if (configs.size() > options_.configs) configs.resize(options_.configs);
+        if (options_.configs > 1) configs.insert(configs.end(), overlaps.begin(), overlaps.end());
         for (Config& config : configs) {
           std::string text;
           for (const NamedAttr& knob : config) {

@@ -66,6 +66,7 @@ std::string numbers(const ProductSpec& spec, const ProductTail& tail, const Prod
                              {"bool kTf32", spec.tf32},
                              {"bool kWarpgroups", knobs.wgmma},
                              {"int kResident", knobs.resident},
+                             {"int kTrigger", knobs.trigger},
                              {"int kColumns", spec.columns},
                              {"int kDepth", spec.depth},
                              {"bool kColumnsTogether", spec.columns_together && knobs.packed == 0},
@@ -215,6 +216,19 @@ bool comes_in_bulk(const ProductSpec& spec) {
   return mapped && spec.constant && spec.can_pack && dtype_bytes(spec.dtype) == 2;
 }
 
+std::vector<Config> product_overlaps(const Config& config) {
+  std::vector<Config> others;
+  const auto* own = find_knob<int64_t>(config, kTriggerKnob);
+  for (int64_t trigger = 0; trigger <= kLastTrigger; ++trigger) {
+    if (trigger == (own != nullptr ? *own : 0)) continue;
+    Config other = config;
+    std::erase_if(other, [](const NamedAttr& knob) { return knob.name == kTriggerKnob; });
+    if (trigger != 0) other.push_back({kTriggerKnob, trigger});
+    others.push_back(std::move(other));
+  }
+  return others;
+}
+
 bool product_fits(const Config& config, const cuda::DeviceInfo& device) {
   const auto* wgmma = find_knob<int64_t>(config, "wgmma");
   return wgmma == nullptr || *wgmma == 0 || device.arch() == "sm_90a";
@@ -260,6 +274,9 @@ Result<ProductKnobs> product_knobs(const Config& config, DType dtype) {
   }
   if (const auto* given = find_knob<int64_t>(config, "resident")) {
     knobs.resident = std::clamp<int64_t>(*given, 1, 8);
+  }
+  if (const auto* given = find_knob<int64_t>(config, kTriggerKnob)) {
+    knobs.trigger = std::clamp<int64_t>(*given, 0, kLastTrigger);
   }
   bool half = dtype != DType::kFloat32;
   if (knobs.turns != 0) knobs.mapped = 1;

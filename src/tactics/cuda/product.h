@@ -53,6 +53,9 @@ struct ProductKnobs {
   int64_t resident = 1;  // blocks that a multiprocessor has room for
   int64_t mapped = 0;    // 1: a comes in bulk too, by a tensor map
   int64_t turns = 0;     // 1: so, fetched by one warpgroup more, and blocks take tiles in turns
+  // When the next kernel may start: 0 when the former one has ended, 1 with the first tile, 2
+  // behind the last.
+  int64_t trigger = 0;
 
   int64_t threads() const { return 32 * warps_rows * warps_columns * warps_depth + 128 * turns; }
   int64_t shared_bytes(DType dtype) const;
@@ -62,6 +65,11 @@ std::string product_text();
 // Whether the tiles of both operands can be fetched in bulk.
 bool comes_in_bulk(const ProductSpec& spec);
 Result<ProductKnobs> product_knobs(const Config& config, DType dtype);
+// Absent: 0.
+inline constexpr const char* kTriggerKnob = "trigger";
+inline constexpr int64_t kLastTrigger = 2;
+// The same with another trigger (Tactic::overlaps).
+std::vector<Config> product_overlaps(const Config& config);
 // Whether the GPU has the instructions that a config is made of.
 bool product_fits(const Config& config, const cuda::DeviceInfo& device);
 

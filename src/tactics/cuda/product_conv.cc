@@ -149,6 +149,7 @@ void register_tactic_product_conv(TacticRegistry& registry) {
                 .supports = supports,
                 .configs = configs,
                 .fits = product_fits,
+                .overlaps = product_overlaps,
                 .pack = pack,
                 .kernels = kernels,
                 .prepare = prepare,

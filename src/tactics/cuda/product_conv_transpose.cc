@@ -232,6 +232,7 @@ void register_tactic_product_conv_transpose(TacticRegistry& registry) {
                 .supports = supports,
                 .configs = configs,
                 .fits = product_fits,
+                .overlaps = product_overlaps,
                 .pack = pack,
                 .kernels = sources,
                 .prepare = prepare,

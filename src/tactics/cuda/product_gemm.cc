@@ -229,6 +229,7 @@ void register_tactic_product_gemm(TacticRegistry& registry) {
                 .supports = supports,
                 .configs = configs,
                 .fits = product_fits,
+                .overlaps = product_overlaps,
                 .pack = pack,
                 .kernels = kernels,
                 .prepare = prepare,

@@ -68,6 +68,7 @@ std::string gates_text(const RecurrentSpec& spec, const ProductKnobs& knobs, boo
                           {"bool kMatrix", knobs.matrix},
                           {"bool kWarpgroups", 0},
                           {"int kResident", 1},
+                          {"int kTrigger", 0},
                           {"int kColumns", columns},
                           {"int kDepth", spec.input},
                           {"bool kColumnsTogether", 0},

@@ -11,6 +11,7 @@
 //                                             rounded
 //   kWarpgroups                               by warpgroups.cuh
 //   kResident                                 blocks that share a multiprocessor's registers
+//   kTrigger                                  when the next kernel may start (ProductTrigger)
 //   kColumns, kDepth                          of the whole product
 //   kColumnsTogether                          b lies row by row of depth, else column by column
 //   kConstant                                 b may be read before the former kernel has ended
@@ -31,6 +32,14 @@ struct ProductNumbers : P {
   static constexpr int kSumBytes = kInRegisters ? 0 : P::kWarpsDepth * P::kTileRows * kPitch * 4;
   static constexpr int kBarrierByte = kTileBytes > kSumBytes ? kTileBytes : kSumBytes;
 };
+
+// When a block lets the next kernel start: always behind the wait for the former one, so that what
+// waits for the next has that one behind it too.
+enum ProductTrigger { kWaited, kLoaded, kMultiplied };
+template <class N, int POINT>
+__device__ inline void release_at() {
+  if constexpr (N::kTrigger == POINT) release_next();
+}
 
 // Which tile of which product of a batch, and which part of its depth, a block makes.
 struct ProductPlace {

@@ -66,7 +66,7 @@ __device__ inline void add_by_warps(Core& core, A& a, B& b, Chunk* tiles, const 
   }
   a.start(at.row);
   wait_for_former();
-  release_next();
+  release_at<N, kWaited>();
   for (int i = 0; i < kAhead; ++i) {
     if (tile + i < last) {
       a.load(tiles + i * kStageChunks, tile + i);
@@ -76,12 +76,13 @@ __device__ inline void add_by_warps(Core& core, A& a, B& b, Chunk* tiles, const 
   }
   core.clear();
   int stage = 0;
-  REDLINE_STAMPED(const int first = tile;)
+  [[maybe_unused]] const int first = tile;
 #pragma unroll 1
   for (; tile < last; ++tile) {
     copy_wait<kAhead - 1>();
     __syncthreads();
     REDLINE_STAMPED(if (tile == first) redline_stamp(REDLINE_STAMP_LOADED);)
+    if (tile == first) release_at<N, kLoaded>();
     int free = stage == 0 ? kAhead : stage - 1;
     if (tile + kAhead < last) {
       a.load(tiles + free * kStageChunks, tile + kAhead);
@@ -117,6 +118,7 @@ __device__ inline void product(A a, B b, const Tail& tail, const ProductPlace& a
   }
   __syncthreads();
   REDLINE_STAMPED(redline_stamp(REDLINE_STAMP_MULTIPLIED);)
+  release_at<N, kMultiplied>();
   if constexpr (N::kInRegisters) {
     core.finish(tail, at, rows);
     return;

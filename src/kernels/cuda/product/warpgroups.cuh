@@ -184,7 +184,7 @@ __device__ inline void add_bulk_by_warpgroups(Core& core, A& a, B& b, Chunk* til
     for (int i = 0; i < N::kStages && tile + i < last; ++i) load_b(i, tile + i);
   }
   wait_for_former();
-  release_next();
+  release_at<N, kWaited>();
   if (fetches) {
     for (int i = 0; i < N::kStages && tile + i < last; ++i) load_a(i, tile + i);
   }
@@ -196,6 +196,7 @@ __device__ inline void add_bulk_by_warpgroups(Core& core, A& a, B& b, Chunk* til
     __syncthreads();
     wait_barrier(barriers + turn.stage, turn.parity);
     REDLINE_STAMPED(if (tile == first) redline_stamp(REDLINE_STAMP_LOADED);)
+    if (tile == first) release_at<N, kLoaded>();
     const Chunk* now = tiles + turn.stage * kStageChunks;
     core.add(now, now + N::kChunksA);
     const int next = tile - 2 + N::kStages;
@@ -238,7 +239,7 @@ __device__ inline void add_by_warpgroups(Core& core, A& a, B& b, Chunk* tiles, u
   }
   a.start(at.row);
   wait_for_former();
-  release_next();
+  release_at<N, kWaited>();
   for (int i = 0; i < kAhead; ++i) {
     if (tile + i < last) {
       a.load(tiles + i * kStageChunks, tile + i);
@@ -248,7 +249,7 @@ __device__ inline void add_by_warpgroups(Core& core, A& a, B& b, Chunk* tiles, u
   }
   core.clear();
   StageTurn<N::kStages> turn;
-  REDLINE_STAMPED(const int first = tile;)
+  [[maybe_unused]] const int first = tile;
 #pragma unroll 1
   do {
     copy_wait<kAhead - 1>();
@@ -256,6 +257,7 @@ __device__ inline void add_by_warpgroups(Core& core, A& a, B& b, Chunk* tiles, u
     __syncthreads();
     if constexpr (B::kBulk) wait_barrier(barriers + turn.stage, turn.parity);
     REDLINE_STAMPED(if (tile == first) redline_stamp(REDLINE_STAMP_LOADED);)
+    if (tile == first) release_at<N, kLoaded>();
     const Chunk* now = tiles + turn.stage * kStageChunks;
     core.add(now, now + N::kChunksA);
     int free = turn.two_back();
@@ -315,7 +317,7 @@ __device__ inline void product_in_turns(A a, B b, const Tail& tail, int rows) {
       turn = {};
     }
     wait_for_former();
-    release_next();
+    release_at<N, kWaited>();
 #pragma unroll 1
     for (int tile = (int)blockIdx.x; tile < all; tile += (int)gridDim.x) {
       ProductPlace at = product_place<P>(rows, tile, 0);
@@ -330,7 +332,7 @@ __device__ inline void product_in_turns(A a, B b, const Tail& tail, int rows) {
   }
   grow_registers<(kMany < 240 ? kMany : 240)>();
   wait_for_former();
-  release_next();
+  release_at<N, kWaited>();
   WarpgroupCore<N> core;
 #pragma unroll 1
   for (int tile = (int)blockIdx.x; tile < all; tile += (int)gridDim.x) {
@@ -342,6 +344,7 @@ __device__ inline void product_in_turns(A a, B b, const Tail& tail, int rows) {
       wait_barrier(full + turn.stage, turn.parity);
       REDLINE_STAMPED(if (tile == (int)blockIdx.x && number == 0)
                           redline_stamp(REDLINE_STAMP_LOADED);)
+      if (tile == (int)blockIdx.x && number == 0) release_at<N, kLoaded>();
       const Chunk* now = tiles + turn.stage * kStageChunks;
       core.add(now, now + N::kChunksA);
       wait_warpgroup<1>();
@@ -352,6 +355,7 @@ __device__ inline void product_in_turns(A a, B b, const Tail& tail, int rows) {
     wait_warpgroup<0>();
     if (threadIdx.x % 128 == 0) arrive(former);
     REDLINE_STAMPED(if (tile + (int)gridDim.x >= all) redline_stamp(REDLINE_STAMP_MULTIPLIED);)
+    if (tile + (int)gridDim.x >= all) release_at<N, kMultiplied>();
     core.finish(tail, product_place<P>(rows, tile, 0), rows);
   }
 }
