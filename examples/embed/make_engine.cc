@@ -26,7 +26,10 @@ int fail(const redline::Status& status) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc < 3 || argc % 2 == 0) return 2;
+  if (argc < 3 || argc % 2 == 0) {
+    std::fprintf(stderr, "usage: make_engine MODEL.onnx OUT.engine [NAME SIZE]...\n");
+    return 2;
+  }
   std::signal(SIGINT, [](int) { g_interrupted = 1; });
   redline::BuildSettings settings;
   for (int i = 3; i < argc; i += 2) {
