@@ -302,8 +302,6 @@ Status infer_max_unpool(InferContext& c) {
   return {};
 }
 
-// Indices count in the tensor that was pooled: of the sizes that the attributes tell, which an
-// explicit output_shape may enlarge.
 Status reference_max_unpool(ReferenceContext& c) {
   const auto& attrs = c.attrs<MaxUnpoolAttrs>();
   const TensorView& x = c.input(0);
@@ -311,21 +309,14 @@ Status reference_max_unpool(ReferenceContext& c) {
   if (c.input(1).count() != x.count()) {
     return invalid_argument("indices have ", c.input(1).count(), " elements, the data ", x.count());
   }
-  Window window{attrs.kernel_shape, attrs.strides, {}, attrs.pads};
-  Dims pooled = x.dims;
-  for (size_t i = 2; i < x.dims.size(); ++i) {
-    pooled[i] = (x.dims[i] - 1) * window.stride(i - 2) + window.kernel[i - 2] -
-                window.pad_begin(i - 2) - window.pad_end(i - 2);
-    if (pooled[i] < 0) return invalid_argument("pooled size ", pooled[i], " at axis ", i);
-  }
+  REDLINE_ASSIGN(Dims pooled, pooled_sizes(attrs, x.dims));
   std::vector<int64_t> indices = read_ints(c.input(1));
-  std::optional<int64_t> total = checked_count({pooled.begin(), pooled.size()});
-  if (!total) return invalid_argument("pooled sizes ", pooled.to_string(), " are too large");
+  int64_t total = pooled.count();
   Dims strides = out.dims.strides();
   std::vector<int64_t> targets(indices.size());
   for (size_t k = 0; k < indices.size(); ++k) {
     int64_t index = indices[k];
-    if (index < 0 || index >= *total) {
+    if (index < 0 || index >= total) {
       return invalid_argument("index ", index, " is out of range for ", pooled.to_string());
     }
     int64_t target = 0;
@@ -349,6 +340,20 @@ Status reference_max_unpool(ReferenceContext& c) {
 }
 
 }  // namespace
+
+Result<Dims> pooled_sizes(const MaxUnpoolAttrs& attrs, const Dims& x) {
+  Window window{attrs.kernel_shape, attrs.strides, {}, attrs.pads};
+  Dims pooled = x;
+  for (size_t i = 2; i < x.size(); ++i) {
+    pooled[i] = (x[i] - 1) * window.stride(i - 2) + window.kernel[i - 2] - window.pad_begin(i - 2) -
+                window.pad_end(i - 2);
+    if (pooled[i] < 0) return invalid_argument("pooled size ", pooled[i], " at axis ", i);
+  }
+  if (!checked_count({pooled.begin(), pooled.size()})) {
+    return invalid_argument("pooled sizes ", pooled.to_string(), " are too large");
+  }
+  return pooled;
+}
 
 void register_op_pool(OpRegistry& registry) {
   registry.add({.name = "max_pool",

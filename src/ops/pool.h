@@ -99,4 +99,8 @@ struct MaxUnpoolAttrs {
   }
 };
 
+// The sizes of the tensor that was pooled, in which max_unpool's indices count: what the attributes
+// make of x's sizes, which an explicit output_shape may enlarge. An error where they are none.
+Result<Dims> pooled_sizes(const MaxUnpoolAttrs& attrs, const Dims& x);
+
 }  // namespace redline

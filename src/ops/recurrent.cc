@@ -30,10 +30,6 @@ constexpr int64_t gates_of(Kind kind) {
 constexpr size_t functions_of(Kind kind) {
   return kind == Kind::kRnn ? 1 : kind == Kind::kGru ? 2 : 3;
 }
-int64_t directions_of(const RecurrentAttrs& attrs) {
-  return attrs.direction == RecurrentDirection::kBidirectional ? 2 : 1;
-}
-
 struct ActivationKind {
   std::string_view name;
   double (*apply)(double x, double alpha, double beta);
@@ -72,9 +68,9 @@ const ActivationKind* find_activation(std::string_view name) {
 
 Result<std::vector<RecurrentActivation>> activations_of(const RecurrentAttrs& attrs, Kind kind) {
   std::vector<std::string> names = attrs.activations;
-  size_t count = static_cast<size_t>(directions_of(attrs)) * functions_of(kind);
+  size_t count = static_cast<size_t>(recurrent_directions(attrs)) * functions_of(kind);
   if (names.empty()) {
-    for (int64_t d = 0; d < directions_of(attrs); ++d) {
+    for (int64_t d = 0; d < recurrent_directions(attrs); ++d) {
       if (kind != Kind::kRnn) names.emplace_back("sigmoid");
       names.emplace_back("tanh");
       if (kind == Kind::kLstm) names.emplace_back("tanh");
@@ -131,7 +127,7 @@ Status infer_recurrent(InferContext& c) {
   const Dim& sequence = attrs.batch_first ? x[1] : x[0];
   const Dim& batch = attrs.batch_first ? x[0] : x[1];
   const Dim& hidden = c.shape(2)[2];
-  Dim directions = directions_of(attrs);
+  Dim directions = recurrent_directions(attrs);
   Dim gates = Dim(gates_of(kKind)) * hidden;
   REDLINE_TRY(check_sizes(c, 1, {directions, gates, x[2]}));
   REDLINE_TRY(check_sizes(c, 2, {directions, gates, hidden}));
@@ -345,7 +341,7 @@ Status reference_recurrent(ReferenceContext& c) {
                 .steps = dims[attrs.batch_first ? 1 : 0],
                 .input = dims[2],
                 .hidden = c.input(2).dims[2],
-                .directions = directions_of(attrs)};
+                .directions = recurrent_directions(attrs)};
   int64_t states = all.directions * all.count * all.hidden;
   int64_t gates = gates_of(kKind) * all.hidden;
   REDLINE_ASSIGN(std::vector<RecurrentActivation> activations, activations_of(attrs, kKind));

@@ -48,6 +48,10 @@ struct RecurrentAttrs {
   }
 };
 
+inline int64_t recurrent_directions(const RecurrentAttrs& attrs) {
+  return attrs.direction == RecurrentDirection::kBidirectional ? 2 : 1;
+}
+
 // A function with its parameters; the name in small letters.
 struct RecurrentActivation {
   std::string_view name;

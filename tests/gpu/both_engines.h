@@ -65,6 +65,25 @@ class BothEngines : public testing::Test {
     }
   }
 
+  // Each call of the driver fails once: an error or a second attempt, and right results in the run
+  // after it.
+  void fail_each_call(const std::vector<Tensor>& inputs, int& calls, int& failures) {
+    expect_same(inputs);
+    std::vector<HostValue> values;
+    for (const Tensor& input : inputs) values.push_back(HostValue::of(input));
+    emulator::fail_call(0);
+    ASSERT_TRUE(gpu_->run(values).ok());
+    calls = emulator::fail_call(0);
+    ASSERT_GT(calls, 5);
+    failures = 0;
+    for (int n = 1; n <= calls; ++n) {
+      emulator::fail_call(n);
+      failures += gpu_->run(values).ok() ? 0 : 1;
+      emulator::fail_call(0);
+      expect_same(inputs);
+    }
+  }
+
   bool is_on_gpu(std::string_view op) const {
     return std::any_of(gpu_plan_.steps.begin(), gpu_plan_.steps.end(), [&](const PlanStep& step) {
       return step.op->name == op && step.tactic.starts_with("cuda.");

@@ -224,21 +224,8 @@ TEST_F(ControlFlowTest, EveryFailureLeavesItUsable) {
     return %y, %all
   }
   )");
-  std::vector<Tensor> inputs = {Tensor::scalar_int64(3), floats({2, 3}, 3)};
-  expect_same(inputs);
-  std::vector<HostValue> values;
-  for (const Tensor& input : inputs) values.push_back(HostValue::of(input));
-  emulator::fail_call(0);
-  ASSERT_TRUE(gpu_->run(values).ok());
-  int calls = emulator::fail_call(0);
-  ASSERT_GT(calls, 5);
-  int failures = 0;
-  for (int n = 1; n <= calls; ++n) {
-    emulator::fail_call(n);
-    failures += gpu_->run(values).ok() ? 0 : 1;
-    emulator::fail_call(0);
-    expect_same(inputs);
-  }
+  int calls = 0, failures = 0;
+  fail_each_call({Tensor::scalar_int64(3), floats({2, 3}, 3)}, calls, failures);
   EXPECT_GT(failures, calls / 2);
 }
 

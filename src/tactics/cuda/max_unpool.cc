@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "base/checked.h"
 #include "ops/pool.h"
-#include "ops/window.h"
 #include "tactics/cuda/element.h"
 #include "tactics/cuda/staged_kernel.h"
 
@@ -79,18 +77,11 @@ Result<std::unique_ptr<Kernel>> prepare(const Problem& problem, const Config&,
     return invalid_argument("indices have ", problem.inputs[1].dims.count(), " elements, the data ",
                             x.count());
   }
-  Window window{attrs.kernel_shape, attrs.strides, {}, attrs.pads};
-  Dims pooled = x;
-  for (size_t d = 2; d < x.size(); ++d) {
-    pooled[d] = (x[d] - 1) * window.stride(d - 2) + window.kernel[d - 2] - window.pad_begin(d - 2) -
-                window.pad_end(d - 2);
-    if (pooled[d] < 0) return invalid_argument("pooled size ", pooled[d], " at axis ", d);
-  }
-  std::optional<int64_t> total = checked_product<int64_t>({pooled.begin(), pooled.size()});
-  if (!total) return invalid_argument("pooled sizes ", pooled.to_string(), " are too large");
+  REDLINE_ASSIGN(Dims pooled, pooled_sizes(attrs, x));
+  int64_t total = pooled.count();
   std::vector<int64_t> numbers(kNumbers);
   numbers[kInputs] = x.count();
-  numbers[kPooled] = *total;
+  numbers[kPooled] = total;
   numbers[kBytes] = out.count() * static_cast<int64_t>(dtype_bytes(problem.outputs[0].dtype));
   for (size_t d = 0; d < x.size(); ++d) {
     numbers[kAxes + 3 * d] = pooled[d];
@@ -98,8 +89,8 @@ Result<std::unique_ptr<Kernel>> prepare(const Problem& problem, const Config&,
     numbers[kAxes + 3 * d + 2] = out.count(static_cast<int>(d) + 1, out.rank());
   }
   StagedBuilder staged(args, "cuda.max_unpool", texts(), std::move(numbers));
-  staged[kWinners] = staged.add_space(*total * 4);
-  int64_t threads = std::max(staged[kBytes] / 16 + 1, *total);
+  staged[kWinners] = staged.add_space(total * 4);
+  int64_t threads = std::max(staged[kBytes] / 16 + 1, total);
   REDLINE_TRY(staged.run("unpool_clear", StagedKernel::blocks_of(threads)));
   int64_t blocks = StagedKernel::blocks_of(x.count());
   REDLINE_TRY(staged.run("unpool_claim", blocks));

@@ -120,14 +120,18 @@ int64_t RecurrentSpec::rows() const {
   return sequence == kDynamicDim || batch == kDynamicDim ? kDynamicDim : sequence * batch;
 }
 
+int64_t recurrent_gates(const Problem& problem) {
+  return problem.is("rnn") ? 1 : problem.is("gru") ? 3 : 4;
+}
+
 Result<RecurrentSpec> recurrent_spec(const Problem& problem) {
   REDLINE_TRY(check_operands(problem));
   const auto& attrs = problem.attrs.as<RecurrentAttrs>();
   const OperandDesc& r = problem.inputs[2];
   RecurrentSpec spec;
   spec.dtype = problem.inputs[0].dtype;
-  spec.gates = problem.is("rnn") ? 1 : problem.is("gru") ? 3 : 4;
-  spec.directions = attrs.direction == RecurrentDirection::kBidirectional ? 2 : 1;
+  spec.gates = recurrent_gates(problem);
+  spec.directions = recurrent_directions(attrs);
   spec.hidden = r.dims[2];
   spec.input = problem.inputs[1].dims[2];
   const Dims& x = problem.inputs[0].dims;

@@ -24,6 +24,8 @@ struct RecurrentSpec {
   int64_t rows() const;  // of the product x w, or kDynamicDim
 };
 Result<RecurrentSpec> recurrent_spec(const Problem& problem);
+// Of any problem.
+int64_t recurrent_gates(const Problem& problem);
 
 // How the steps run.
 struct RecurrentKnobs {

@@ -18,13 +18,6 @@ constexpr const char* kMost = "multiprocessors";
 
 enum Number : size_t { kSteps, kBatch, kInput, kHidden, kSpace, kNumbers };
 
-int64_t gates_of(const Problem& problem) {
-  return problem.is("rnn") ? 1 : problem.is("gru") ? 3 : 4;
-}
-int64_t directions_of(const RecurrentAttrs& attrs) {
-  return attrs.direction == RecurrentDirection::kBidirectional ? 2 : 1;
-}
-
 Status supports(const Problem& problem) {
   REDLINE_TRY(staged_supports(problem));
   for (size_t i : {0, 1, 2}) {
@@ -57,14 +50,14 @@ Result<std::vector<cuda::KernelSource>> kernels(const Problem& problem, const Co
   };
   REDLINE_ASSIGN(std::string functions, recurrent_activations_text(problem, compute));
   DType lengths = present(4) ? problem.inputs[4].dtype : DType::kInt64;
-  int64_t gates = gates_of(problem);
+  int64_t gates = recurrent_gates(problem);
   functions += str_cat("struct Numbers {\n  typedef ", storage_type(dtype), " Element;\n  typedef ",
                        compute, " Compute;\n  typedef ", storage_type(lengths), " Length;\n");
   auto number = [&](const char* what, int64_t value) {
     functions += str_cat("  static constexpr ", what, " = ", value, ";\n");
   };
   number("int kKind", gates == 1 ? 0 : gates == 3 ? 1 : 2);
-  number("int kDirections", directions_of(attrs));
+  number("int kDirections", recurrent_directions(attrs));
   number("bool kBatchFirst", attrs.batch_first);
   number("bool kReverse", attrs.direction == RecurrentDirection::kReverse);
   number("bool kLinear", attrs.linear_before_reset);
@@ -91,8 +84,8 @@ Result<std::unique_ptr<Kernel>> prepare(const Problem& problem, const Config&,
   numbers[kBatch] = x[attrs.batch_first ? 0 : 1];
   numbers[kInput] = x[2];
   numbers[kHidden] = r[2];
-  int64_t blocks = directions_of(attrs) * numbers[kBatch];
-  int64_t values = 2 * gates_of(problem) + 3;
+  int64_t blocks = recurrent_directions(attrs) * numbers[kBatch];
+  int64_t values = 2 * recurrent_gates(problem) + 3;
   const int64_t sizes[] = {blocks, values, numbers[kHidden], int64_t{sizeof(double)}};
   std::optional<int64_t> bytes = checked_product<int64_t>(sizes);
   if (!bytes) return unsupported("a state of ", numbers[kHidden], " elements");

@@ -154,8 +154,7 @@ Result<std::string> recurrent_activations_text(const Problem& problem, std::stri
   const auto& attrs = problem.attrs.as<RecurrentAttrs>();
   REDLINE_ASSIGN(std::vector<RecurrentActivation> all,
                  recurrent_activations(attrs, problem.op->name));
-  bool both = attrs.direction == RecurrentDirection::kBidirectional;
-  size_t count = all.size() / (both ? 2 : 1);
+  size_t count = all.size() / static_cast<size_t>(recurrent_directions(attrs));
   std::string text =
       str_cat("__device__ inline ", type, " clamped(", type, " x, ", type, " low, ", type,
               " high) {\n  return x < low ? low : x > high ? high : x;\n}\nstruct Activations {\n");
