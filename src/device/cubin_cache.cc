@@ -39,7 +39,8 @@ std::string CubinCache::default_folder() {
 }
 
 std::string CubinCache::key(const KernelSource& source, const std::string& compiler_version) {
-  std::string text = str_cat("nvrtc ", compiler_version, "\n", source.arch, "\n", source.entry);
+  std::string text =
+      str_cat("nvrtc --no-cache ", compiler_version, "\n", source.arch, "\n", source.entry);
   for (const std::string& option : source.options) text += "\n" + option;
   return hash128(text + "\n\n" + source.text).to_hex();
 }

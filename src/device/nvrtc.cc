@@ -98,6 +98,7 @@ Result<const Nvrtc*> Nvrtc::open() {
   int minor = 0;
   functions.nvrtcVersion(&major, &minor);
   nvrtc.version_ = str_cat(major, ".", minor);
+  nvrtc.has_cache_ = std::pair(major, minor) >= std::pair(12, 9);
   return &nvrtc;
 }
 
@@ -123,6 +124,8 @@ Result<CompiledKernel> Nvrtc::compile(const KernelSource& source) const {
 
   std::vector<std::string> options = {"-arch=" + source.arch, "-std=c++17", "--ptxas-options=-v",
                                       "--device-as-default-execution-space"};
+  // What NVRTC takes from the driver's cache has no statistics.
+  if (has_cache_) options.emplace_back("--no-cache");
   options.insert(options.end(), source.options.begin(), source.options.end());
   std::vector<const char*> pointers;
   for (const std::string& option : options) pointers.push_back(option.c_str());

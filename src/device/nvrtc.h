@@ -59,6 +59,7 @@ class Nvrtc {
   static Result<const Nvrtc*> open();
   const Functions* functions_ = nullptr;
   std::string version_;
+  bool has_cache_ = false;  // of its own, through the driver
 };
 
 }  // namespace redline::cuda

@@ -13,8 +13,9 @@ namespace redline {
 
 inline constexpr char kEngineMagic[8] = {'R', 'E', 'D', 'L', 'I', 'N', 'E', '\n'};
 // Also raised when kernels in files of before must not be launched as those of now are: since 2
-// all of them wait for the kernel in front (kernels/cuda/arch/pdl.cuh).
-inline constexpr uint32_t kEngineFormat = 2;
+// all of them wait for the kernel in front (kernels/cuda/arch/pdl.cuh), and since 3 no compiler
+// moves loads in front of that (pointer_to() in tactics/cuda/element.h).
+inline constexpr uint32_t kEngineFormat = 3;
 inline constexpr size_t kWeightAlignment = 256;
 
 struct EngineSection {

@@ -54,6 +54,23 @@ std::string does_nothing(std::string_view entry) {
   return str_cat("extern \"C\" __global__ void ", entry, "() {}\n");
 }
 
+// Compilers may move loads of what a kernel only reads in front of its wait for the former kernel.
+Status check_pointers(const std::string& text, const Problem& problem) {
+  constexpr std::string_view kRestrict = "* __restrict__ ";
+  for (size_t at = text.find(kRestrict); at != text.npos; at = text.find(kRestrict, at + 1)) {
+    size_t type = text.find_last_of("(,", at) + 1;
+    if (text.find("const ", type) > at) continue;
+    size_t begin = at + kRestrict.size();
+    std::string name = text.substr(begin, text.find_first_of(",)", begin) - begin);
+    bool constant = false;
+    for (size_t i = 0; i < problem.inputs.size(); ++i) {
+      constant |= name == str_cat("in", i) && problem.inputs[i].constant != nullptr;
+    }
+    if (!constant) return internal_error(name, ", which is no constant, is const and __restrict__");
+  }
+  return {};
+}
+
 }  // namespace
 
 Status GpuRunner::use_nvrtc() {
@@ -99,6 +116,7 @@ Status GpuRunner::run(const Tactic& tactic, const Problem& written, const Proble
   std::vector<std::shared_ptr<const cuda::Module>> modules;
   if (!sources.empty()) compiled_.insert(tactic.name);
   for (cuda::KernelSource& source : sources) {
+    REDLINE_TRY(check_pointers(source.text, written));
     if (wide_ && has_short_indices(source)) source.text = does_nothing(source.entry);
     Result<cuda::CompiledKernel> compiled = compile_(source);
     bool serialised = lists_serialised_ && !compiled.ok() &&
@@ -140,7 +158,12 @@ Status GpuRunner::check_occupancy(const cuda::KernelSource& source,
       cuda::resident_blocks(device_, {source.threads(), kernel.registers,
                                       kernel.static_shared_bytes, source.dynamic_shared_bytes});
   if (computed == blocks) return {};
-  return internal_error(source.entry, ": ", computed, " resident blocks, the driver says ", blocks);
+  REDLINE_ASSIGN(cuda::Function::Resources resources, function.resources());
+  return internal_error(source.entry, " of ", source.threads(), " threads, ", kernel.registers,
+                        " registers and ", kernel.static_shared_bytes, " + ", dynamic,
+                        " bytes: ", computed, " resident blocks. The driver says ",
+                        resources.registers, " registers and ", resources.static_shared_bytes,
+                        " bytes: ", blocks);
 }
 
 Status GpuRunner::set_slow_producer() {

@@ -37,6 +37,11 @@ std::string_view compute_type(DType dtype) {
   return dtype == DType::kBool ? "bool" : "";
 }
 
+std::string pointer_to(const OperandDesc& input, std::string_view type) {
+  bool constant = input.constant != nullptr || input.packed != nullptr;
+  return str_cat("const ", type, constant ? "* __restrict__ " : "* ");
+}
+
 std::string float_literal(double value, std::string_view type) {
   std::string name(type);
   if (std::isnan(value)) return name + "(NAN)";

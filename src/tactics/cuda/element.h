@@ -24,6 +24,9 @@ using ElementIndex = std::vector<std::string>;
 std::string_view compute_type(DType dtype);
 // How they lie in memory: "f16", "i32", "b8".
 std::string_view storage_type(DType dtype);
+// "const TYPE* ", how a kernel takes an input. Only constants are __restrict__: compilers may move
+// loads of what nobody writes in front of the wait for the former kernel, which may be writing it.
+std::string pointer_to(const OperandDesc& input, std::string_view type);
 std::string float_literal(double value, std::string_view type);
 
 // A tensor as a rule sees it.

@@ -296,7 +296,7 @@ std::string ElementWriter::signature(const std::string& name, const std::string&
   for (size_t i = 0; i < problem_.inputs.size(); ++i) {
     const OperandDesc& input = problem_.inputs[i];
     std::string_view type = input.present ? storage_type(input.dtype) : "void";
-    add(str_cat("const ", type, "* __restrict__ in", i));
+    add(str_cat(pointer_to(input, type), "in", i));
   }
   for (const std::string& parameter : rest) add(parameter);
   return str_cat("extern \"C\" __global__ void __launch_bounds__(", bounds, ") ", name, "(", text,

@@ -223,9 +223,8 @@ Result<std::vector<cuda::KernelSource>> texts(const Problem& problem, const Conf
   bool cap = attrs.softcap > 0;
   double factor = cap ? scale / attrs.softcap : scale * kLog2E;
   text += str_cat("extern \"C\" __global__ void __launch_bounds__(", knobs.threads(), ", 1) ",
-                  kEntry, "(const ", type, "* __restrict__ q, const ", type,
-                  "* __restrict__ k, const ", type, "* __restrict__ v, const ", mask,
-                  "* __restrict__ mask, const i64* __restrict__ lengths, ", type,
+                  kEntry, "(const ", type, "* q, const ", type, "* k, const ", type, "* v, const ",
+                  mask, "* mask, const i64* lengths, ", type,
                   "* __restrict__ y, int queries, int keys, i64 batch_step, i64 head_step, i64 "
                   "query_step, int mask_keys) {\n  AttentionMask<",
                   mask,

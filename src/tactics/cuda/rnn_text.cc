@@ -83,8 +83,8 @@ std::string gates_text(const RecurrentSpec& spec, const ProductKnobs& knobs, boo
                   ", N::kThreads, ", source, "B;\n");
   text += str_cat(
       "extern \"C\" __global__ void __launch_bounds__(", knobs.threads(), ", 1) ", kGatesEntry,
-      "(const ", type, "* __restrict__ x, const ", type, "* __restrict__ w, const ", type,
-      "* __restrict__ bias, float* gates, u64* exchange, i64 exchanged, int rows) {\n"
+      "(const ", type, "* x, const ", type, "* w, const ", type,
+      "* bias, float* gates, u64* exchange, i64 exchanged, int rows) {\n"
       "  const ProductPlace at = product_place<Numbers>(rows, (int)blockIdx.x, (int)blockIdx.z);\n"
       "  A a{{x, rows}};\n  B b{{w + (i64)at.batch * ",
       columns * spec.input, "LL, ", columns, "}};\n  GatesTail<", type, ", ", columns, ", ", lanes,
@@ -123,7 +123,6 @@ Result<std::string> steps_text(const Problem& problem, const RecurrentSpec& spec
                           {"bool kLinear", attrs.linear_before_reset},
                           {"bool kInputForget", attrs.input_forget},
                           {"bool kConstant", spec.constant}});
-  // Not __restrict__: such loads may move in front of the wait for the former kernel.
   std::string in = str_cat("const ", type, "* ");
   return str_cat(
       text, "extern \"C\" __global__ void __launch_bounds__(", kRecurrentWarps * 32, ", 1) ",

@@ -35,9 +35,9 @@ cuda::KernelSource staged_source(const Problem& problem, const StagedText& stage
   std::string parameters;
   std::string named;
   for (size_t i = 0; i < problem.inputs.size(); ++i) {
-    std::string_view type =
-        problem.inputs[i].present ? storage_type(problem.inputs[i].dtype) : "void";
-    parameters += str_cat("const ", type, "* __restrict__ in", i, ", ");
+    const OperandDesc& input = problem.inputs[i];
+    std::string_view type = input.present ? storage_type(input.dtype) : "void";
+    parameters += str_cat(pointer_to(input, type), "in", i, ", ");
   }
   for (size_t i = 0; i < problem.outputs.size(); ++i) {
     std::string_view type = storage_type(problem.outputs[i].dtype);

@@ -14,7 +14,7 @@ std::string launch_signature(const Problem& problem, const ProductTail& tail,
     const OperandDesc& input = problem.inputs[i];
     bool chunks = static_cast<int>(i) == packed;
     std::string_view type = chunks ? "Chunk" : input.present ? storage_type(input.dtype) : "void";
-    text += str_cat("const ", type, "* __restrict__ in", i, ", ");
+    text += str_cat(pointer_to(input, type), "in", i, ", ");
   }
   return str_cat(text, storage_type(problem.outputs[0].dtype),
                  "* __restrict__ out, float* parts, int rows", tail.parameters(), own, ")");
