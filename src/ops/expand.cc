@@ -21,7 +21,14 @@ Status infer_expand(InferContext& c) {
   if (length) REDLINE_TRY(check_output_rank(c, *length));
   if (!in.has_rank() || !length) return {};
   if (!target) {
-    c.set_output(0, c.dtype(0), fresh_dims(c, std::max<int64_t>(*length, in.rank()), "expand"));
+    SymDims sizes = fresh_dims(c, std::max<int64_t>(*length, in.rank()), "expand");
+    // Only sizes of 1 can become others.
+    for (size_t i = 0; i < in.dims().size(); ++i) {
+      const Dim& size = in.dims()[i];
+      bool stays = size.is_const() ? size != Dim(1) : size.lower_bound() > 1;
+      if (stays) sizes[sizes.size() - in.dims().size() + i] = size;
+    }
+    c.set_output(0, c.dtype(0), std::move(sizes));
     return {};
   }
   for (const Dim& size : *target) {

@@ -16,6 +16,7 @@ const std::vector<PipelineGroup>& pipeline() {
                 "shape arithmetic hides what reshapes do; its numbers fold further"},
                {"dce",
                 "shape arithmetic whose numbers are known by now must not count as a reader"},
+               {"known_ranks", "sizes are known by now that can be; conditions too"},
                {"noop_removal", "what does nothing stands between ops that belong together"},
                {"cast_cleanup", "likewise casts there and back"},
                {"algebraic", "one form for what can be said in several"},

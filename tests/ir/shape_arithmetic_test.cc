@@ -64,6 +64,10 @@ TEST(ShapeArithmetic, ExpandsSplitsTilesAndPads) {
     %y = expand(%x, %s)
     return %y })"),
             "f32[n,c]");
+  EXPECT_EQ(output_type(R"(graph g(%x: f32[2,1,0], %s: i64[4]) {
+    %y = expand(%x, %s)
+    return %y })"),
+            "f32[expand.0,2,expand.2,0]");
   EXPECT_EQ(output_type(R"(graph g(%x: f32[n,c]) {
     %s = shape(%x)
     %a, %b = split(%s)
