@@ -21,28 +21,33 @@ from onnx.backend.test.loader import load_model_tests
 STEP = re.compile(r"(?:^|; )([a-z_0-9]+) '.*?': (.*?)(?=; [a-z_0-9]+ '|; and \d+ more|$)", re.DOTALL)
 
 
-def host_steps(case):
-    """(name, {op: reason}), or (name, None) where the model cannot be imported."""
-    name, model, target = case
+def steps_of(model, target):
+    """{op: reason}; redline.Error where the model cannot be built."""
     found = {}
 
     def log(severity, message):
         if "on the host: " in message:
             found.update(STEP.findall(message.split("on the host: ", 1)[1]))
 
+    redline.build(
+        model,
+        device="cuda",
+        target=target,
+        fallback="allow",
+        opt_level=1,
+        tuning_database=False,
+        log=log,
+    )
+    return found
+
+
+def host_steps(case):
+    """(name, {op: reason}), or (name, None) where the model cannot be built."""
+    name, model, target = case
     try:
-        redline.build(
-            model,
-            device="cuda",
-            target=target,
-            fallback="allow",
-            opt_level=1,
-            tuning_database=False,
-            log=log,
-        )
+        return name, steps_of(model, target)
     except redline.Error:
         return name, None
-    return name, found
 
 
 def cases(part, target):
