@@ -353,6 +353,28 @@ void Graph::erase(Node* node) {
   nodes_.erase(node->position_);
 }
 
+void Graph::erase_input(size_t i) {
+  REDLINE_ASSERT(inputs_[i]->uses.empty());
+  values_.erase(inputs_[i]);
+  inputs_.erase(inputs_.begin() + static_cast<std::ptrdiff_t>(i));
+  for (; i < inputs_.size(); ++i) inputs_[i]->index = i;
+}
+
+void Graph::erase_output(size_t i) {
+  for (size_t j = i; j < outputs_.size(); ++j) remove_use(outputs_[j], {nullptr, this, j});
+  outputs_.erase(outputs_.begin() + static_cast<std::ptrdiff_t>(i));
+  output_names_.erase(output_names_.begin() + static_cast<std::ptrdiff_t>(i));
+  for (; i < outputs_.size(); ++i) add_use(outputs_[i], {nullptr, this, i});
+}
+
+void Graph::erase_output(Node* node, size_t i) {
+  std::vector<Value*>& outputs = node->outputs_;
+  REDLINE_ASSERT(outputs[i]->uses.empty());
+  values_.erase(outputs[i]);
+  outputs.erase(outputs.begin() + static_cast<std::ptrdiff_t>(i));
+  for (; i < outputs.size(); ++i) outputs[i]->index = i;
+}
+
 void Graph::move_before(Node* node, Node* before) {
   nodes_.splice(before->position_, nodes_, node->position_);
 }

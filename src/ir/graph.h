@@ -147,6 +147,10 @@ class Graph {
                                       const std::vector<Value*>& arguments);
   // The outputs of the node must be unread.
   void erase(Node* node);
+  // Those behind it move up. An input, or a node's output, must be unread.
+  void erase_input(size_t i);
+  void erase_output(size_t i);
+  void erase_output(Node* node, size_t i);
   void move_before(Node* node, Node* before);
   // Removes nodes whose outputs nobody reads, and constants likewise. Returns how many nodes went.
   size_t erase_dead();

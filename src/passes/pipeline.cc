@@ -18,6 +18,7 @@ const std::vector<PipelineGroup>& pipeline() {
                 "shape arithmetic whose numbers are known by now must not count as a reader"},
                {"known_ranks", "sizes are known by now that can be; conditions too"},
                {"noop_removal", "what does nothing stands between ops that belong together"},
+               {"loop_invariants", "a body that hands on a state as it came has no copies by now"},
                {"cast_cleanup", "likewise casts there and back"},
                {"algebraic", "one form for what can be said in several"},
                {"transpose_cancel", "transposes meet once nothing idle stands between them"},

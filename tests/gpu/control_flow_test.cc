@@ -129,6 +129,28 @@ TEST_F(ControlFlowTest, StatesAndCapturesStayOnTheGpu) {
   }
 }
 
+TEST_F(ControlFlowTest, StatesThatStayTheSameAreNotCopied) {
+  context_ = cuda::Context::create(counting_driver(), 0).value();
+  load(R"(graph g(%n: i64[], %x: f32[20000]) {
+    %bias = exp(%x)
+    %s0 = neg(%x)
+    %true: bool[] = const [1]
+    %same, %z = loop(%n, %true, %bias, %s0) body(%i: i64[], %q: bool[], %b: f32[20000], %s: f32[20000]) {
+      %t = add(%s, %b)
+      return %q, %b, %t
+    }
+    %o = add(%same, %z)
+    return %o
+  }
+  )");
+  EXPECT_EQ(control_step("loop").inputs.size(), kFirstState + 1);
+  for (int64_t trips : {3, 1, 0, 7}) {
+    g_copies = {};
+    expect_same({Tensor::scalar_int64(trips), floats({20000}, 5)});
+    EXPECT_LT(g_copies.up + g_copies.down, 2 * 20000 * 4 + 512u) << trips;
+  }
+}
+
 TEST_F(ControlFlowTest, StatesOfGrowingSizes) {
   load(R"(graph g(%n: i64[], %x: f32[2,3]) {
     %true: bool[] = const [1]
