@@ -49,8 +49,15 @@ std::string files(std::initializer_list<const char*> names) {
   return text;
 }
 
+constexpr size_t kWeights = 1, kBias = 3;  // inputs
+
+bool is_constant(const Problem& problem, size_t input) {
+  return input < problem.inputs.size() && problem.inputs[input].constant != nullptr;
+}
+
 // The gates of all steps; besides, what blocks will hand to each other gets the number 0.
-std::string gates_text(const RecurrentSpec& spec, const ProductKnobs& knobs, bool last_bias) {
+std::string gates_text(const Problem& problem, const RecurrentSpec& spec, const ProductKnobs& knobs,
+                       bool last_bias) {
   std::string_view type = storage_type(spec.dtype);
   int64_t columns = spec.gates * spec.hidden;
   int lanes = product_vector(DType::kFloat32, columns);
@@ -72,7 +79,7 @@ std::string gates_text(const RecurrentSpec& spec, const ProductKnobs& knobs, boo
                           {"int kColumns", columns},
                           {"int kDepth", spec.input},
                           {"bool kColumnsTogether", 0},
-                          {"bool kConstant", 0},
+                          {"bool kConstant", is_constant(problem, kWeights)},
                           {"int kLanes", lanes}});
   int vector = product_vector(spec.dtype, spec.input);
   text += "typedef ProductNumbers<Numbers> N;\n";
@@ -81,15 +88,19 @@ std::string gates_text(const RecurrentSpec& spec, const ProductKnobs& knobs, boo
                   ", N::kThreads, ", source, "A;\n");
   text += str_cat("typedef AlongRows<Numbers::kTileColumns, N::kDepthChunks, ", vector,
                   ", N::kThreads, ", source, "B;\n");
+  std::string w = pointer_to(problem.inputs[kWeights], type);
+  std::string bias = is_constant(problem, kBias) ? pointer_to(problem.inputs[kBias], type)
+                                                 : str_cat("const ", type, "* ");
   text += str_cat(
       "extern \"C\" __global__ void __launch_bounds__(", knobs.threads(), ", 1) ", kGatesEntry,
-      "(const ", type, "* x, const ", type, "* w, const ", type,
-      "* bias, float* gates, u64* exchange, i64 exchanged, int rows) {\n"
+      "(const ", type, "* x, ", w, "in", kWeights, ", ", bias, "in", kBias,
+      ", float* __restrict__ gates, u64* exchange, i64 exchanged, int rows) {\n"
       "  const ProductPlace at = product_place<Numbers>(rows, (int)blockIdx.x, (int)blockIdx.z);\n"
-      "  A a{{x, rows}};\n  B b{{w + (i64)at.batch * ",
-      columns * spec.input, "LL, ", columns, "}};\n  GatesTail<", type, ", ", columns, ", ", lanes,
-      ", ", last_bias ? "true" : "false",
-      "> tail{gates, bias, rows};\n  product<Numbers>(a, b, tail, at, rows);\n"
+      "  A a{{x, rows}};\n  B b{{in",
+      kWeights, " + (i64)at.batch * ", columns * spec.input, "LL, ", columns, "}};\n  GatesTail<",
+      type, ", ", columns, ", ", lanes, ", ", last_bias ? "true" : "false", "> tail{gates, in",
+      kBias,
+      ", rows};\n  product<Numbers>(a, b, tail, at, rows);\n"
       "  clear_exchange(exchange, exchanged);\n}\n");
   return text;
 }
@@ -191,8 +202,8 @@ Result<std::vector<cuda::KernelSource>> recurrent_kernels(const Problem& problem
   bool last_bias = spec.gates == 3 && !spec.twice;
   std::vector<std::string> options = {"-DREDLINE_INDEX=int"};
   std::vector<cuda::KernelSource> sources;
-  sources.push_back({std::string(kGatesEntry), gates_text(spec, product, last_bias), device.arch(),
-                     options, static_cast<int>(product.shared_bytes(spec.dtype))});
+  sources.push_back({std::string(kGatesEntry), gates_text(problem, spec, product, last_bias),
+                     device.arch(), options, static_cast<int>(product.shared_bytes(spec.dtype))});
   REDLINE_ASSIGN(std::string steps, steps_text(problem, spec, knobs, layout));
   sources.push_back({recurrent_steps_entry(knobs), std::move(steps), device.arch(), options,
                      static_cast<int>(layout.shared_bytes)});
