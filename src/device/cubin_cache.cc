@@ -39,6 +39,7 @@ std::string CubinCache::default_folder() {
 }
 
 std::string CubinCache::key(const KernelSource& source, const std::string& compiler_version) {
+  // Kernels cached before the option have no statistics.
   std::string text =
       str_cat("nvrtc --no-cache ", compiler_version, "\n", source.arch, "\n", source.entry);
   for (const std::string& option : source.options) text += "\n" + option;

@@ -353,12 +353,14 @@ void Graph::erase(Node* node) {
   nodes_.erase(node->position_);
 }
 
-void Graph::erase_input(size_t i) {
-  REDLINE_ASSERT(inputs_[i]->uses.empty());
-  values_.erase(inputs_[i]);
-  inputs_.erase(inputs_.begin() + static_cast<std::ptrdiff_t>(i));
-  for (; i < inputs_.size(); ++i) inputs_[i]->index = i;
+void Graph::erase_from(std::vector<Value*>& values, size_t i) {
+  REDLINE_ASSERT(values[i]->uses.empty());
+  values_.erase(values[i]);
+  values.erase(values.begin() + static_cast<std::ptrdiff_t>(i));
+  for (; i < values.size(); ++i) values[i]->index = i;
 }
+
+void Graph::erase_input(size_t i) { erase_from(inputs_, i); }
 
 void Graph::erase_output(size_t i) {
   for (size_t j = i; j < outputs_.size(); ++j) remove_use(outputs_[j], {nullptr, this, j});
@@ -367,13 +369,7 @@ void Graph::erase_output(size_t i) {
   for (; i < outputs_.size(); ++i) add_use(outputs_[i], {nullptr, this, i});
 }
 
-void Graph::erase_output(Node* node, size_t i) {
-  std::vector<Value*>& outputs = node->outputs_;
-  REDLINE_ASSERT(outputs[i]->uses.empty());
-  values_.erase(outputs[i]);
-  outputs.erase(outputs.begin() + static_cast<std::ptrdiff_t>(i));
-  for (; i < outputs.size(); ++i) outputs[i]->index = i;
-}
+void Graph::erase_output(Node* node, size_t i) { erase_from(node->outputs_, i); }
 
 void Graph::move_before(Node* node, Node* before) {
   nodes_.splice(before->position_, nodes_, node->position_);

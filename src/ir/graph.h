@@ -172,6 +172,7 @@ class Graph {
   Value* new_value(Type type, std::string name);
   void learn_sizes(const Type& before, const Type& after);
   void substitute_symbols(const SymbolMap& symbols);
+  void erase_from(std::vector<Value*>& values, size_t i);
   static void add_use(Value* value, Use use);
   static void remove_use(Value* value, Use use);
   using ValueMap = std::unordered_map<const Value*, Value*>;

@@ -45,6 +45,11 @@ inline SymDims fresh_dims(InferContext& c, int64_t rank, std::string_view hint) 
 // True when both are constants and differ: sizes that can never agree.
 inline bool conflict(const Dim& a, const Dim& b) { return a.is_const() && b.is_const() && a != b; }
 
+// Whether a size is not 1, whatever its symbols are.
+inline bool is_never_one(const Dim& size) {
+  return size.is_const() ? size != Dim(1) : size.lower_bound() > 1;
+}
+
 // Of two sizes that agree, the one that tells more.
 inline const Dim& known_dim(const Dim& a, const Dim& b) { return a.is_const() ? a : b; }
 

@@ -146,7 +146,7 @@ Status infer_loop(InferContext& c) {
   if (c.has_input(0)) REDLINE_TRY(expect_one(c, 0, DType::kInt64));
   if (c.has_input(1)) REDLINE_TRY(expect_one(c, 1, DType::kBool));
   std::vector<Type> given;
-  for (size_t i = 2; i < c.num_inputs(); ++i) {
+  for (size_t i = kFirstState; i < c.num_inputs(); ++i) {
     if (!c.has_input(i)) return c.input_error(i, "is missing");
     given.push_back(c.type(i));
   }
@@ -160,7 +160,7 @@ Status infer_loop(InferContext& c) {
   for (size_t i = 0; i < c.num_outputs(); ++i) {
     const Type& result = body.results[i + 1];
     if (i < given.size()) {
-      c.set_output(i, exit_type(c, body.entry[i + 2], given[i], result));
+      c.set_output(i, exit_type(c, body.entry[i + kFirstState], given[i], result));
       continue;
     }
     if (!result.is_tensor()) return c.error("what is scanned must be a tensor");

@@ -37,6 +37,9 @@ struct ScanAttrs {
   }
 };
 
+// Inputs of a loop, and of its body, from here on are states.
+inline constexpr size_t kFirstState = 2;
+
 // What a value says that is the condition of an if or a loop; a bool of one element, or an error.
 Result<bool> condition_of(const HostValue& value);
 // A loop's; an i64 of one element, or an error.

@@ -25,8 +25,7 @@ Status infer_expand(InferContext& c) {
     // Only sizes of 1 can become others.
     for (size_t i = 0; i < in.dims().size(); ++i) {
       const Dim& size = in.dims()[i];
-      bool stays = size.is_const() ? size != Dim(1) : size.lower_bound() > 1;
-      if (stays) sizes[sizes.size() - in.dims().size() + i] = size;
+      if (is_never_one(size)) sizes[sizes.size() - in.dims().size() + i] = size;
     }
     c.set_output(0, c.dtype(0), std::move(sizes));
     return {};

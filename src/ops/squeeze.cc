@@ -53,7 +53,7 @@ Status infer_squeeze(InferContext& c) {
   } else {
     for (int d = 0; d < in.rank(); ++d) {
       // A symbolic size may turn out to be 1: then the rank is open.
-      if (!in[d].is_const() && in[d].lower_bound() < 2) return {};
+      if (in[d] != Dim(1) && !is_never_one(in[d])) return {};
       drop[static_cast<size_t>(d)] = in[d] == Dim(1);
     }
   }

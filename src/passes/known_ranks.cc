@@ -90,7 +90,6 @@ Result<bool> widen_branches(Node* node) {
       branch->set_output(i, wide->output());
       changed = true;
     }
-    if (changed) REDLINE_TRY(node->graph()->infer(node));
   }
   return changed;
 }

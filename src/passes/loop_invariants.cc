@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ir/rewrite.h"
+#include "ops/control_flow.h"
 #include "passes/pass.h"
 
 namespace redline {
 namespace {
 
-constexpr size_t kFirstState = 2;   // of a loop's inputs, and of its body's
 constexpr size_t kFirstResult = 1;  // of the body's outputs
 
 // The value before the loop is that of each iteration and behind it.
@@ -36,13 +36,8 @@ Result<bool> rewrite(Node* node) {
     }
     changed = true;
   }
-  if (!changed) return false;
-  if (node->num_outputs() == 0) {
-    node->graph()->erase(node);
-  } else {
-    REDLINE_TRY(node->graph()->infer(node));
-  }
-  return true;
+  if (node->num_outputs() == 0) node->graph()->erase(node);
+  return changed;
 }
 
 Result<bool> run(Graph& graph, PassContext&) { return rewrite_nodes(graph, rewrite); }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include "ops/control_flow.h"
 #include "plan/plan.h"
 
 namespace redline {
@@ -10,8 +11,6 @@ namespace redline {
 // loop's states, and what comes of both.
 bool is_control_step(const Plan& plan, const PlanStep& step);
 
-// Of a control step: inputs from here on are states of a loop.
-inline constexpr size_t kFirstState = 2;
 // How many states a loop has, 0 of an `if`.
 size_t num_states(const PlanStep& step);
 // How many outputs of a subgraph a step reads: of a loop's body the condition, all states, and what

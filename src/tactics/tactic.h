@@ -32,6 +32,7 @@ struct OperandDesc {
   const Tensor* packed = nullptr;    // u8[n] instead, when the step's tactic packed it
 
   bool is_static() const;
+  bool is_constant() const { return constant != nullptr || packed != nullptr; }
 };
 
 // What a tactic is asked to do: an op with its attributes and operands.

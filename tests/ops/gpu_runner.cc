@@ -203,7 +203,7 @@ Status GpuRunner::check_behind_producer(const Tactic& tactic, const Kernel& kern
   }
   std::vector<bool> constant;
   for (const OperandDesc& input : problem.inputs) {
-    constant.push_back(input.constant != nullptr || input.packed != nullptr);
+    constant.push_back(input.is_constant());
   }
   bool often = behind_producer_[tactic.name]++ < kOftenBehindProducer;
   int replays = emulated_ ? 1 : often ? kManyReplays : kFewReplays;

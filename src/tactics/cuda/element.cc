@@ -38,8 +38,7 @@ std::string_view compute_type(DType dtype) {
 }
 
 std::string pointer_to(const OperandDesc& input, std::string_view type) {
-  bool constant = input.constant != nullptr || input.packed != nullptr;
-  return str_cat("const ", type, constant ? "* __restrict__ " : "* ");
+  return str_cat("const ", type, input.is_constant() ? "* __restrict__ " : "* ");
 }
 
 std::string float_literal(double value, std::string_view type) {

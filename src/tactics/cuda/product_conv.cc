@@ -63,7 +63,7 @@ Result<Parts> parts_of(const Problem& problem) {
   bool known = image[0] != kDynamicDim && parts.places != kDynamicDim;
   spec.rows = known ? image[0] * parts.places : kDynamicDim;
   spec.b_input = static_cast<size_t>(region.operands[1]);
-  spec.constant = w.constant != nullptr || w.packed != nullptr;
+  spec.constant = w.is_constant();
   spec.can_pack = true;
   if (parts.channels == 1 && spec.columns == 1 && attrs.group > 1) {
     return unsupported("one channel a group has a kernel of its own");

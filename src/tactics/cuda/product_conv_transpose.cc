@@ -123,7 +123,7 @@ Result<Parts> parts_of(const Problem& problem) {
   spec.depth = parts.channels * parts.taps_y * parts.taps_x;
   spec.rows = known && image[0] != kDynamicDim ? image[0] * parts.places : kDynamicDim;
   spec.b_input = static_cast<size_t>(region.operands[1]);
-  spec.constant = w.constant != nullptr || w.packed != nullptr;
+  spec.constant = w.is_constant();
   spec.can_pack = true;
   parts.definitions =
       str_cat(kernels::cuda::source("product/phases.cuh"), geometry_text(parts, image[1]));

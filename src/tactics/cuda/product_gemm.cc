@@ -64,7 +64,7 @@ Result<Parts> finish(const Problem& problem, AnchoredRegion region, Parts parts,
                      ProductTail::Shape shape) {
   ProductSpec& spec = parts.spec;
   const OperandDesc& b = problem.inputs[static_cast<size_t>(parts.b)];
-  spec.constant = b.constant != nullptr || b.packed != nullptr;
+  spec.constant = b.is_constant();
   spec.can_pack = spec.batch == 1;
   spec.b_input = static_cast<size_t>(parts.b);
   if (spec.depth <= 0 || spec.columns <= 0) return unsupported("takes no empty rows or columns");

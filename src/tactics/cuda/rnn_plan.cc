@@ -137,7 +137,7 @@ Result<RecurrentSpec> recurrent_spec(const Problem& problem) {
   const Dims& x = problem.inputs[0].dims;
   spec.sequence = x[attrs.batch_first ? 1 : 0];
   spec.batch = x[attrs.batch_first ? 0 : 1];
-  spec.constant = r.constant != nullptr || r.packed != nullptr;
+  spec.constant = r.is_constant();
   spec.twice = problem.is("gru") && !attrs.linear_before_reset;
   if (spec.hidden <= 0 || spec.input <= 0) return unsupported("takes no empty states or inputs");
   int64_t most = recurrent_units(spec).back() * (kMostBlocks / spec.directions);

@@ -51,13 +51,11 @@ std::string files(std::initializer_list<const char*> names) {
 
 constexpr size_t kWeights = 1, kBias = 3;  // inputs
 
-bool is_constant(const Problem& problem, size_t input) {
-  return input < problem.inputs.size() && problem.inputs[input].constant != nullptr;
-}
-
 // The gates of all steps; besides, what blocks will hand to each other gets the number 0.
 std::string gates_text(const Problem& problem, const RecurrentSpec& spec, const ProductKnobs& knobs,
                        bool last_bias) {
+  const OperandDesc& weights = problem.inputs[kWeights];
+  const OperandDesc bias = problem.inputs.size() > kBias ? problem.inputs[kBias] : OperandDesc();
   std::string_view type = storage_type(spec.dtype);
   int64_t columns = spec.gates * spec.hidden;
   int lanes = product_vector(DType::kFloat32, columns);
@@ -79,7 +77,7 @@ std::string gates_text(const Problem& problem, const RecurrentSpec& spec, const 
                           {"int kColumns", columns},
                           {"int kDepth", spec.input},
                           {"bool kColumnsTogether", 0},
-                          {"bool kConstant", is_constant(problem, kWeights)},
+                          {"bool kConstant", weights.is_constant()},
                           {"int kLanes", lanes}});
   int vector = product_vector(spec.dtype, spec.input);
   text += "typedef ProductNumbers<Numbers> N;\n";
@@ -88,12 +86,10 @@ std::string gates_text(const Problem& problem, const RecurrentSpec& spec, const 
                   ", N::kThreads, ", source, "A;\n");
   text += str_cat("typedef AlongRows<Numbers::kTileColumns, N::kDepthChunks, ", vector,
                   ", N::kThreads, ", source, "B;\n");
-  std::string w = pointer_to(problem.inputs[kWeights], type);
-  std::string bias = is_constant(problem, kBias) ? pointer_to(problem.inputs[kBias], type)
-                                                 : str_cat("const ", type, "* ");
   text += str_cat(
       "extern \"C\" __global__ void __launch_bounds__(", knobs.threads(), ", 1) ", kGatesEntry,
-      "(const ", type, "* x, ", w, "in", kWeights, ", ", bias, "in", kBias,
+      "(const ", type, "* x, ", pointer_to(weights, type), "in", kWeights, ", ",
+      pointer_to(bias, type), "in", kBias,
       ", float* __restrict__ gates, u64* exchange, i64 exchanged, int rows) {\n"
       "  const ProductPlace at = product_place<Numbers>(rows, (int)blockIdx.x, (int)blockIdx.z);\n"
       "  A a{{x, rows}};\n  B b{{in",
