@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 
+#include "base/checked.h"
 #include "ops/gather.h"
 #include "tactics/cuda/element_writer.h"
 #include "tactics/cuda/kernel_launch.h"
+#include "tactics/cuda/moved_unit.h"
 #include "tactics/cuda/rule_code.h"
+#include "tactics/knob.h"
 
 namespace redline {
 namespace {
@@ -74,26 +77,56 @@ std::vector<Way> ways_of(const Problem& problem, const Rows& rows) {
   return ways;
 }
 
-std::string statements(const Rows& rows, int lanes) {
-  std::string type = rows.bytes == 1   ? "u8"
-                     : rows.bytes == 2 ? "u16"
-                     : rows.bytes == 4 ? "u32"
-                                       : "u64";
-  return str_cat(
-      "  wait_for_former();\n  release_next();\n", "  const idx inner = ", rows.inner,
-      ", count = ", rows.count, ", rows = ", rows.rows, ", outer = ", rows.outer, ";\n",
-      "  const idx groups = inner / ", lanes, ";\n  const idx group = (idx)blockIdx.x * ", kThreads,
-      " + (int)threadIdx.x;\n  if (group >= outer * count * groups) return;\n",
-      "  const idx k = group % groups * ", lanes, ", place = group / groups;\n",
-      "  const i64 index = (i64)widen(in1[place % count]);\n",
-      "  if (index_outside(index, (i64)rows)) refuse(refused);\n",
-      "  const idx row = index_inside(index, (i64)rows);\n", "  const ", type, "* from = (const ",
-      type, "*)in0 + (place / count * rows + row) * inner + k;\n", "  store_lanes((", type,
-      "*)out_raw0 + place * inner + k, load_lanes<", lanes, ">(from));\n");
+// Accesses of a thread. Each waits for its index first, so that several keep more of them in flight
+// once there are threads enough.
+std::vector<Config> configs(const Problem& problem) {
+  ElementWriter writer(problem);
+  int lanes = ways_of(problem, rows_of(problem, writer)).front().lanes;
+  bool large = problem.outputs[0].dims.count() / lanes >= (1 << 18);
+  std::vector<Config> result;
+  if (large) result = {{{"unroll", int64_t{4}}}, {{"unroll", int64_t{2}}}};
+  result.emplace_back();
+  return result;
 }
 
-Result<std::vector<cuda::KernelSource>> kernels(const Problem& problem, const Config&,
+Result<int64_t> unroll_of(const Config& config) {
+  if (config.empty()) return 1;
+  const auto* unroll = find_knob<int64_t>(config, "unroll");
+  if (unroll == nullptr || *unroll < 1 || *unroll > 8) {
+    return incompatible("a gather whose knob unroll is missing or not in [1, 8]");
+  }
+  return *unroll;
+}
+
+// All indices are read before all rows, and those before all writes, without a branch between:
+// what is beyond the end reads what the last access does.
+std::string statements(const Rows& rows, int lanes, int64_t unroll) {
+  MovedUnit unit = moved_unit(lanes, rows.bytes);
+  std::string element = str_cat("u", 8 * rows.bytes);
+  std::string each = str_cat("#pragma unroll\n  for (int u = 0; u < ", unroll, "; ++u) {\n");
+  return str_cat("  wait_for_former();\n  release_next();\n", "  const idx inner = ", rows.inner,
+                 ", count = ", rows.count, ", rows = ", rows.rows, ", outer = ", rows.outer, ";\n",
+                 "  const idx groups = inner / ", lanes, ", total = outer * count * groups;\n",
+                 "  const idx first = (idx)blockIdx.x * ", kThreads * unroll,
+                 " + (int)threadIdx.x;\n", "  idx group[", unroll, "];\n  i64 index[", unroll,
+                 "];\n  lanes_of<", unit.type, ", ", unit.count, "> held[", unroll,
+                 "];\n  bool outside = false;\n", each, "    group[u] = first + u * ", kThreads,
+                 ";\n    if (group[u] >= total) group[u] = total - 1;\n",
+                 "    index[u] = (i64)widen(in1[group[u] / groups % count]);\n  }\n", each,
+                 "    outside = outside || index_outside(index[u], (i64)rows);\n",
+                 "    const idx row = index_inside(index[u], (i64)rows), k = group[u] % groups * ",
+                 lanes, ";\n    const ", element, "* from = (const ", element,
+                 "*)in0 + (group[u] / groups / count * rows + row) * inner + k;\n    if (rows > 0) "
+                 "held[u] = load_lanes<",
+                 unit.count, ">((const ", unit.type,
+                 "*)from);\n  }\n  if (outside) refuse(refused);\n", each, "    ", element,
+                 "* to = (", element, "*)out_raw0 + group[u] * ", lanes, ";\n    if (first + u * ",
+                 kThreads, " < total) store_lanes((", unit.type, "*)to, held[u]);\n  }\n");
+}
+
+Result<std::vector<cuda::KernelSource>> kernels(const Problem& problem, const Config& config,
                                                 const cuda::DeviceInfo& device) {
+  REDLINE_ASSIGN(int64_t unroll, unroll_of(config));
   ElementWriter writer(problem);
   REDLINE_TRY(writer.check());
   Rows rows = rows_of(problem, writer);
@@ -102,16 +135,17 @@ Result<std::vector<cuda::KernelSource>> kernels(const Problem& problem, const Co
   std::vector<cuda::KernelSource> sources;
   for (const Way& way : ways_of(problem, rows)) {
     ElementKernel kernel =
-        writer.whole(kEntry, kThreads, {"lanes.cuh"}, statements(rows, way.lanes));
+        writer.whole(kEntry, kThreads, {"lanes.cuh"}, statements(rows, way.lanes, unroll));
     bool wide = way.wide || (known && !fits_short_indices(problem));
     sources.push_back(indexed_source(kernel, wide, device));
   }
   return sources;
 }
 
-Result<std::unique_ptr<Kernel>> prepare(const Problem& problem, const Config&,
+Result<std::unique_ptr<Kernel>> prepare(const Problem& problem, const Config& config,
                                         const PrepareArgs& args) {
   REDLINE_TRY(supports(problem));
+  REDLINE_ASSIGN(int64_t unroll, unroll_of(config));
   const Problem& written = *args.written;
   std::vector<int64_t> sizes = parameter_values(written, problem);
   ElementWriter writer(written);
@@ -127,7 +161,7 @@ Result<std::unique_ptr<Kernel>> prepare(const Problem& problem, const Config&,
     int64_t groups = problem.outputs[0].dims.count() / ways[i].lanes;
     REDLINE_ASSIGN(
         KernelLaunch::Step step,
-        KernelLaunch::step(args, i, kEntry, (groups + kThreads - 1) / kThreads, kThreads));
+        KernelLaunch::step(args, i, kEntry, divide_up(groups, kThreads * unroll), kThreads));
     return KernelLaunch::create(problem, "cuda.gather_rows", {std::move(step)}, std::move(sizes));
   }
   return incompatible("a gather whose kernels do not take its sizes");
@@ -140,6 +174,7 @@ void register_tactic_gather_rows(TacticRegistry& registry) {
                 .device = "cuda",
                 .ops = {"gather"},
                 .supports = supports,
+                .configs = configs,
                 .kernels = kernels,
                 .prepare = prepare,
                 .preference = 20});
