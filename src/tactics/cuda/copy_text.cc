@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "tactics/cuda/moved_unit.h"
+
 namespace redline {
 namespace {
 
@@ -45,6 +47,7 @@ class CopyText {
         lanes_(knobs.gathered > 0 ? static_cast<int>(knobs.gathered) : boxes.lanes),
         whole_(named("whole", boxes.whole.size())) {
     type_ = str_cat("u", 8 * boxes.bytes);
+    unit_ = moved_unit(lanes_, boxes.bytes);
     for (size_t i = 0; i < boxes.pieces.size(); ++i) {
       pieces_.push_back({named(str_cat("begin", i, "_"), boxes.whole.size()),
                          named(str_cat("size", i, "_"), boxes.whole.size())});
@@ -58,10 +61,8 @@ class CopyText {
     if (is_empty(boxes_.whole)) return text;
     text += "  const idx rows = idx(1)";
     for (size_t axis = 0; axis < boxes_.row_axes; ++axis) text += " * " + whole.dims[axis];
-    text += str_cat(";\n  typedef lanes_of<", type_, ", ", lanes_, "> Lanes;\n  Lanes held[",
-                    knobs_.unroll, "];\n  idx place[", knobs_.unroll,
-                    "];\n  const idx first = (idx)blockIdx.x * ", knobs_.threads * knobs_.unroll,
-                    " + (int)threadIdx.x;\n");
+    text += str_cat(";\n  idx place[", knobs_.unroll, "];\n  const idx first = (idx)blockIdx.x * ",
+                    knobs_.threads * knobs_.unroll, " + (int)threadIdx.x;\n");
     if (boxes_.fill) return text + fill_case();
     text += "  switch ((int)blockIdx.y) {\n";
     for (size_t i = 0; i < boxes_.pieces.size(); ++i) {
@@ -81,6 +82,9 @@ class CopyText {
     return result;
   }
 
+  std::string held(std::string_view type, int count) const {
+    return str_cat("  lanes_of<", type, ", ", count, "> held[", knobs_.unroll, "];\n");
+  }
   std::string source(size_t operand) const { return str_cat("(const ", type_, "*)in", operand); }
   std::string target(size_t operand) const { return str_cat("(", type_, "*)out_raw", operand); }
 
@@ -111,35 +115,51 @@ class CopyText {
   std::string each_group(size_t walked, const std::string& inside, size_t to) const {
     std::string name = str_cat("groups", walked);
     SizeText groups = sizes_.size(name);
-    std::string text = str_cat("#pragma unroll\n  for (int u = 0; u < ", knobs_.unroll,
-                               "; ++u) {\n    const idx group = first + u * ", knobs_.threads,
-                               ";\n    place[u] = -1;\n    if (group < rows * idx(", groups,
-                               ")) {\n      const idx row = ", sizes_.divided("group", name),
-                               ";\n      idx rest = group - row * idx(", groups, ");\n");
+    std::string text =
+        str_cat(held(unit_.type, unit_.count), "#pragma unroll\n  for (int u = 0; u < ",
+                knobs_.unroll, "; ++u) {\n    const idx group = first + u * ", knobs_.threads,
+                ";\n    place[u] = -1;\n    if (group < rows * idx(", groups,
+                ")) {\n      const idx row = ", sizes_.divided("group", name),
+                ";\n      idx rest = group - row * idx(", groups, ");\n");
     return str_cat(text, inside, "    }\n  }\n#pragma unroll\n  for (int u = 0; u < ",
-                   knobs_.unroll, "; ++u) {\n    if (place[u] >= 0) store_lanes(", target(to),
-                   " + place[u], held[u]);\n  }\n");
+                   knobs_.unroll, "; ++u) {\n    if (place[u] >= 0) store_lanes((", unit_.type,
+                   "*)(", target(to), " + place[u]), held[u]);\n  }\n");
+  }
+
+  std::string load(size_t operand, const std::string& place) const {
+    return str_cat("load_lanes<", unit_.count, ">((const ", unit_.type, "*)(", source(operand),
+                   " + (", place, ")));\n");
+  }
+  // held[u] has nothing but `value`.
+  std::string filled() const {
+    const char* of_bytes = unit_.bytes == boxes_.bytes ? ""
+                           : boxes_.bytes == 1         ? " * 0x01010101u"
+                                                       : " * 0x00010001u";
+    return str_cat("    for (int i = 0; i < ", unit_.count, "; ++i) held[u].element[i] = value",
+                   of_bytes, ";\n");
   }
 
   // The elements of a result, `own` by row, each from its place in rows of `other`, whose element 0
   // lies at -`shift` of the result's; the fill where that has none.
   std::string gathered_case(size_t walked, const Sizes& own, const Sizes& other, const Sizes& shift,
                             size_t from, size_t to) const {
+    if (is_shifted(own)) return shifted_case(walked, own, other, shift, from, to);
     std::string name = str_cat("groups", walked);
     SizeText count = sizes_.size(name);
     size_t last = own.size() - 1;
-    std::string text = str_cat(
-        "  const idx total = rows * idx(", count, ");\n#pragma unroll\n  for (int u = 0; u < ",
-        knobs_.unroll, "; ++u) {\n    const idx at = (first + u * ", knobs_.threads, ") * ", lanes_,
-        ";\n    place[u] = at < total ? at : -1;\n    if (at >= total) continue;\n",
-        "    const idx row = ", sizes_.divided("at", name), ";\n    idx rest = at - row * idx(",
-        count, ");\n", coordinates(walked, 1, false), "      idx source = row * idx(",
-        count_of(other), ")", place_of(other, shift),
-        ";\n#pragma unroll\n    for (int lane = 0; lane < ", lanes_,
-        "; ++lane) {\n      if (at + lane < total", boxes_.fill ? inside_test() : "", ") {\n",
-        "        held[u].element[lane] = (", source(from), ")[source];\n      }",
-        boxes_.fill ? " else {\n        held[u].element[lane] = value;\n      }\n" : "\n",
-        "      ++source;\n");
+    std::string text =
+        str_cat(held(type_, lanes_), "  const idx total = rows * idx(", count,
+                ");\n#pragma unroll\n  for (int u = 0; u < ", knobs_.unroll,
+                "; ++u) {\n    const idx at = (first + u * ", knobs_.threads, ") * ", lanes_,
+                ";\n    place[u] = at < total ? at : -1;\n    if (at >= total) continue;\n",
+                "    const idx row = ", sizes_.divided("at", name),
+                ";\n    idx rest = at - row * idx(", count, ");\n", coordinates(walked, 1, false),
+                "      idx source = row * idx(", count_of(other), ")", place_of(other, shift),
+                ";\n#pragma unroll\n    for (int lane = 0; lane < ", lanes_,
+                "; ++lane) {\n      if (at + lane < total", boxes_.fill ? inside_test() : "",
+                ") {\n", "        held[u].element[lane] = (", source(from), ")[source];\n      }",
+                boxes_.fill ? " else {\n        held[u].element[lane] = value;\n      }\n" : "\n",
+                "      ++source;\n");
     SizeText stride(1);
     for (size_t axis = last + 1; axis-- > 0;) {
       text += str_cat("      if (++c", axis, " == idx(", own[axis], ")) {\n      c", axis,
@@ -156,15 +176,80 @@ class CopyText {
                    ")[place[u] + lane] = held[u].element[lane];\n    }\n  }\n");
   }
 
+  // Whether accesses of 16 bytes reach no further than into the next row.
+  bool is_shifted(const Sizes& own) const {
+    return knobs_.shifted && lanes_ * boxes_.bytes == 16 && own.back().known.value_or(0) >= lanes_;
+  }
+
+  // The same of rows that are long: neighbours in a row are so in the source too, so that they are
+  // read together, `left` of the one and what is behind of the next.
+  std::string shifted_case(size_t walked, const Sizes& own, const Sizes& other, const Sizes& shift,
+                           size_t from, size_t to) const {
+    std::string name = str_cat("groups", walked);
+    SizeText count = sizes_.size(name);
+    size_t last = own.size() - 1;
+    std::string source = str_cat("row * idx(", count_of(other), ")", place_of(other, shift));
+    std::string each =
+        str_cat("#pragma unroll\n  for (int u = 0; u < ", knobs_.unroll, "; ++u) {\n");
+    std::string text =
+        str_cat(held("u32", 4), "  const idx total = rows * idx(", count, "), all = rows * idx(",
+                count_of(other), ");\n  typedef ShiftedLanes<", type_, ", ", lanes_,
+                "> Shifted;\n  Shifted part[", knobs_.unroll, "][2];\n", each,
+                "    const idx at = (first + u * ", knobs_.threads, ") * ", lanes_,
+                ";\n    place[u] = at < total ? at : -1;\n    if (at >= total) continue;\n",
+                "    idx row = ", sizes_.divided("at", name), ";\n    idx rest = at - row * idx(",
+                count, ");\n", coordinates(walked, 1, false));
+    text += str_cat("      const int left = clamped(idx(", own[last], ") - c", last, ", 0, ",
+                    lanes_, ");\n", read_part(0, source, from), "      if (left < ", lanes_,
+                    ") {\n      c", last, " = 0;\n");
+    for (size_t axis = last; axis-- > 0;) {
+      text +=
+          str_cat("      if (++c", axis, " == idx(", own[axis], ")) {\n      c", axis, " = 0;\n");
+    }
+    text += str_cat("      ++row;\n", std::string(last, '}'), "\n", read_part(1, source, from),
+                    "      } else {\n      part[u][1].begin = part[u][1].end = 0;\n      }\n  }\n");
+    text += each + "    if (place[u] < 0) continue;\n";
+    if (boxes_.fill) text += filled();
+    text += "    part[u][0].put(held[u]);\n    part[u][1].put(held[u]);\n";
+    return str_cat(text, "    if (place[u] + ", lanes_, " <= total) {\n      store_lanes((u32*)(",
+                   target(to), " + place[u]), held[u]);\n",
+                   "      continue;\n    }\n#pragma unroll\n    for (int lane = 0; lane < ", lanes_,
+                   "; ++lane) {\n      if (place[u] + lane < total) (", target(to),
+                   ")[place[u] + lane] = (", type_, ")(held[u].element[lane * ", boxes_.bytes,
+                   " / 4] >> lane * ", boxes_.bytes, " % 4 * 8);\n    }\n  }\n");
+  }
+
+  // Statements that read what c0, c1, ... begin: the first `left` lanes, or those behind them.
+  std::string read_part(int part, const std::string& source, size_t from) const {
+    std::string begin = part == 0 ? "0" : "left", end = part == 0 ? "left" : std::to_string(lanes_);
+    std::string at = part == 0 ? source : str_cat(source, " - left");
+    std::string text;
+    if (boxes_.fill) {
+      const Piece& piece = pieces_[0];
+      size_t last = whole_.size() - 1;
+      std::string inside = "true";
+      for (size_t axis = 0; axis < last; ++axis) inside += inside_along(axis);
+      std::string to_first = str_cat("idx(", piece.begin[last], ") - c", last, " + ", begin);
+      text = str_cat("      const int from", part, " = clamped(", to_first, ", ", begin, ", ", end,
+                     ");\n      const int to", part, " = ", inside, " ? clamped(", to_first,
+                     " + idx(", piece.size[last], "), ", begin, ", ", end, ") : from", part, ";\n");
+      begin = str_cat("from", part);
+      end = str_cat("to", part);
+    }
+    return str_cat(text, "      part[u][", part, "].read(", this->source(from), ", ", at, ", all, ",
+                   begin, ", ", end, ");\n");
+  }
+
   // Whether c0, c1, ... are in the piece of a padded result.
   std::string inside_test() const {
-    const Piece& piece = pieces_[0];
     std::string text;
-    for (size_t axis = 0; axis < whole_.size(); ++axis) {
-      text += str_cat(" && c", axis, " >= idx(", piece.begin[axis], ") && c", axis, " < idx(",
-                      piece.begin[axis] + piece.size[axis], ")");
-    }
+    for (size_t axis = 0; axis < whole_.size(); ++axis) text += inside_along(axis);
     return text;
+  }
+  std::string inside_along(size_t axis) const {
+    const Piece& piece = pieces_[0];
+    return str_cat(" && c", axis, " >= idx(", piece.begin[axis], ") && c", axis, " < idx(",
+                   piece.begin[axis] + piece.size[axis], ")");
   }
 
   std::string piece_case(size_t i) const {
@@ -179,9 +264,9 @@ class CopyText {
         str_cat("row * idx(", count_of(whole_), ")", place_of(whole_, piece.begin));
     std::string in_piece = str_cat("group * ", lanes_);
     bool from_whole = boxes_.from_whole;
-    text += str_cat("      held[u] = load_lanes<", lanes_, ">(", source(from_whole ? 0 : operand),
-                    " + (", from_whole ? in_whole : in_piece,
-                    "));\n      place[u] = ", from_whole ? in_piece : in_whole, ";\n");
+    text += str_cat(
+        "      held[u] = ", load(from_whole ? 0 : operand, from_whole ? in_whole : in_piece),
+        "      place[u] = ", from_whole ? in_piece : in_whole, ";\n");
     return each_group(i, text, from_whole ? operand : 0);
   }
 
@@ -196,12 +281,11 @@ class CopyText {
       return text + gathered_case(0, whole_, piece.size, shift, 0, 0);
     }
     std::string inside = coordinates(0, lanes_);
+    std::string place =
+        str_cat("row * idx(", count_of(piece.size), ")", place_of(piece.size, shift));
     inside +=
-        str_cat("      if (true", inside_test(), ") {\n        held[u] = load_lanes<", lanes_, ">(",
-                source(0), " + (row * idx(", count_of(piece.size), ")", place_of(piece.size, shift),
-                "));\n      } else {\n", "        for (int lane = 0; lane < ", lanes_,
-                "; ++lane) held[u].element[lane] = value;\n      }\n      place[u] = group * ",
-                lanes_, ";\n");
+        str_cat("      if (true", inside_test(), ") {\n        held[u] = ", load(0, place),
+                "      } else {\n", filled(), "      }\n      place[u] = group * ", lanes_, ";\n");
     return text + each_group(0, inside, 0);
   }
 
@@ -210,6 +294,7 @@ class CopyText {
   const CopyKnobs& knobs_;
   const KernelSizes& sizes_;
   int lanes_;
+  MovedUnit unit_;
   Sizes whole_;
   std::vector<Piece> pieces_;
   std::string type_;
