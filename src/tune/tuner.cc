@@ -37,13 +37,15 @@ constexpr size_t kAlternatives = 2;
 
 // Below this, what a GPU needs is mostly waiting, which is told worst without trying.
 constexpr double kSmallBytes = 16 << 20;
-// Kernels whose compiling fits well into the time that a build may take.
+// Kernels whose compiling fits well into the time that a build may take; and of such as have much
+// to move, which take longer to run and to check.
 constexpr size_t kKernelsTried = 200;
+constexpr size_t kLargeTried = 60;
 
-// `problems`: how many share that time; 0: one is not small on a GPU.
-size_t candidates_timed(int level, size_t problems) {
+// `affordable`: of each problem.
+size_t candidates_timed(int level, size_t affordable) {
   if (level >= 5) return SIZE_MAX;
-  size_t most = problems == 0 ? 3 : std::clamp<size_t>(kKernelsTried / problems, 3, 6);
+  size_t most = std::clamp<size_t>(affordable, 3, 6);
   return level == 4 ? 2 * most : most;
 }
 
@@ -336,8 +338,9 @@ class Tuner::Decision {
   // The first few that are not known to be useless.
   std::vector<Candidate*> best_few() {
     std::vector<Candidate*> few;
-    bool small = tuner_.options_.device == "cuda" && trial_bytes(sized_) <= kSmallBytes;
-    size_t most = candidates_timed(tuner_.options_.level, small ? tuner_.expected_ : 0);
+    size_t tried = trial_bytes(sized_) <= kSmallBytes ? kKernelsTried : kLargeTried;
+    size_t affordable = tuner_.options_.device == "cuda" ? tried / tuner_.expected_ : 0;
+    size_t most = candidates_timed(tuner_.options_.level, affordable);
     for (Candidate& c : candidates_) {
       if (is_usable(c) && (few.size() < most || c.is_way)) few.push_back(&c);
     }

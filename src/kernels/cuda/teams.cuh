@@ -294,7 +294,9 @@ struct TeamShared {
   }
 };
 
-template <class Op, class G>
+// PACE: boxes that a block of several has on their way at a time: none is to be served before
+// another.
+template <class Op, class G, int PACE>
 struct Team {
   typedef typename G::Element S;
   typedef typename Op::First First;
@@ -308,9 +310,7 @@ struct Team {
   static constexpr int kTurn = Piece::kTurn, kMembers = Piece::kMembers;
   // Who has all parts of a row knows all when it has told of them.
   static constexpr int kHearing = kMembers > 1 ? (P + 31) / 32 : 0;
-  // Boxes that a block of several has on their way at a time: none is to be served before another.
-  // Those that have two parts at once wait longer for each other, and less is lost by fewer.
-  static constexpr int kPace = kBoxes < 4 ? kBoxes : kTurn > 1 ? 2 : 3;
+  static constexpr int kPace = kBoxes < PACE ? kBoxes : PACE;
   // What is known of a column in 8 bytes instead of 16: the greatest of its elements, which has 16
   // bits, and a sum. Lanes then hear of two columns each, from half of the others. Columns are of
   // known sizes: each run writes all places.
@@ -754,9 +754,9 @@ __device__ inline void start_team(const Own& own, int mover) {
 
 // put(row, k, x, stat, place) leaves what store() would store at `place`. `kept`: zeros before the
 // first run, then what the run before left. BYTES of shared memory lie in front of the slots.
-template <class Op, int BYTES, class G, class Open, class Done, class Put>
+template <class Op, int BYTES, int PACE, class G, class Open, class Done, class Put>
 __device__ inline void team(const G& geometry, void* kept, Open open, Done done, Put put) {
-  typedef Team<Op, G> Own;
+  typedef Team<Op, G, PACE> Own;
   auto& shared = shared_of_team<typename Own::Shared, BYTES>();
   const Own own(geometry, shared, (typename G::Element*)((char*)&shared + BYTES), kept);
   start_team(own, G::kThreads);

@@ -74,6 +74,7 @@ bool is_team(const RowsShape& shape, int64_t length, int64_t side, int bytes) {
   int box = in_rows(shape) ? kRowBox : kColumnBox;
   int most_at_once = team_waits(shape) ? kHeld : 1;
   if (shape.rows < 1 || shape.rows > most_at_once || shape.team % shape.rows != 0) return false;
+  if (shape.pace > (team_waits(shape) ? kMostBoxes : 0)) return false;
   if (shape.lanes * bytes != bytes_of_access(shape) || shape.threads > 512 ||
       shape.groups % box != 0 || shape.groups > kMostBoxes * box || length < 1) {
     return false;
@@ -108,6 +109,11 @@ bool team_waits(const RowsShape& shape) {
 int team_turn(const RowsShape& shape) { return team_waits(shape) ? shape.rows : shape.team; }
 
 int team_members(const RowsShape& shape) { return shape.team / team_turn(shape); }
+
+// Blocks that have two parts at once wait longer for each other, and less is lost by fewer boxes.
+int team_pace(const RowsShape& shape) {
+  return shape.pace > 0 ? shape.pace : team_turn(shape) > 1 ? 2 : 3;
+}
 
 int64_t team_blocks(const RowsShape& shape, const RowsProblem& rows, int64_t multiprocessors) {
   int64_t members = team_members(shape);

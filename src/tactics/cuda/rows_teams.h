@@ -40,6 +40,7 @@ int64_t columns_side_by_side(const RowsProblem& rows);
 bool team_waits(const RowsShape& shape);
 int team_turn(const RowsShape& shape);
 int team_members(const RowsShape& shape);
+int team_pace(const RowsShape& shape);
 // How many there are of a grid; fewer than wait for each other: the GPU has no room for them.
 int64_t team_blocks(const RowsShape& shape, const RowsProblem& rows, int64_t multiprocessors);
 

@@ -379,7 +379,8 @@ class RowsWriter {
         return str_cat("  const ", pieces,
                        is_whole(shape_.kernel)
                            ? call("whole_rows", op, ">(pieces, (int)parts, open, done, store);\n")
-                           : call("team", op, ">(pieces, parts_memory, open, done, store);\n"));
+                           : call("team", str_cat(op, ", ", team_pace(shape_)),
+                                  ">(pieces, parts_memory, open, done, store);\n"));
       }
     }
     return {};

@@ -46,6 +46,7 @@ struct RowsShape {
   int lag = 0;      // groups between the two passes of a relay
   int cluster = 1;  // blocks of a row
   int team = 1;     // parts of a row of a team
+  int pace = 0;     // of whose pieces a block fetches as many boxes at a time; 0: team_pace()
   bool operator==(const RowsShape&) const = default;
 };
 

@@ -200,9 +200,13 @@ void row_whole(const Sizes& s, int threads, std::vector<RowsWay>& ways) {
 
 // `across` words of a row in a piece.
 void column_team(const Sizes& s, int threads, int across, std::vector<RowsWay>& ways) {
-  for (int at_once : {1, 2}) {
-    team(s, {RowsKernel::kColumnTeam, threads, across, 4 / s.bytes, 1, at_once}, 32, 8, ways);
-  }
+  RowsShape shape = {RowsKernel::kColumnTeam, threads, across, 4 / s.bytes};
+  team(s, shape, 32, 8, ways);
+  shape.rows = 2;
+  team(s, shape, 32, 8, ways);
+  // Faster memory has more on its way.
+  shape.pace = 3;
+  team(s, shape, 32, 8, ways);
 }
 // As many as let a block have whole columns.
 void column_whole(const Sizes& s, int threads, std::vector<RowsWay>& ways) {
@@ -271,6 +275,7 @@ std::vector<RowsWay> row_ways(const Sizes& s) {
   if (relays) block_rows(s, 4, ways);
   if (relays && ways.size() < 2) ways.push_back(streamed(s, 1024, 1024));
   block_rows(s, 1, ways);
+  if (relays && !teams) row_team(s, 512, ways);
   block_rows(s, 4, ways);
   if (relays) ways.push_back(row_relay(s, 256));
   if (relays) ways.push_back(row_relay(s, 512));
@@ -365,7 +370,7 @@ void reduced_columns(const Sizes& s, int ahead, std::vector<RowsWay>& ways) {
       if (wide >= 4) ways.push_back(columns_of(s, more, wide, ahead, 1));
     }
   }
-  for (int64_t waves : {8, 4, 1}) {
+  for (int64_t waves : {8, 4, 2, 1}) {
     int64_t parts =
         std::clamp<int64_t>(waves * kMultiprocessors / blocks, 1, std::max<int64_t>(1, most));
     ways.push_back(columns_of(s, threads, across, ahead, parts));
@@ -384,6 +389,11 @@ std::vector<RowsWay> column_ways(const Sizes& s, int ahead) {
   if (teams) column_team(s, 512, 32, ways);
   if (s.large() && s.applies) column_clusters(s, 2, ways);
   if (s.large() && (s.applies || s.twice)) columns_held(s, ways);
+  // Shorter ones leave blocks less to compute while pieces are on their way.
+  bool short_teams = s.large() && !teams && s.length >= kTeamColumn / 4;
+  for (int across : {32, 16}) {
+    if (short_teams) column_team(s, 512, across, ways);
+  }
   if (s.large() && divisible && ahead > 1) reduced_columns(s, ahead, ways);
   int64_t vectors = std::max<int64_t>(1, divide_up(s.rows, s.lanes));
   for (int threads : {256, 512, 128}) {
@@ -462,15 +472,18 @@ Config encode(const RowsWay& way) {
   std::vector<int64_t> codes;
   int64_t rows = 1;
   int64_t lag = 0;
+  int64_t pace = 0;
   for (const RowsShape& shape : way.launches) {
     codes.insert(codes.end(), {static_cast<int64_t>(shape.kernel), shape.threads, shape.across,
                                shape.lanes, shape.groups});
     rows = std::max<int64_t>(rows, shape.rows);
     lag = std::max<int64_t>(lag, shape.lag);
+    pace = std::max<int64_t>(pace, shape.pace);
   }
   Config config = {{"kernels", codes}, {"parts", static_cast<int64_t>(way.parts)}};
   if (rows > 1) config.push_back({"rows", rows});
   if (lag > 0) config.push_back({"lag", lag});
+  if (pace > 0) config.push_back({"pace", pace});
   return config;
 }
 
@@ -530,12 +543,13 @@ Result<RowsWay> decode(const Config& config, const Problem& problem, const RowsP
   const auto* parts = find_knob<int64_t>(config, "parts");
   const auto* more_rows = find_knob<int64_t>(config, "rows");
   const auto* lag = find_knob<int64_t>(config, "lag");
+  const auto* pace = find_knob<int64_t>(config, "pace");
   if (given == nullptr || parts == nullptr || *parts < 1 || *parts > 1 << 20) return bad;
   RowsWay way;
   way.parts = static_cast<int>(*parts);
   bool in_rows = rows.last_is_reduced();
   auto small = [](int64_t n) { return n >= 0 && n <= 1 << 20; };
-  for (const auto* knob : {more_rows, lag}) {
+  for (const auto* knob : {more_rows, lag, pace}) {
     if (knob != nullptr && !small(*knob)) return bad;
   }
   if (given->size() % 5 != 0 || !std::all_of(given->begin(), given->end(), small)) return bad;
@@ -549,6 +563,7 @@ Result<RowsWay> decode(const Config& config, const Problem& problem, const RowsP
     if (lag != nullptr && relay) shape.lag = static_cast<int>(*lag);
     if (is_cluster(shape.kernel)) shape.cluster = way.parts;
     if (is_team(shape.kernel)) shape.team = way.parts;
+    if (is_team(shape.kernel) && pace != nullptr) shape.pace = static_cast<int>(*pace);
     if (!is_shape(shape, in_rows) || rows.axes.back().known.value_or(0) % shape.lanes != 0) {
       return bad;
     }
