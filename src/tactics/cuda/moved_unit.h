@@ -3,6 +3,8 @@
 
 #include <string>
 
+#include "base/status.h"
+
 namespace redline {
 
 // What a kernel moves neighbouring elements in that it does not look at: words, of which compilers
