@@ -151,9 +151,9 @@ TEST_F(KnobsTest, TeamsThatHaveNoTurns) {
   problem_.attrs = Attrs::load(problem_.op->attrs, {{"axis", int64_t{0}}}).value();
   problem_.inputs[0].dtype = problem_.outputs[0].dtype = DType::kFloat16;
   problem_.inputs[0].dims = problem_.outputs[0].dims = {500, 64};
-  auto kernels = [&](RowsKernel kernel, int64_t parts, int64_t at_once) {
+  auto kernels = [&](RowsKernel kernel, int64_t parts, int64_t at_once, int64_t pace = 0) {
     std::vector<int64_t> codes = {static_cast<int64_t>(kernel), 64, 16, 2, 32};
-    Config config = {{"kernels", codes}, {"parts", parts}, {"rows", at_once}};
+    Config config = {{"kernels", codes}, {"parts", parts}, {"rows", at_once}, {"pace", pace}};
     return tactics_->find("cuda.rows")->kernels(problem_, config, context_->info()).status();
   };
   for (int64_t at_once : {1, 2}) {
@@ -171,6 +171,70 @@ TEST_F(KnobsTest, TeamsThatHaveNoTurns) {
                                         {RowsKernel::kColumnWhole, 4, 2}}) {
     EXPECT_EQ(kernels(kernel, parts, at_once).code(), StatusCode::kIncompatible)
         << parts << " " << at_once;
+  }
+  EXPECT_TRUE(kernels(RowsKernel::kColumnTeam, 4, 2, 4).ok());
+  // More boxes than a piece has; or where no block waits for another.
+  for (auto [kernel, parts, pace] : {std::tuple{RowsKernel::kColumnTeam, 4, 5},
+                                     {RowsKernel::kColumnTeam, 4, -1},
+                                     {RowsKernel::kColumnWhole, 4, 2}}) {
+    EXPECT_EQ(kernels(kernel, parts, 1, pace).code(), StatusCode::kIncompatible) << pace;
+  }
+}
+
+TEST_F(KnobsTest, CopiesThatCannotBe) {
+  problem_.op = &ops_->get("slice");
+  problem_.attrs = Attrs::load(problem_.op->attrs, {}).value();
+  OperandDesc x;
+  x.dtype = DType::kFloat16;
+  x.dims = {4, 33};
+  OperandDesc y = x;
+  y.dims = {4, 31};
+  std::vector<Tensor> places;
+  for (int64_t place : {1, 32, 1}) {
+    places.push_back(Tensor::from<int64_t>(DType::kInt64, {1}, {&place, 1}));
+  }
+  problem_.inputs = {x};
+  for (const Tensor& place : places) {
+    OperandDesc operand;
+    operand.dtype = DType::kInt64;
+    operand.dims = {1};
+    operand.constant = &place;
+    problem_.inputs.push_back(operand);
+  }
+  problem_.outputs = {y};
+  auto kernels = [&](const Config& knobs) {
+    Config config = {{"threads", int64_t{256}}, {"unroll", int64_t{2}}};
+    config.insert(config.end(), knobs.begin(), knobs.end());
+    return tactics_->find("cuda.copy")->kernels(problem_, config, context_->info()).status();
+  };
+  EXPECT_TRUE(kernels({}).ok()) << kernels({}).to_string();
+  EXPECT_TRUE(kernels({{"gathered", int64_t{8}}, {"shifted", int64_t{1}}}).ok());
+  for (const Config& knobs : {Config{{"gathered", int64_t{16}}},
+                              {{"gathered", int64_t{3}}},
+                              {{"shifted", int64_t{1}}},
+                              {{"gathered", int64_t{8}}, {"shifted", int64_t{2}}}}) {
+    EXPECT_EQ(kernels(knobs).code(), StatusCode::kIncompatible);
+  }
+}
+
+TEST_F(KnobsTest, GathersThatCannotBe) {
+  problem_.op = &ops_->get("gather");
+  problem_.attrs = Attrs::load(problem_.op->attrs, {}).value();
+  OperandDesc indices;
+  indices.dtype = DType::kInt64;
+  indices.dims = {5};
+  problem_.inputs.push_back(indices);
+  problem_.outputs[0].dims = {5, 8};
+  auto kernels = [&](const Config& config) {
+    return tactics_->find("cuda.gather_rows")->kernels(problem_, config, context_->info()).status();
+  };
+  EXPECT_TRUE(kernels({}).ok());
+  EXPECT_TRUE(kernels({{"unroll", int64_t{4}}}).ok());
+  for (const Config& config : {Config{{"unroll", int64_t{0}}},
+                               {{"unroll", int64_t{9}}},
+                               {{"unroll", std::string("4")}},
+                               {{"threads", int64_t{4}}}}) {
+    EXPECT_EQ(kernels(config).code(), StatusCode::kIncompatible);
   }
 }
 

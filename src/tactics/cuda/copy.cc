@@ -25,8 +25,11 @@ Result<CopyKnobs> knobs_of(const Config& config) {
     return incompatible("a copy whose knob gathered is no power of two up to 16");
   }
   const auto* shifted = find_knob<int64_t>(config, "shifted");
+  if (shifted != nullptr && (gathered == nullptr || *shifted < 0 || *shifted > 1)) {
+    return incompatible("a copy whose knob shifted is not in [0, 1] or beside no gathered");
+  }
   return CopyKnobs{*threads, *unroll, gathered == nullptr ? 0 : *gathered,
-                   shifted != nullptr && *shifted != 0};
+                   shifted != nullptr && *shifted == 1};
 }
 
 // Pieces of a result that are written from end to end.
