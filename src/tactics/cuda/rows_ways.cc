@@ -191,8 +191,18 @@ void team(const Sizes& s, RowsShape shape, int groups, int box, std::vector<Rows
   if (is_team(shape, s.length, s.side, s.bytes)) ways.push_back({{shape}, shape.team});
 }
 
+// A block that has one part of a row at once, or two, and more boxes on their way for faster
+// memory.
+void paced_teams(const Sizes& s, RowsShape shape, int groups, int box, std::vector<RowsWay>& ways) {
+  for (auto [rows, pace] : {std::pair(1, 0), {2, 0}, {2, 3}, {1, 4}}) {
+    shape.rows = rows;
+    shape.pace = pace;
+    team(s, shape, groups, box, ways);
+  }
+}
+
 void row_team(const Sizes& s, int threads, std::vector<RowsWay>& ways) {
-  team(s, {RowsKernel::kRowTeam, threads, threads, s.lanes}, 8, 2, ways);
+  paced_teams(s, {RowsKernel::kRowTeam, threads, threads, s.lanes}, 8, 2, ways);
 }
 void row_whole(const Sizes& s, int threads, std::vector<RowsWay>& ways) {
   team(s, {RowsKernel::kRowWhole, threads, threads, s.lanes}, 8, 2, ways);
@@ -200,13 +210,7 @@ void row_whole(const Sizes& s, int threads, std::vector<RowsWay>& ways) {
 
 // `across` words of a row in a piece.
 void column_team(const Sizes& s, int threads, int across, std::vector<RowsWay>& ways) {
-  RowsShape shape = {RowsKernel::kColumnTeam, threads, across, 4 / s.bytes};
-  team(s, shape, 32, 8, ways);
-  shape.rows = 2;
-  team(s, shape, 32, 8, ways);
-  // Faster memory has more on its way.
-  shape.pace = 3;
-  team(s, shape, 32, 8, ways);
+  paced_teams(s, {RowsKernel::kColumnTeam, threads, across, 4 / s.bytes}, 32, 8, ways);
 }
 // As many as let a block have whole columns.
 void column_whole(const Sizes& s, int threads, std::vector<RowsWay>& ways) {
