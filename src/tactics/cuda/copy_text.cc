@@ -182,7 +182,8 @@ class CopyText {
   }
 
   // The same of rows that are long: neighbours in a row are so in the source too, so that they are
-  // read together, `left` of the one and what is behind of the next.
+  // read together, `left` of the one and what is behind of the next. Of the last access only what
+  // the result has: more need not be in the source.
   std::string shifted_case(size_t walked, const Sizes& own, const Sizes& other, const Sizes& shift,
                            size_t from, size_t to) const {
     std::string name = str_cat("groups", walked);
@@ -199,9 +200,10 @@ class CopyText {
                 ";\n    place[u] = at < total ? at : -1;\n    if (at >= total) continue;\n",
                 "    idx row = ", sizes_.divided("at", name), ";\n    idx rest = at - row * idx(",
                 count, ");\n", coordinates(walked, 1, false));
-    text += str_cat("      const int left = clamped(idx(", own[last], ") - c", last, ", 0, ",
-                    lanes_, ");\n", read_part(0, source, from), "      if (left < ", lanes_,
-                    ") {\n      c", last, " = 0;\n");
+    text += str_cat("      const int lanes = clamped(total - at, 0, ", lanes_,
+                    ");\n      const int left = clamped(idx(", own[last], ") - c", last,
+                    ", 0, lanes);\n", read_part(0, source, from),
+                    "      if (left < lanes) {\n      c", last, " = 0;\n");
     for (size_t axis = last; axis-- > 0;) {
       text +=
           str_cat("      if (++c", axis, " == idx(", own[axis], ")) {\n      c", axis, " = 0;\n");
@@ -221,7 +223,7 @@ class CopyText {
 
   // Statements that read what c0, c1, ... begin: the first `left` lanes, or those behind them.
   std::string read_part(int part, const std::string& source, size_t from) const {
-    std::string begin = part == 0 ? "0" : "left", end = part == 0 ? "left" : std::to_string(lanes_);
+    std::string begin = part == 0 ? "0" : "left", end = part == 0 ? "left" : "lanes";
     std::string at = part == 0 ? source : str_cat(source, " - left");
     std::string text;
     if (boxes_.fill) {
