@@ -161,27 +161,29 @@ Memory& memory() {
 }
 
 // The GPU's memory, which the host cannot touch but while the GPU works: as with a real one, who
-// takes its address for one of the host ends.
+// takes its address for one of the host ends. A buffer ends, but for the 16 bytes of an access,
+// where nobody may read or write.
 class GuardedMemory {
  public:
   void* allocate(size_t bytes) {
     size_t size = (bytes + kPage - 1) / kPage * kPage;
-    void* data = mmap(nullptr, size + kGap, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (data == MAP_FAILED) return nullptr;
-    mprotect(data, size, PROT_READ | PROT_WRITE);
+    void* pages = mmap(nullptr, size + kGap, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (pages == MAP_FAILED) return nullptr;
+    mprotect(pages, size, PROT_READ | PROT_WRITE);
+    void* data = static_cast<char*>(pages) + size - (bytes + kAccess - 1) / kAccess * kAccess;
     // NaN in every type of floats, so that what nobody wrote shows.
     std::memset(data, 0xff, bytes);
     std::lock_guard lock(mutex_);
-    sizes_[data] = size;
+    blocks_[data] = {pages, size};
     if (workers_ == 0) protect(PROT_NONE);
     return data;
   }
   void free(void* data) {
     std::lock_guard lock(mutex_);
-    auto it = sizes_.find(data);
-    if (it == sizes_.end()) return;
-    munmap(data, it->second + kGap);
-    sizes_.erase(it);
+    auto it = blocks_.find(data);
+    if (it == blocks_.end()) return;
+    munmap(it->second.pages, it->second.bytes + kGap);
+    blocks_.erase(it);
   }
   void begin_work() {
     std::lock_guard lock(mutex_);
@@ -193,13 +195,17 @@ class GuardedMemory {
   }
 
  private:
-  static constexpr size_t kPage = 4096;
+  static constexpr size_t kPage = 4096, kAccess = 16;
   static constexpr size_t kGap = 1 << 20;  // behind each, which nobody can touch
+  struct Block {
+    void* pages;
+    size_t bytes;
+  };
   void protect(int how) {
-    for (const auto& [data, size] : sizes_) mprotect(data, size, how);
+    for (const auto& [data, block] : blocks_) mprotect(block.pages, block.bytes, how);
   }
   std::mutex mutex_;
-  std::map<void*, size_t> sizes_;
+  std::map<void*, Block> blocks_;
   int workers_ = 0;
 };
 // For ever: buffers may be freed at exit.

@@ -290,9 +290,10 @@ Status GpuRunner::launch(const Kernel& kernel, std::span<const TensorView> input
   std::vector<cuda::DeviceBuffer> buffers;
   std::vector<TensorView> device_inputs(inputs.begin(), inputs.end());
   std::vector<TensorView> device_outputs(outputs.begin(), outputs.end());
-  auto place = [&](TensorView& view) -> Status {
+  // What is only read ends where the buffer does, so that tools see who reads beyond it.
+  auto place = [&](TensorView& view, size_t guard) -> Status {
     REDLINE_ASSIGN(cuda::DeviceBuffer buffer,
-                   cuda::DeviceBuffer::create(context_, view.bytes() + kGuardBytes));
+                   cuda::DeviceBuffer::create(context_, view.bytes() + guard));
     REDLINE_TRY(stream_.fill(buffer.ptr(), kPoison, buffer.bytes()));
     view.data = buffer.data();
     buffers.push_back(std::move(buffer));
@@ -301,13 +302,13 @@ Status GpuRunner::launch(const Kernel& kernel, std::span<const TensorView> input
   for (TensorView& view : device_inputs) {
     if (view.data == nullptr && view.count() > 0) continue;
     const void* host = view.data;
-    REDLINE_TRY(place(view));
+    REDLINE_TRY(place(view, view.bytes() > 0 ? 0 : kGuardBytes));
     REDLINE_TRY(stream_.copy_to_device(buffers.back().ptr(), host, view.bytes()));
   }
   size_t first_output = buffers.size();
-  for (TensorView& view : device_outputs) REDLINE_TRY(place(view));
-  REDLINE_ASSIGN(cuda::DeviceBuffer workspace,
-                 cuda::DeviceBuffer::create(context_, kernel.workspace_bytes() + kGuardBytes));
+  for (TensorView& view : device_outputs) REDLINE_TRY(place(view, kGuardBytes));
+  size_t bytes = kernel.workspace_bytes() > 0 ? kernel.workspace_bytes() : kGuardBytes;
+  REDLINE_ASSIGN(cuda::DeviceBuffer workspace, cuda::DeviceBuffer::create(context_, bytes));
   REDLINE_TRY(stream_.fill(workspace.ptr(), kPoison, workspace.bytes()));
   KernelArgs args;
   args.inputs = device_inputs;
