@@ -64,6 +64,15 @@ struct ShiftedLanes {
     }
     return some;
   }
+  static __device__ inline lanes_of<T, L> as_lanes(const Access& words) {
+    union Both {
+      Access words;
+      lanes_of<T, L> lanes;
+      __device__ inline Both() {}
+    } both;
+    both.words = words;
+    return both.lanes;
+  }
   __device__ inline u32 word(int i) const { return access[i / kWords].element[i % kWords]; }
   // Those that are wanted take their places among the others.
   __device__ inline void put(Access& to) const {

@@ -110,9 +110,9 @@ Result<std::vector<cuda::KernelSource>> kernels(const Problem& problem, const Co
   ElementWriter writer(problem);
   REDLINE_TRY(writer.check());
   KernelSizes sizes = copy_sizes(boxes, knobs);
-  ElementKernel kernel =
-      writer.whole(kEntry, static_cast<int>(knobs.threads), {"lanes.cuh", "shifted_lanes.cuh"},
-                   copy_statements(problem, boxes, knobs, sizes, writer), sizes);
+  ElementKernel kernel = writer.whole(kEntry, static_cast<int>(knobs.threads),
+                                      {"lanes.cuh", "first_lanes.cuh", "shifted_lanes.cuh"},
+                                      copy_statements(problem, boxes, knobs, sizes, writer), sizes);
   return indexed_sources(kernel, problem, device);
 }
 

@@ -167,13 +167,13 @@ class CopyText {
       stride = stride * other[axis];
     }
     text += std::string(own.size(), '}') + "\n    }\n  }\n";
-    return str_cat(text, "#pragma unroll\n  for (int u = 0; u < ", knobs_.unroll,
-                   "; ++u) {\n    if (place[u] < 0) continue;\n    if (place[u] + ", lanes_,
-                   " <= total) {\n      store_lanes(", target(to),
-                   " + place[u], held[u]);\n      continue;\n    }\n#pragma unroll\n",
-                   "    for (int lane = 0; lane < ", lanes_, "; ++lane) {\n",
-                   "      if (place[u] + lane < total) (", target(to),
-                   ")[place[u] + lane] = held[u].element[lane];\n    }\n  }\n");
+    return str_cat(text, "#pragma unroll\n  for (int u = 0; u < ", knobs_.unroll, "; ++u) {\n",
+                   store(to, "held[u]"), "  }\n");
+  }
+  // Of the last access only what the result has.
+  std::string store(size_t to, const char* lanes) const {
+    return str_cat("    if (place[u] >= 0) store_first_lanes(", target(to), " + place[u], ", lanes,
+                   ", total - place[u]);\n");
   }
 
   // Whether accesses of 16 bytes reach no further than into the next row.
@@ -213,12 +213,7 @@ class CopyText {
     text += each + "    if (place[u] < 0) continue;\n";
     if (boxes_.fill) text += filled();
     text += "    part[u][0].put(held[u]);\n    part[u][1].put(held[u]);\n";
-    return str_cat(text, "    if (place[u] + ", lanes_, " <= total) {\n      store_lanes((u32*)(",
-                   target(to), " + place[u]), held[u]);\n",
-                   "      continue;\n    }\n#pragma unroll\n    for (int lane = 0; lane < ", lanes_,
-                   "; ++lane) {\n      if (place[u] + lane < total) (", target(to),
-                   ")[place[u] + lane] = (", type_, ")(held[u].element[lane * ", boxes_.bytes,
-                   " / 4] >> lane * ", boxes_.bytes, " % 4 * 8);\n    }\n  }\n");
+    return str_cat(text, store(to, "Shifted::as_lanes(held[u])"), "  }\n");
   }
 
   // Statements that read what c0, c1, ... begin: the first `left` lanes, or those behind them.
