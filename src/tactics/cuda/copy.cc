@@ -24,12 +24,7 @@ Result<CopyKnobs> knobs_of(const Config& config) {
   if (gathered != nullptr && (*gathered < 1 || *gathered > 16 || (*gathered & (*gathered - 1)))) {
     return incompatible("a copy whose knob gathered is no power of two up to 16");
   }
-  const auto* shifted = find_knob<int64_t>(config, "shifted");
-  if (shifted != nullptr && (gathered == nullptr || *shifted < 0 || *shifted > 1)) {
-    return incompatible("a copy whose knob shifted is not in [0, 1] or beside no gathered");
-  }
-  return CopyKnobs{*threads, *unroll, gathered == nullptr ? 0 : *gathered,
-                   shifted != nullptr && *shifted == 1};
+  return CopyKnobs{*threads, *unroll, gathered == nullptr ? 0 : *gathered};
 }
 
 // Pieces of a result that are written from end to end.
@@ -38,14 +33,6 @@ bool can_gather(const CopyBoxes& boxes) { return boxes.from_whole || boxes.fill;
 // Of which accesses are short, though those that write need not be.
 bool is_narrow(const CopyBoxes& boxes) {
   return can_gather(boxes) && boxes.lanes * boxes.bytes < 8;
-}
-
-// Of the results that are written from end to end.
-int64_t shortest_row(const CopyBoxes& boxes) {
-  if (boxes.fill) return boxes.whole.back();
-  int64_t shortest = INT64_MAX;
-  for (const CopyPiece& piece : boxes.pieces) shortest = std::min(shortest, piece.size.back());
-  return shortest;
 }
 
 Status check_gathered(const CopyBoxes& boxes, const CopyKnobs& knobs) {
@@ -79,15 +66,9 @@ std::vector<Config> configs(const Problem& problem) {
             : std::vector<Config>{config(128, 1), config(256, 1)};
   std::vector<Config> gathered;
   if (is_narrow(*boxes)) {
-    int64_t lanes = 16 / boxes->bytes;
-    bool can_shift = shortest_row(*boxes) >= lanes;
     for (int64_t unroll : {2, 1}) {
-      for (bool shifted : {true, false}) {
-        if (shifted && !can_shift) continue;
-        gathered.push_back(config(256, unroll));
-        gathered.back().push_back({"gathered", lanes});
-        if (shifted) gathered.back().push_back({"shifted", int64_t{1}});
-      }
+      gathered.push_back(config(256, unroll));
+      gathered.back().push_back({"gathered", int64_t{16 / boxes->bytes}});
     }
   }
   result.insert(large ? result.begin() : result.end(), gathered.begin(), gathered.end());
@@ -111,7 +92,7 @@ Result<std::vector<cuda::KernelSource>> kernels(const Problem& problem, const Co
   REDLINE_TRY(writer.check());
   KernelSizes sizes = copy_sizes(boxes, knobs);
   ElementKernel kernel = writer.whole(kEntry, static_cast<int>(knobs.threads),
-                                      {"lanes.cuh", "first_lanes.cuh", "shifted_lanes.cuh"},
+                                      {"lanes.cuh", "first_lanes.cuh"},
                                       copy_statements(problem, boxes, knobs, sizes, writer), sizes);
   return indexed_sources(kernel, problem, device);
 }

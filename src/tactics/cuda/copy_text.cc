@@ -139,102 +139,54 @@ class CopyText {
                    of_bytes, ";\n");
   }
 
+  // Elements of a result that lie in one row wherever they begin: those of a word, if words fill
+  // rows.
+  int together(const Sizes& own) const {
+    int word = std::max(1, std::min(lanes_, 4 / boxes_.bytes));
+    return own.back().known && *own.back().known % word == 0 ? word : 1;
+  }
+
   // The elements of a result, `own` by row, each from its place in rows of `other`, whose element 0
-  // lies at -`shift` of the result's; the fill where that has none.
+  // lies at -`shift` of the result's; the fill where that has none. Small ones have registers of
+  // their own until they are stored: compilers wait for each that is to share one. Where the next
+  // ones are is found once for those that are in one row.
   std::string gathered_case(size_t walked, const Sizes& own, const Sizes& other, const Sizes& shift,
                             size_t from, size_t to) const {
-    if (is_shifted(own)) return shifted_case(walked, own, other, shift, from, to);
     std::string name = str_cat("groups", walked);
     SizeText count = sizes_.size(name);
     size_t last = own.size() - 1;
+    int step = together(own);
+    std::string each =
+        str_cat("#pragma unroll\n  for (int u = 0; u < ", knobs_.unroll, "; ++u) {\n");
     std::string text =
-        str_cat(held(type_, lanes_), "  const idx total = rows * idx(", count,
-                ");\n#pragma unroll\n  for (int u = 0; u < ", knobs_.unroll,
-                "; ++u) {\n    const idx at = (first + u * ", knobs_.threads, ") * ", lanes_,
+        str_cat("  ", boxes_.bytes < 4 ? "u32" : type_, " read[", knobs_.unroll, "][", lanes_,
+                "];\n  const idx total = rows * idx(", count, ");\n", each,
+                "    const idx at = (first + u * ", knobs_.threads, ") * ", lanes_,
                 ";\n    place[u] = at < total ? at : -1;\n    if (at >= total) continue;\n",
                 "    const idx row = ", sizes_.divided("at", name),
                 ";\n    idx rest = at - row * idx(", count, ");\n", coordinates(walked, 1, false),
                 "      idx source = row * idx(", count_of(other), ")", place_of(other, shift),
-                ";\n#pragma unroll\n    for (int lane = 0; lane < ", lanes_,
-                "; ++lane) {\n      if (at + lane < total", boxes_.fill ? inside_test() : "",
-                ") {\n", "        held[u].element[lane] = (", source(from), ")[source];\n      }",
-                boxes_.fill ? " else {\n        held[u].element[lane] = value;\n      }\n" : "\n",
-                "      ++source;\n");
+                ";\n#pragma unroll\n    for (int lane = 0; lane < ", lanes_, "; lane += ", step,
+                ") {\n      const bool there = at + lane < total");
+    for (size_t axis = 0; boxes_.fill && axis < last; ++axis) text += inside_along(axis);
+    text += str_cat(";\n#pragma unroll\n      for (int i = 0; i < ", step,
+                    "; ++i) {\n        if (there", boxes_.fill ? inside_along(last, " + i") : "",
+                    ") {\n          read[u][lane + i] = (", source(from), ")[source + i];\n        }",
+                    boxes_.fill ? " else {\n          read[u][lane + i] = value;\n        }\n" : "\n",
+                    "      }\n      source += ", step, ";\n");
     SizeText stride(1);
     for (size_t axis = last + 1; axis-- > 0;) {
-      text += str_cat("      if (++c", axis, " == idx(", own[axis], ")) {\n      c", axis,
+      std::string next = axis == last ? str_cat("(c", axis, " += ", step, ")") : str_cat("++c", axis);
+      text += str_cat("      if (", next, " == idx(", own[axis], ")) {\n      c", axis,
                       " = 0;\n      source += idx(", (other[axis] - own[axis]) * stride, ");\n");
       stride = stride * other[axis];
     }
     text += std::string(own.size(), '}') + "\n    }\n  }\n";
-    return str_cat(text, "#pragma unroll\n  for (int u = 0; u < ", knobs_.unroll, "; ++u) {\n",
-                   store(to, "held[u]"), "  }\n");
-  }
-  // Of the last access only what the result has.
-  std::string store(size_t to, const char* lanes) const {
-    return str_cat("    if (place[u] >= 0) store_first_lanes(", target(to), " + place[u], ", lanes,
-                   ", total - place[u]);\n");
-  }
-
-  // Whether accesses of 16 bytes reach no further than into the next row.
-  bool is_shifted(const Sizes& own) const {
-    return knobs_.shifted && lanes_ * boxes_.bytes == 16 && own.back().known.value_or(0) >= lanes_;
-  }
-
-  // The same of rows that are long: neighbours in a row are so in the source too, so that they are
-  // read together, `left` of the one and what is behind of the next. Of the last access only what
-  // the result has: more need not be in the source.
-  std::string shifted_case(size_t walked, const Sizes& own, const Sizes& other, const Sizes& shift,
-                           size_t from, size_t to) const {
-    std::string name = str_cat("groups", walked);
-    SizeText count = sizes_.size(name);
-    size_t last = own.size() - 1;
-    std::string source = str_cat("row * idx(", count_of(other), ")", place_of(other, shift));
-    std::string each =
-        str_cat("#pragma unroll\n  for (int u = 0; u < ", knobs_.unroll, "; ++u) {\n");
-    std::string text =
-        str_cat(held("u32", 4), "  const idx total = rows * idx(", count, "), all = rows * idx(",
-                count_of(other), ");\n  typedef ShiftedLanes<", type_, ", ", lanes_,
-                "> Shifted;\n  Shifted part[", knobs_.unroll, "][2];\n", each,
-                "    const idx at = (first + u * ", knobs_.threads, ") * ", lanes_,
-                ";\n    place[u] = at < total ? at : -1;\n    if (at >= total) continue;\n",
-                "    idx row = ", sizes_.divided("at", name), ";\n    idx rest = at - row * idx(",
-                count, ");\n", coordinates(walked, 1, false));
-    text += str_cat("      const int lanes = clamped(total - at, 0, ", lanes_,
-                    ");\n      const int left = clamped(idx(", own[last], ") - c", last,
-                    ", 0, lanes);\n", read_part(0, source, from),
-                    "      if (left < lanes) {\n      c", last, " = 0;\n");
-    for (size_t axis = last; axis-- > 0;) {
-      text +=
-          str_cat("      if (++c", axis, " == idx(", own[axis], ")) {\n      c", axis, " = 0;\n");
-    }
-    text += str_cat("      ++row;\n", std::string(last, '}'), "\n", read_part(1, source, from),
-                    "      } else {\n      part[u][1].begin = part[u][1].end = 0;\n      }\n  }\n");
-    text += each + "    if (place[u] < 0) continue;\n";
-    if (boxes_.fill) text += filled();
-    text += "    part[u][0].put(held[u]);\n    part[u][1].put(held[u]);\n";
-    return str_cat(text, store(to, "Shifted::as_lanes(held[u])"), "  }\n");
-  }
-
-  // Statements that read what c0, c1, ... begin: the first `left` lanes, or those behind them.
-  std::string read_part(int part, const std::string& source, size_t from) const {
-    std::string begin = part == 0 ? "0" : "left", end = part == 0 ? "left" : "lanes";
-    std::string at = part == 0 ? source : str_cat(source, " - left");
-    std::string text;
-    if (boxes_.fill) {
-      const Piece& piece = pieces_[0];
-      size_t last = whole_.size() - 1;
-      std::string inside = "true";
-      for (size_t axis = 0; axis < last; ++axis) inside += inside_along(axis);
-      std::string to_first = str_cat("idx(", piece.begin[last], ") - c", last, " + ", begin);
-      text = str_cat("      const int from", part, " = clamped(", to_first, ", ", begin, ", ", end,
-                     ");\n      const int to", part, " = ", inside, " ? clamped(", to_first,
-                     " + idx(", piece.size[last], "), ", begin, ", ", end, ") : from", part, ";\n");
-      begin = str_cat("from", part);
-      end = str_cat("to", part);
-    }
-    return str_cat(text, "      part[u][", part, "].read(", this->source(from), ", ", at, ", all, ",
-                   begin, ", ", end, ");\n");
+    // Of the last access only what the result has.
+    return str_cat(text, each, "    if (place[u] < 0) continue;\n    lanes_of<", type_, ", ", lanes_,
+                   "> held;\n#pragma unroll\n    for (int i = 0; i < ", lanes_,
+                   "; ++i) held.element[i] = (", type_, ")read[u][i];\n    store_first_lanes(",
+                   target(to), " + place[u], held, total - place[u]);\n  }\n");
   }
 
   // Whether c0, c1, ... are in the piece of a padded result.
@@ -243,9 +195,10 @@ class CopyText {
     for (size_t axis = 0; axis < whole_.size(); ++axis) text += inside_along(axis);
     return text;
   }
-  std::string inside_along(size_t axis) const {
+  std::string inside_along(size_t axis, std::string_view behind = "") const {
     const Piece& piece = pieces_[0];
-    return str_cat(" && c", axis, " >= idx(", piece.begin[axis], ") && c", axis, " < idx(",
+    std::string place = str_cat("c", axis, behind);
+    return str_cat(" && ", place, " >= idx(", piece.begin[axis], ") && ", place, " < idx(",
                    piece.begin[axis] + piece.size[axis], ")");
   }
 

@@ -14,8 +14,6 @@ struct CopyKnobs {
   int64_t threads = 0, unroll = 0;
   // Elements of a result that are written at once though they are read singly; 0: as they are read.
   int64_t gathered = 0;
-  // Those of rows that are long enough and of known length are read in accesses of 16 bytes too.
-  bool shifted = false;
 };
 
 // What the statements read, of `boxes`, or of other boxes that have their axes joined as those.
