@@ -92,7 +92,7 @@ Result<std::vector<cuda::KernelSource>> kernels(const Problem& problem, const Co
   REDLINE_TRY(writer.check());
   KernelSizes sizes = copy_sizes(boxes, knobs);
   ElementKernel kernel = writer.whole(kEntry, static_cast<int>(knobs.threads),
-                                      {"lanes.cuh", "first_lanes.cuh"},
+                                      {"lanes.cuh", "first_lanes.cuh", "words.cuh"},
                                       copy_statements(problem, boxes, knobs, sizes, writer), sizes);
   return indexed_sources(kernel, problem, device);
 }

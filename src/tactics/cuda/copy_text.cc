@@ -139,54 +139,107 @@ class CopyText {
                    of_bytes, ";\n");
   }
 
-  // Elements of a result that lie in one row wherever they begin: those of a word, if words fill
-  // rows.
-  int together(const Sizes& own) const {
-    int word = std::max(1, std::min(lanes_, 4 / boxes_.bytes));
-    return own.back().known && *own.back().known % word == 0 ? word : 1;
-  }
-
   // The elements of a result, `own` by row, each from its place in rows of `other`, whose element 0
-  // lies at -`shift` of the result's; the fill where that has none. Small ones have registers of
-  // their own until they are stored: compilers wait for each that is to share one. Where the next
-  // ones are is found once for those that are in one row.
+  // lies at -`shift` of the result's; the fill where that has none. Those of a word that lies in one
+  // row are found and read together.
   std::string gathered_case(size_t walked, const Sizes& own, const Sizes& other, const Sizes& shift,
                             size_t from, size_t to) const {
+    bool words = in_words(own, other);
+    int step = words ? 4 / boxes_.bytes : 1;
     std::string name = str_cat("groups", walked);
     SizeText count = sizes_.size(name);
     size_t last = own.size() - 1;
-    int step = together(own);
     std::string each =
         str_cat("#pragma unroll\n  for (int u = 0; u < ", knobs_.unroll, "; ++u) {\n");
     std::string text =
-        str_cat("  ", boxes_.bytes < 4 ? "u32" : type_, " read[", knobs_.unroll, "][", lanes_,
-                "];\n  const idx total = rows * idx(", count, ");\n", each,
-                "    const idx at = (first + u * ", knobs_.threads, ") * ", lanes_,
-                ";\n    place[u] = at < total ? at : -1;\n    if (at >= total) continue;\n",
-                "    const idx row = ", sizes_.divided("at", name),
+        str_cat(words ? words_held() : held(type_, lanes_), "  const idx total = rows * idx(",
+                count, ");\n", each, "    const idx at = (first + u * ", knobs_.threads, ") * ",
+                lanes_, ";\n    place[u] = at < total ? at : -1;\n",
+                "    if (at >= total) continue;\n    const idx row = ", sizes_.divided("at", name),
                 ";\n    idx rest = at - row * idx(", count, ");\n", coordinates(walked, 1, false),
                 "      idx source = row * idx(", count_of(other), ")", place_of(other, shift),
                 ";\n#pragma unroll\n    for (int lane = 0; lane < ", lanes_, "; lane += ", step,
                 ") {\n      const bool there = at + lane < total");
     for (size_t axis = 0; boxes_.fill && axis < last; ++axis) text += inside_along(axis);
-    text += str_cat(";\n#pragma unroll\n      for (int i = 0; i < ", step,
-                    "; ++i) {\n        if (there", boxes_.fill ? inside_along(last, " + i") : "",
-                    ") {\n          read[u][lane + i] = (", source(from), ")[source + i];\n        }",
-                    boxes_.fill ? " else {\n          read[u][lane + i] = value;\n        }\n" : "\n",
-                    "      }\n      source += ", step, ";\n");
+    text += str_cat(";\n", words ? read_words(own, from) : read_element(from), "      source += ",
+                    step, ";\n");
     SizeText stride(1);
     for (size_t axis = last + 1; axis-- > 0;) {
-      std::string next = axis == last ? str_cat("(c", axis, " += ", step, ")") : str_cat("++c", axis);
-      text += str_cat("      if (", next, " == idx(", own[axis], ")) {\n      c", axis,
-                      " = 0;\n      source += idx(", (other[axis] - own[axis]) * stride, ");\n");
+      text += str_cat("      if ((c", axis, " += ", axis == last ? step : 1, ") == idx(", own[axis],
+                      ")) {\n      c", axis, " = 0;\n      source += idx(",
+                      (other[axis] - own[axis]) * stride, ");\n");
       stride = stride * other[axis];
     }
     text += std::string(own.size(), '}') + "\n    }\n  }\n";
     // Of the last access only what the result has.
-    return str_cat(text, each, "    if (place[u] < 0) continue;\n    lanes_of<", type_, ", ", lanes_,
-                   "> held;\n#pragma unroll\n    for (int i = 0; i < ", lanes_,
-                   "; ++i) held.element[i] = (", type_, ")read[u][i];\n    store_first_lanes(",
-                   target(to), " + place[u], held, total - place[u]);\n  }\n");
+    return str_cat(text, each, "    if (place[u] < 0) continue;\n", words ? shifted_words() : "",
+                   "    store_first_", words ? "words" : "lanes", "(", target(to),
+                   " + place[u], held[u], total - place[u]);\n  }\n");
+  }
+
+  std::string read_element(size_t from) const {
+    return str_cat("      if (there", boxes_.fill ? inside_along(whole_.size() - 1) : "",
+                   ") {\n        held[u].element[lane] = (", source(from),
+                   ")[source];\n      }",
+                   boxes_.fill ? " else {\n        held[u].element[lane] = value;\n      }\n" : "\n");
+  }
+
+  // Whether no word of the result is of two rows, and none of the source reaches behind it.
+  bool in_words(const Sizes& own, const Sizes& other) const {
+    int64_t word = 4 / boxes_.bytes;
+    SizeText all = count_of(other);
+    const Dims& dims = problem_.outputs[0].dims;
+    for (size_t axis = 0; axis < boxes_.row_axes; ++axis) {
+      if (dims[axis] != kDynamicDim) all = all * SizeText(dims[axis]);
+    }
+    return word > 1 && lanes_ % word == 0 && own.back().known && *own.back().known % word == 0 &&
+           all.known && *all.known % word == 0;
+  }
+  // Of the source, those in which words of the result begin and, where the next does not begin in
+  // it, those behind them.
+  std::string words_held() const {
+    int words = lanes_ * boxes_.bytes / 4;
+    std::string size = str_cat("[", knobs_.unroll, "][", words, "]");
+    return str_cat(held("u32", words), "  u32 low", size, " = {}, high", size, " = {}, wanted",
+                   size, " = {};\n  int bits", size, ";\n  bool alone", size, ";\n");
+  }
+  // Statements that read what begins at `source`, of which what is no piece of a padded result is
+  // not wanted.
+  std::string read_words(const Sizes& own, size_t from) const {
+    int word = 4 / boxes_.bytes;
+    size_t last = own.size() - 1;
+    // Whether a word that begins `ahead` of the result's has something of the piece.
+    auto in_piece = [&](const char* ahead) {
+      if (!boxes_.fill) return std::string();
+      const Piece& piece = pieces_[0];
+      std::string begin = str_cat("c", last, " - behind", ahead);
+      return str_cat(" && ", begin, " + ", word, " > idx(", piece.begin[last], ") && ", begin,
+                     " < idx(", piece.begin[last] + piece.size[last], ")");
+    };
+    std::string text = str_cat(
+        "      const int w = lane / ", word, ", behind = (int)(source & ", word - 1,
+        ");\n      const u32* const word = (const u32*)(", source(from), " + (source - behind));\n",
+        "      bits[u][w] = behind * ", 8 * boxes_.bytes, ";\n      alone[u][w] = lane + ", word,
+        " == ", lanes_, " || c", last, " + ", word, " == idx(", own[last],
+        ");\n      if (there", in_piece(""), ") low[u][w] = word[0];\n",
+        "      if (there && behind > 0 && alone[u][w]", in_piece(str_cat(" + ", word).c_str()),
+        ") high[u][w] = word[1];\n");
+    if (!boxes_.fill) return text;
+    return str_cat(text, "#pragma unroll\n      for (int i = 0; i < ", word,
+                   "; ++i) {\n        if (there", inside_along(last, " + i"),
+                   ") wanted[u][w] |= (", type_, ")~0u << i * ", 8 * boxes_.bytes,
+                   ";\n      }\n");
+  }
+  // Statements that make held[u] of them.
+  std::string shifted_words() const {
+    int words = lanes_ * boxes_.bytes / 4;
+    return str_cat(boxes_.fill ? filled() : "", "#pragma unroll\n    for (int w = 0; w < ", words,
+                   "; ++w) {\n      const u32 next = alone[u][w] ? high[u][w] : low[u][(w + 1) % ",
+                   words, "];\n      const u32 word = shifted_word(low[u][w], next, bits[u][w]);\n",
+                   boxes_.fill ? "      held[u].element[w] = (held[u].element[w] & ~wanted[u][w]) | "
+                                 "(word & wanted[u][w]);\n"
+                               : "      held[u].element[w] = word;\n",
+                   "    }\n");
   }
 
   // Whether c0, c1, ... are in the piece of a padded result.
