@@ -132,6 +132,17 @@ __device__ inline void join_lanes(Known<Op, STATES>& known, int across) {
   }
 }
 
+// Of those of a warp, `all` elements of each of ACROSS states.
+template <int ACROSS, class Op, int STATES>
+__device__ inline void merge_lanes(Known<Op, STATES>& known, idx all) {
+  if constexpr (ACROSS == 1 && STATES == 1) {
+    // All are moved at once, to what is known of the whole warp.
+    merge_parts<Op, 32>(known.first[0], known.second[0], known.count, all);
+  } else {
+    join_lanes(known, ACROSS);
+  }
+}
+
 // Adds COUNT accesses of a box, raw from `from` on, of which the thread has the first `own`. `all`
 // is what their second states are said of; HOLDS: they become what is made of them.
 template <int COUNT, bool HOLDS, class Op, int L, int STATES, int ALL, class Raw, class Open>
@@ -653,7 +664,7 @@ struct Team {
     }
     if (!TAKEN && i == 0) show_held();
     const int tid = (int)threadIdx.x, warp = tid / 32, side = i & 1;
-    join_lanes(known, kAcross);
+    merge_lanes<kAcross>(known, geometry.elements_of_warp(piece(i), warp));
     if (i >= 2) wait_barrier(&shared.told[(i - 2) % kTeamRing], (i - 2) / kTeamRing & 1);
     if (tid % 32 < kAcross) {
 #pragma unroll
