@@ -4,17 +4,15 @@
 // results away; between, it waits in the registers of the threads that compute, so that its slot
 // serves the next one. A block has all parts of a row where it can hold them at once. What it knows
 // of a longer row goes to all that have parts of it by tagged words, for which all blocks run at
-// once; that takes longer than reducing a piece, so one is applied when two more are reduced. Or it
-// has two parts of the row at once and tells of both: half as much to hear, for which it waits. Ops
-// are those of rows.cuh, with states of 4 bytes.
+// once; that takes longer than reducing a piece, so one is applied when the registers are full of
+// others that have been reduced since. Or it has two parts of the row at once and tells of both:
+// half as much to hear, for which it waits. Ops are those of rows.cuh, with states of 4 bytes.
 //
 // Threads: T that compute; then a warp that moves pieces, one that tells what the block knows, and,
 // where rows have more parts, for each 32 columns of a piece one that hears what all know. A thread
 // has N accesses of L elements of a piece, some of each of its boxes, which are moved one by one.
 // Access i of a thread lies at (i * T + thread) * L in the slot. A piece has P columns, each with a
 // state of its own: one in rows.
-constexpr int kTeamSlots = 3;
-constexpr int kTeamHeld = 2;       // pieces in registers
 constexpr int kTeamBoxes = 4;      // of a piece, at most
 constexpr int kTeamRing = 4;       // pieces of which one is told and heard at once, at most
 constexpr int kTeamMost = 160;     // parts of a row
@@ -280,11 +278,12 @@ struct TeamRows {
 };
 
 // HEARING: warps that hear.
-template <class Op, int T, int P, int HEARING>
+template <class Op, int T, int P, int HEARING, int SLOTS, int HELD>
 struct TeamShared {
   static constexpr int kWarps = T / 32;
-  u64 landed[kTeamSlots][kTeamBoxes], made[kTeamSlots][kTeamBoxes];
-  u64 held;  // the first piece, in registers: nothing is made in its slot before the fourth comes
+  u64 landed[SLOTS][kTeamBoxes], made[SLOTS][kTeamBoxes];
+  // The first pieces, in registers: nothing is made in their slots before others come.
+  u64 held[HELD - 1];
   u64 reduced[2];  // of two pieces in turns
   u64 told[kTeamRing], heard[kTeamRing];
   typename Op::Stat stat[kTeamRing][P];
@@ -292,12 +291,12 @@ struct TeamShared {
   typename Op::Second second[2][kWarps][P];
 
   __device__ inline void start_landed() {
-    start_barriers(landed[0], kTeamSlots * kTeamBoxes, 1);
+    start_barriers(landed[0], SLOTS * kTeamBoxes, 1);
     show_barriers();
   }
   __device__ inline void start_others() {
-    start_barriers(made[0], kTeamSlots * kTeamBoxes, kWarps);
-    start_barriers(&held, 1, kWarps);
+    start_barriers(made[0], SLOTS * kTeamBoxes, kWarps);
+    start_barriers(held, HELD - 1, kWarps);
     start_barriers(reduced, 2, kWarps);
     start_barriers(told, kTeamRing, 1);
     start_barriers(heard, kTeamRing, HEARING > 0 ? HEARING : 1);
@@ -307,7 +306,7 @@ struct TeamShared {
 
 // PACE: boxes that a block of several has on their way at a time: none is to be served before
 // another.
-template <class Op, class G, int PACE>
+template <class Op, class G, int SLOTS, int HELD, int PACE>
 struct Team {
   typedef typename G::Element S;
   typedef typename Op::First First;
@@ -321,7 +320,7 @@ struct Team {
   static constexpr int kTurn = Piece::kTurn, kMembers = Piece::kMembers;
   // Who has all parts of a row knows all when it has told of them.
   static constexpr int kHearing = kMembers > 1 ? (P + 31) / 32 : 0;
-  static constexpr int kPace = kBoxes < PACE ? kBoxes : PACE;
+  static constexpr int kPace = SLOTS * kBoxes < PACE ? SLOTS * kBoxes : PACE;
   // What is known of a column in 8 bytes instead of 16: the greatest of its elements, which has 16
   // bits, and a sum. Lanes then hear of two columns each, from half of the others. Columns are of
   // known sizes: each run writes all places.
@@ -329,11 +328,12 @@ struct Team {
   static constexpr int kToldWords = kPacked ? 1 : 2;
   static constexpr int kHeard = kPacked ? 2 : 1;             // columns of a lane
   static constexpr int kHearers = P < 32 ? 32 / P : kHeard;  // lanes of a column
-  typedef TeamShared<Op, T, P, kHearing> Shared;
+  typedef TeamShared<Op, T, P, kHearing, SLOTS, HELD> Shared;
   typedef lanes_of<S, L> Raw;
   static constexpr bool kHolds = HoldsMade<Op, L, Raw>::value;
   static_assert(kBoxes * G::kBox == N && kBoxes <= kTeamBoxes, "whole boxes");
-  static_assert(kTurn <= kTeamHeld, "a turn's pieces in registers");
+  static_assert(HELD % kTurn == 0 && HELD <= kTeamRing && HELD <= SLOTS,
+                "whole turns in registers");
 
   // What a thread keeps of a piece until it is applied.
   struct Held {
@@ -365,41 +365,44 @@ struct Team {
     return slots + slot * kSlot + box * (G::kBox * T * L);
   }
 
-  // By one thread. Results of piece i are made in the slot that piece i + 1 left; behind the last
-  // comes one of nothing, which says that its slot is free.
+  // Results of piece i are made in the slot that the last piece in registers left. Behind the last
+  // come pieces of nothing, which say that their slots are free.
+  static constexpr int kAhead = HELD - 1;
+  // By one thread.
   __device__ inline void bring(int i, int box) const {
-    const int slot = i % kTeamSlots;
+    const int slot = i % SLOTS;
     u64* const landed = &shared.landed[slot][box];
-    if (i == pieces) return arrive(landed);
+    if (i >= pieces) return arrive(landed);
     const int before = i * kBoxes + box - kPace;
     if (kHearing > 0 && before >= 0) {
       const int former = before / kBoxes;
-      wait_barrier(&shared.landed[former % kTeamSlots][before % kBoxes], former / kTeamSlots & 1);
+      wait_barrier(&shared.landed[former % SLOTS][before % kBoxes], former / SLOTS & 1);
     }
     geometry.bring(box_of(slot, box), piece(i), box, landed);
   }
-  __device__ inline void bring_first() const {
-    for (int box = 0; box < kPace; ++box) bring(0, box);
-  }
-  __device__ inline void move() const {
-    for (int i = 0; i < kTeamSlots && i <= pieces; ++i) {
-      for (int box = i == 0 ? kPace : 0; box < kBoxes; ++box) bring(i, box);
+  __device__ inline void bring_boxes(int from, int to) const {
+    for (int n = from; n < to && n / kBoxes < pieces + kAhead; ++n) {
+      bring(n / kBoxes, n % kBoxes);
     }
-    if (pieces >= kTeamSlots) {
-      wait_barrier(&shared.held, 0);
-      for (int box = 0; box < kBoxes; ++box) bring(kTeamSlots, box);
+  }
+  __device__ inline void bring_first() const { bring_boxes(0, kPace); }
+  __device__ inline void move() const {
+    bring_boxes(kPace, SLOTS * kBoxes);
+    for (int k = 0; k < kAhead && k + SLOTS < pieces + kAhead; ++k) {
+      wait_barrier(&shared.held[k], 0);
+      for (int box = 0; box < kBoxes; ++box) bring(k + SLOTS, box);
     }
     for (int i = 0; i < pieces; ++i) {
-      const int slot = (i + 1) % kTeamSlots, next = i + kTeamSlots + 1;
+      const int slot = (i + kAhead) % SLOTS, next = i + kAhead + SLOTS;
       const Piece at = piece(i);
       for (int box = 0; box < kBoxes; ++box) {
-        wait_barrier(&shared.made[slot][box], i / kTeamSlots & 1);
+        wait_barrier(&shared.made[slot][box], i / SLOTS & 1);
         geometry.take_away(box_of(slot, box), at, box);
-        if (next > pieces || box == 0) continue;
+        if (next >= pieces + kAhead || box == 0) continue;
         wait_copies_out<1>();
         bring(next, box - 1);
       }
-      if (next > pieces) continue;
+      if (next >= pieces + kAhead) continue;
       wait_copies_out<0>();
       bring(next, kBoxes - 1);
     }
@@ -460,9 +463,10 @@ struct Team {
         Second second = second_of_row;
         if constexpr (P > 1) know(at, side, column, first, second);
         if constexpr (kTurn > 1) {
-          if (last) {
+          const int within = i % kTurn;
+          if (within > 0) {
             join<Op>(first, second, geometry.elements(at.part), former_first[column / 32],
-                     former_second[column / 32], geometry.elements(at.part - 1));
+                     former_second[column / 32], elements_before(at.part, within));
           }
           former_first[column / 32] = first;
           former_second[column / 32] = second;
@@ -481,12 +485,15 @@ struct Team {
       show_known(i);
     }
   }
-  // Of a column.
-  __device__ inline idx elements_of_member(int member) const {
-    idx count = 0;
+  // Of a column, in the `count` parts before one.
+  __device__ inline idx elements_before(int part, int count) const {
+    idx elements = 0;
 #pragma unroll
-    for (int k = 0; k < kTurn; ++k) count += geometry.elements(member * kTurn + k);
-    return count;
+    for (int k = 1; k <= kTurn; ++k) elements += k <= count ? geometry.elements(part - k) : 0;
+    return elements;
+  }
+  __device__ inline idx elements_of_member(int member) const {
+    return elements_before((member + 1) * kTurn, kTurn);
   }
   // Of a row all lanes come, each with what a warp knows.
   __device__ inline void know_row(const Piece& at, int side, First& first, Second& second) const {
@@ -634,35 +641,35 @@ struct Team {
   __device__ inline void take(int i, Held& held) const {
 #pragma unroll
     for (int box = 0; box < kBoxes; ++box) take_box(i, box, held);
-    if (i == 0) show_held();
+    if (i < kAhead) show_held(i);
   }
   __device__ inline void take_box(int i, int box, Held& held) const {
-    const int slot = i % kTeamSlots;
+    const int slot = i % SLOTS;
     const S* const from = box_of(slot, box) + (int)threadIdx.x * L;
-    wait_barrier(&shared.landed[slot][box], i / kTeamSlots & 1);
+    wait_barrier(&shared.landed[slot][box], i / SLOTS & 1);
 #pragma unroll
     for (int j = 0; j < G::kBox; ++j) {
       held.raw[box * G::kBox + j] = load_lanes<L>(from + j * T * L);
     }
   }
-  __device__ inline void show_held() const {
+  __device__ inline void show_held(int i) const {
     __syncwarp();
-    if (threadIdx.x % 32 == 0) arrive(&shared.held);
+    if (threadIdx.x % 32 == 0) arrive(&shared.held[i]);
   }
-  // What each warp knows of it goes to the one that tells. If it was not TAKEN before, a box is
+  // What each warp knows of it goes to the one that tells. If it was not `taken` before, a box is
   // added before the next one is waited for. Nothing branches: accesses that the thread has not are
   // read from the slot, whatever lies there, and left out; their results stay in the slot.
-  template <bool TAKEN, class Open>
-  __device__ inline void reduce(int i, Held& held, Open open) const {
+  template <class Open>
+  __device__ inline void reduce(int i, bool taken, Held& held, Open open) const {
     const int count = geometry.own(piece(i));
     Known<Op, kStates> known;
 #pragma unroll
     for (int box = 0; box < kBoxes; ++box) {
-      if constexpr (!TAKEN) take_box(i, box, held);
+      if (!taken) take_box(i, box, held);
       add_box<G::kBox, kHolds, Op, L>(known, held.raw, box * G::kBox, count - box * G::kBox,
                                       held.own[kHolds ? box : 0], open);
     }
-    if (!TAKEN && i == 0) show_held();
+    if (!taken && i < kAhead) show_held(i);
     const int tid = (int)threadIdx.x, warp = tid / 32, side = i & 1;
     merge_lanes<kAcross>(known, geometry.elements_of_warp(piece(i), warp));
     if (i >= 2) wait_barrier(&shared.told[(i - 2) % kTeamRing], (i - 2) / kTeamRing & 1);
@@ -679,7 +686,7 @@ struct Team {
   // It becomes its results.
   template <class Open, class Put>
   __device__ inline void apply(int i, const Held& held, Open open, Put put) const {
-    const int tid = (int)threadIdx.x, slot = (i + 1) % kTeamSlots, ring = i % kTeamRing;
+    const int tid = (int)threadIdx.x, slot = (i + kAhead) % SLOTS, ring = i % kTeamRing;
     const Piece at = piece(i);
     S* const own = slots + slot * kSlot + tid * L;
     wait_barrier(&shared.heard[ring], i / kTeamRing & 1);
@@ -692,8 +699,8 @@ struct Team {
     const idx row = geometry.row(at, tid % kAcross);
 #pragma unroll
     for (int j = 0; j < N; ++j) {
-      if (j % G::kBox == 0 && i + 1 == pieces) {
-        wait_barrier(&shared.landed[slot][j / G::kBox], pieces / kTeamSlots & 1);
+      if (j % G::kBox == 0 && i + kAhead >= pieces) {
+        wait_barrier(&shared.landed[slot][j / G::kBox], (i + kAhead) / SLOTS & 1);
       }
       if constexpr (kHolds) {
 #pragma unroll
@@ -721,20 +728,24 @@ struct Team {
 
   template <class Open, class Put>
   __device__ inline void compute(Open open, Put put) const {
-    Held even, odd;
+    Held held[HELD];
 #pragma unroll 1
-    for (int i = 0; i < pieces + kTeamHeld; i += kTeamHeld) {
-      if (i >= 2) apply(i - 2, even, open, put);
-      if constexpr (kTurn > 1) {
-        // All is known of the second one too: it need not wait for what is to be known of the next.
-        if (i < pieces) take(i, even);
-        if (i >= 2) apply(i - 1, odd, open, put);
-        if (i < pieces) reduce<true>(i, even, open);
-      } else {
-        if (i < pieces) reduce<false>(i, even, open);
-        if (i >= 2 && i - 1 < pieces) apply(i - 1, odd, open, put);
+    for (int i = 0; i < pieces + HELD; i += HELD) {
+#pragma unroll
+      for (int turn = 0; turn < HELD; turn += kTurn) {
+        // What is known of one is known of all of the turn: they need not wait for what is to be
+        // known of the next.
+#pragma unroll
+        for (int k = turn; k < turn + kTurn; ++k) {
+          const int done = i + k - HELD;
+          if (done >= 0 && done < pieces) apply(done, held[k], open, put);
+          if (k + 1 < turn + kTurn && i + k < pieces) take(i + k, held[k]);
+        }
+#pragma unroll
+        for (int k = turn; k < turn + kTurn; ++k) {
+          if (i + k < pieces) reduce(i + k, k + 1 < turn + kTurn, held[k], open);
+        }
       }
-      if (i + 1 < pieces) reduce<false>(i + 1, odd, open);
     }
   }
 };
@@ -765,9 +776,10 @@ __device__ inline void start_team(const Own& own, int mover) {
 
 // put(row, k, x, stat, place) leaves what store() would store at `place`. `kept`: zeros before the
 // first run, then what the run before left. BYTES of shared memory lie in front of the slots.
-template <class Op, int BYTES, int PACE, class G, class Open, class Done, class Put>
+template <class Op, int BYTES, int SLOTS, int HELD, int PACE, class G, class Open, class Done,
+          class Put>
 __device__ inline void team(const G& geometry, void* kept, Open open, Done done, Put put) {
-  typedef Team<Op, G, PACE> Own;
+  typedef Team<Op, G, SLOTS, HELD, PACE> Own;
   auto& shared = shared_of_team<typename Own::Shared, BYTES>();
   const Own own(geometry, shared, (typename G::Element*)((char*)&shared + BYTES), kept);
   start_team(own, G::kThreads);

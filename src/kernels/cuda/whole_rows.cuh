@@ -6,11 +6,13 @@
 //
 // Threads: T that compute, then a warp that moves parts.
 
+constexpr int kWholeSlots = 3;
+
 // NS: states that a column has, each of some of its warps.
 template <class Op, int T, int P, int NS>
 struct WholeShared {
   static constexpr int kWarps = T / 32;
-  u64 landed[kTeamSlots][kTeamBoxes];
+  u64 landed[kWholeSlots][kTeamBoxes];
   u64 taken[kTeamBoxes];    // from slot 0, twice a row
   u64 made[2][kTeamBoxes];  // in slots 1 and 2
   u64 left[2][kTeamBoxes];  // by results that were made in place
@@ -21,7 +23,7 @@ struct WholeShared {
   idx elements[kWarps];  // of a column, that a warp has
 
   __device__ inline void start_landed() {
-    start_barriers(landed[0], kTeamSlots * kTeamBoxes, 1);
+    start_barriers(landed[0], kWholeSlots * kTeamBoxes, 1);
     show_barriers();
   }
   __device__ inline void start_others() {

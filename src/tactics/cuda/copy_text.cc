@@ -140,8 +140,8 @@ class CopyText {
   }
 
   // The elements of a result, `own` by row, each from its place in rows of `other`, whose element 0
-  // lies at -`shift` of the result's; the fill where that has none. Those of a word that lies in one
-  // row are found and read together.
+  // lies at -`shift` of the result's; the fill where that has none. Those of a word that lies in
+  // one row are found and read together.
   std::string gathered_case(size_t walked, const Sizes& own, const Sizes& other, const Sizes& shift,
                             size_t from, size_t to) const {
     bool words = in_words(own, other);
@@ -161,8 +161,8 @@ class CopyText {
                 ";\n#pragma unroll\n    for (int lane = 0; lane < ", lanes_, "; lane += ", step,
                 ") {\n      const bool there = at + lane < total");
     for (size_t axis = 0; boxes_.fill && axis < last; ++axis) text += inside_along(axis);
-    text += str_cat(";\n", words ? read_words(own, from) : read_element(from), "      source += ",
-                    step, ";\n");
+    text += str_cat(";\n", words ? read_words(own, from) : read_element(from),
+                    "      source += ", step, ";\n");
     SizeText stride(1);
     for (size_t axis = last + 1; axis-- > 0;) {
       text += str_cat("      if ((c", axis, " += ", axis == last ? step : 1, ") == idx(", own[axis],
@@ -178,10 +178,10 @@ class CopyText {
   }
 
   std::string read_element(size_t from) const {
-    return str_cat("      if (there", boxes_.fill ? inside_along(whole_.size() - 1) : "",
-                   ") {\n        held[u].element[lane] = (", source(from),
-                   ")[source];\n      }",
-                   boxes_.fill ? " else {\n        held[u].element[lane] = value;\n      }\n" : "\n");
+    return str_cat(
+        "      if (there", boxes_.fill ? inside_along(whole_.size() - 1) : "",
+        ") {\n        held[u].element[lane] = (", source(from), ")[source];\n      }",
+        boxes_.fill ? " else {\n        held[u].element[lane] = value;\n      }\n" : "\n");
   }
 
   // Whether no word of the result is of two rows, and none of the source reaches behind it.
@@ -220,15 +220,13 @@ class CopyText {
         "      const int w = lane / ", word, ", behind = (int)(source & ", word - 1,
         ");\n      const u32* const word = (const u32*)(", source(from), " + (source - behind));\n",
         "      bits[u][w] = behind * ", 8 * boxes_.bytes, ";\n      alone[u][w] = lane + ", word,
-        " == ", lanes_, " || c", last, " + ", word, " == idx(", own[last],
-        ");\n      if (there", in_piece(""), ") low[u][w] = word[0];\n",
-        "      if (there && behind > 0 && alone[u][w]", in_piece(str_cat(" + ", word).c_str()),
-        ") high[u][w] = word[1];\n");
+        " == ", lanes_, " || c", last, " + ", word, " == idx(", own[last], ");\n      if (there",
+        in_piece(""), ") low[u][w] = word[0];\n", "      if (there && behind > 0 && alone[u][w]",
+        in_piece(str_cat(" + ", word).c_str()), ") high[u][w] = word[1];\n");
     if (!boxes_.fill) return text;
     return str_cat(text, "#pragma unroll\n      for (int i = 0; i < ", word,
-                   "; ++i) {\n        if (there", inside_along(last, " + i"),
-                   ") wanted[u][w] |= (", type_, ")~0u << i * ", 8 * boxes_.bytes,
-                   ";\n      }\n");
+                   "; ++i) {\n        if (there", inside_along(last, " + i"), ") wanted[u][w] |= (",
+                   type_, ")~0u << i * ", 8 * boxes_.bytes, ";\n      }\n");
   }
   // Statements that make held[u] of them.
   std::string shifted_words() const {
@@ -236,9 +234,10 @@ class CopyText {
     return str_cat(boxes_.fill ? filled() : "", "#pragma unroll\n    for (int w = 0; w < ", words,
                    "; ++w) {\n      const u32 next = alone[u][w] ? high[u][w] : low[u][(w + 1) % ",
                    words, "];\n      const u32 word = shifted_word(low[u][w], next, bits[u][w]);\n",
-                   boxes_.fill ? "      held[u].element[w] = (held[u].element[w] & ~wanted[u][w]) | "
-                                 "(word & wanted[u][w]);\n"
-                               : "      held[u].element[w] = word;\n",
+                   boxes_.fill
+                       ? "      held[u].element[w] = (held[u].element[w] & ~wanted[u][w]) | "
+                         "(word & wanted[u][w]);\n"
+                       : "      held[u].element[w] = word;\n",
                    "    }\n");
   }
 

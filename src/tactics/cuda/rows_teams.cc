@@ -8,11 +8,11 @@
 namespace redline {
 namespace {
 
-// As kernels/cuda/teams.cuh has them: pieces in shared memory, and in registers, and as many as a
-// block may have of a row in both (whole_rows.cuh); accesses of a thread in a box; boxes of a
+// As kernels/cuda/teams.cuh has them: pieces in registers, and as many as a block may have of a row
+// there and in shared memory (whole_rows.cuh); accesses of a thread in a box; boxes of a
 // piece; what is kept: a number for each block, then 16 bytes for each state.
-constexpr int64_t kSlots = 3;
-constexpr int kHeld = 2;
+constexpr int kFewestHeld = 2;
+constexpr int kMostHeld = 4;
 constexpr int kMostWhole = 4;
 constexpr int kRowBox = 2;
 constexpr int kColumnBox = 8;
@@ -20,6 +20,10 @@ constexpr int kMostBoxes = 4;
 constexpr int64_t kHeader = 1024;
 constexpr int64_t kNumberBytes = 4;
 constexpr int64_t kToldBytes = 16;
+// Pieces in shared memory: of small ones more than are needed, so that none waits for another.
+constexpr int kFewestSlots = 3;
+constexpr int kMostSlots = 6;
+constexpr int64_t kSlotsBytes = 192 << 10;
 // The copy engine's limits, and what it wants rows to begin at.
 constexpr int kBoxRows = 256;
 constexpr int64_t kMapAlignment = 16;
@@ -28,6 +32,17 @@ constexpr int64_t kMostSide = 1 << 30;
 bool in_rows(const RowsShape& shape) { return !in_team_columns(shape.kernel); }
 
 int bytes_of_access(const RowsShape& shape) { return in_rows(shape) ? 16 : 4; }
+
+int64_t slot_bytes(const RowsShape& shape) {
+  return int64_t{shape.threads} * shape.groups * bytes_of_access(shape);
+}
+
+int box_accesses(const RowsShape& shape) { return in_rows(shape) ? kRowBox : kColumnBox; }
+
+// Small pieces leave registers for more of them.
+int most_held(const RowsShape& shape) {
+  return shape.groups <= 2 * box_accesses(shape) ? kMostHeld : kFewestHeld;
+}
 
 // Threads of a column.
 int64_t down(const RowsShape& shape) { return shape.threads / shape.across; }
@@ -71,8 +86,8 @@ bool can_be_team(const Problem& problem, const RowsProblem& rows) {
 }
 
 bool is_team(const RowsShape& shape, int64_t length, int64_t side, int bytes) {
-  int box = in_rows(shape) ? kRowBox : kColumnBox;
-  int most_at_once = team_waits(shape) ? kHeld : 1;
+  int box = box_accesses(shape);
+  int most_at_once = team_waits(shape) ? kFewestHeld : 1;
   if (shape.rows < 1 || shape.rows > most_at_once || shape.team % shape.rows != 0) return false;
   if (shape.pace > (team_waits(shape) ? kMostBoxes : 0)) return false;
   if (shape.lanes * bytes != bytes_of_access(shape) || shape.threads > 512 ||
@@ -80,7 +95,7 @@ bool is_team(const RowsShape& shape, int64_t length, int64_t side, int bytes) {
     return false;
   }
   bool whole = is_whole(shape.kernel);
-  if (whole && (shape.team <= kHeld || shape.team > kMostWhole)) return false;
+  if (whole && (shape.team <= kFewestHeld || shape.team > kMostWhole)) return false;
   if (in_rows(shape)) return shape.across == shape.threads && length % shape.lanes == 0;
   // A thread at least for each column.
   if (whole && team_states(shape) > shape.threads) return false;
@@ -103,10 +118,15 @@ int64_t columns_side_by_side(const RowsProblem& rows) {
 }
 
 bool team_waits(const RowsShape& shape) {
-  return is_team(shape.kernel) && !is_whole(shape.kernel) && shape.team > kHeld;
+  return is_team(shape.kernel) && !is_whole(shape.kernel) && shape.team > most_held(shape);
 }
 
 int team_turn(const RowsShape& shape) { return team_waits(shape) ? shape.rows : shape.team; }
+
+// A block that hears of no other makes results soon.
+int team_held(const RowsShape& shape) {
+  return team_waits(shape) ? most_held(shape) : std::max(kFewestHeld, team_turn(shape));
+}
 
 int team_members(const RowsShape& shape) { return shape.team / team_turn(shape); }
 
@@ -146,9 +166,14 @@ int rows_threads(const RowsShape& shape) {
   return shape.threads + static_cast<int>(64 + 32 * hearing);
 }
 
+int team_slots(const RowsShape& shape) {
+  if (is_whole(shape.kernel)) return kFewestSlots;
+  return std::clamp(static_cast<int>(kSlotsBytes / slot_bytes(shape)), kFewestSlots, kMostSlots);
+}
+
 unsigned int team_shared_bytes(const RowsShape& shape) {
-  int64_t slot = int64_t{shape.threads} * shape.groups * bytes_of_access(shape);
-  return static_cast<unsigned int>(team_header_bytes(shape) + kSlots * slot);
+  return static_cast<unsigned int>(team_header_bytes(shape) +
+                                   team_slots(shape) * slot_bytes(shape));
 }
 
 size_t team_kept_bytes(const RowsShape& shape, const RowsProblem& rows) {

@@ -39,11 +39,14 @@ int64_t columns_side_by_side(const RowsProblem& rows);
 // many blocks have parts of the same row.
 bool team_waits(const RowsShape& shape);
 int team_turn(const RowsShape& shape);
+int team_held(const RowsShape& shape);
 int team_members(const RowsShape& shape);
 int team_pace(const RowsShape& shape);
 // How many there are of a grid; fewer than wait for each other: the GPU has no room for them.
 int64_t team_blocks(const RowsShape& shape, const RowsProblem& rows, int64_t multiprocessors);
 
+// Pieces that a block has in shared memory.
+int team_slots(const RowsShape& shape);
 // States of a piece; bytes of shared memory in front of the slots, and of a block; bytes that are
 // kept from run to run.
 int64_t team_states(const RowsShape& shape);

@@ -379,7 +379,9 @@ class RowsWriter {
         return str_cat("  const ", pieces,
                        is_whole(shape_.kernel)
                            ? call("whole_rows", op, ">(pieces, (int)parts, open, done, store);\n")
-                           : call("team", str_cat(op, ", ", team_pace(shape_)),
+                           : call("team",
+                                  str_cat(op, ", ", team_slots(shape_), ", ", team_held(shape_),
+                                          ", ", team_pace(shape_)),
                                   ">(pieces, parts_memory, open, done, store);\n"));
       }
     }

@@ -191,26 +191,39 @@ void team(const Sizes& s, RowsShape shape, int groups, int box, std::vector<Rows
   if (is_team(shape, s.length, s.side, s.bytes)) ways.push_back({{shape}, shape.team});
 }
 
-// A block that has one part of a row at once, or two, and more boxes on their way for faster
+// Of each shape pieces of `groups` accesses of a thread, of which a block has one of a row at once,
+// or two, or smaller ones, of which it holds more; and with more boxes on their way for faster
 // memory.
-void paced_teams(const Sizes& s, RowsShape shape, int groups, int box, std::vector<RowsWay>& ways) {
-  for (auto [rows, pace] : {std::pair(1, 0), {2, 0}, {2, 3}, {1, 4}}) {
-    shape.rows = rows;
-    shape.pace = pace;
-    team(s, shape, groups, box, ways);
+void add_teams(const Sizes& s, const std::vector<RowsShape>& shapes, int groups, int box,
+               std::vector<RowsWay>& ways) {
+  struct Variant {
+    int pieces, rows, pace;
+  };
+  for (Variant variant :
+       {Variant{1, 1, 0}, {2, 1, 0}, {1, 1, 4}, {2, 1, 4}, {1, 2, 0}, {1, 2, 3}, {2, 2, 3}}) {
+    for (RowsShape shape : shapes) {
+      shape.rows = variant.rows;
+      shape.pace = variant.pace;
+      team(s, shape, groups / variant.pieces, box, ways);
+    }
   }
 }
 
 void row_team(const Sizes& s, int threads, std::vector<RowsWay>& ways) {
-  paced_teams(s, {RowsKernel::kRowTeam, threads, threads, s.lanes}, 8, 2, ways);
+  add_teams(s, {{RowsKernel::kRowTeam, threads, threads, s.lanes}}, 8, 2, ways);
 }
 void row_whole(const Sizes& s, int threads, std::vector<RowsWay>& ways) {
   team(s, {RowsKernel::kRowWhole, threads, threads, s.lanes}, 8, 2, ways);
 }
 
 // `across` words of a row in a piece.
-void column_team(const Sizes& s, int threads, int across, std::vector<RowsWay>& ways) {
-  paced_teams(s, {RowsKernel::kColumnTeam, threads, across, 4 / s.bytes}, 32, 8, ways);
+void column_teams(const Sizes& s, int threads, std::initializer_list<int> across,
+                  std::vector<RowsWay>& ways) {
+  std::vector<RowsShape> shapes;
+  for (int words : across) {
+    shapes.push_back({RowsKernel::kColumnTeam, threads, words, 4 / s.bytes});
+  }
+  add_teams(s, shapes, 32, 8, ways);
 }
 // As many as let a block have whole columns.
 void column_whole(const Sizes& s, int threads, std::vector<RowsWay>& ways) {
@@ -387,17 +400,14 @@ void reduced_columns(const Sizes& s, int ahead, std::vector<RowsWay>& ways) {
 std::vector<RowsWay> column_ways(const Sizes& s, int ahead) {
   std::vector<RowsWay> ways;
   bool divisible = !s.twice && !s.applies;
-  bool teams = s.large() && s.length >= kTeamColumn;
-  if (teams) column_whole(s, 512, ways);
-  if (teams) column_team(s, 512, 16, ways);
-  if (teams) column_team(s, 512, 32, ways);
+  bool long_ones = s.large() && s.length >= kTeamColumn;
+  if (long_ones) column_whole(s, 512, ways);
+  if (long_ones) column_teams(s, 512, {16, 32}, ways);
   if (s.large() && s.applies) column_clusters(s, 2, ways);
   if (s.large() && (s.applies || s.twice)) columns_held(s, ways);
   // Shorter ones leave blocks less to compute while pieces are on their way.
-  bool short_teams = s.large() && !teams && s.length >= kTeamColumn / 4;
-  for (int across : {32, 16}) {
-    if (short_teams) column_team(s, 512, across, ways);
-  }
+  bool short_ones = s.large() && !long_ones && s.length >= kTeamColumn / 4;
+  if (short_ones) column_teams(s, 512, {32, 16}, ways);
   if (s.large() && divisible && ahead > 1) reduced_columns(s, ahead, ways);
   int64_t vectors = std::max<int64_t>(1, divide_up(s.rows, s.lanes));
   for (int threads : {256, 512, 128}) {
@@ -416,9 +426,9 @@ std::vector<RowsWay> column_ways(const Sizes& s, int ahead) {
   columns_held(s, ways);
   if (!divisible) column_clusters(s, 5, ways);
   if (divisible && ahead > 1) reduced_columns(s, ahead, ways);
-  if (!teams) column_team(s, 64, 16, ways);
-  if (!teams) column_team(s, 128, 32, ways);
-  if (!teams) column_whole(s, 128, ways);
+  if (!long_ones) column_teams(s, 64, {16}, ways);
+  if (!long_ones) column_teams(s, 128, {32}, ways);
+  if (!long_ones) column_whole(s, 128, ways);
   return ways;
 }
 
