@@ -61,6 +61,17 @@ __device__ inline float exp2_or_zero(float x) {
 #endif
 }
 
+// 1 / x to a unit in the last place, for x that is neither tiny nor huge.
+__device__ inline float quick_reciprocal(float x) {
+#ifdef REDLINE_EMULATED
+  return 1.0f / x;
+#else
+  float r;
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(x));
+  return r;
+#endif
+}
+
 // Not joined with a sum.
 __device__ inline float rounded_product(float x, float y) {
 #ifdef REDLINE_EMULATED

@@ -2,10 +2,10 @@
 // Reductions of rows, and what is computed of each element with its row's statistics.
 //
 // An Op has: Value, the type of elements; First with first(), add(state, x, k) and merge_first(a,
-// b); settle(first, count); when kTwice, a second state that is summed of transform(x, first), with
-// Second, second(), add_second(state, y) and merge_second(a, b); stat(first, second, count).
-// kUnroll: how many reads a loop keeps in flight. With kInPlace, store gets transform(x, first)
-// instead of x. kApplies: store is called at all.
+// b); settle(first, count), and about(first, count), which is nearly that; when kTwice, a second
+// state that is summed of transform(x, first), with Second, second(), add_second(state, y) and
+// merge_second(a, b); stat(first, second, count). kUnroll: how many reads a loop keeps in flight.
+// With kInPlace, store gets transform(x, first) instead of x. kApplies: store is called at all.
 //
 // load(row, k, x) reads L elements from k on; done(row, stat) stores what a row has one of;
 // store(row, k, x, stat) stores what each element gives. fetch(row, k, raw) and open(raw, x) are

@@ -83,7 +83,7 @@ __device__ inline void add_moved(typename Op::Second& to, const typename Op::Fir
                                  const typename Op::Second& second, const typename Op::First& all,
                                  idx count) {
   if (count == 0) return;
-  to = Op::merge_second(to, Op::moved(second, Op::settle(first, count), all, count));
+  to = Op::merge_second(to, Op::moved(second, Op::about(first, count), all, count));
 }
 
 // `number` of them, for `count` who arrive.
@@ -108,7 +108,7 @@ __device__ inline void join(typename Op::First& first, typename Op::Second& seco
   const typename Op::First own = first;
   first = Op::merge_first(own, others);
   if constexpr (Op::kTwice) {
-    const typename Op::First all = Op::settle(first, count + others_count);
+    const typename Op::First all = Op::about(first, count + others_count);
     typename Op::Second sum = Op::second();
     add_moved<Op>(sum, own, second, all, count);
     add_moved<Op>(sum, others, others_second, all, others_count);
@@ -135,7 +135,15 @@ template <int ACROSS, class Op, int STATES>
 __device__ inline void merge_lanes(Known<Op, STATES>& known, idx all) {
   if constexpr (ACROSS == 1 && STATES == 1) {
     // All are moved at once, to what is known of the whole warp.
-    merge_parts<Op, 32>(known.first[0], known.second[0], known.count, all);
+    const typename Op::First own = Op::about(known.first[0], known.count);
+    known.first[0] = warp_merge<32>(known.first[0], RowMerge<Op>());
+    if constexpr (Op::kTwice) {
+      typename Op::Second moved = Op::second();
+      if (known.count > 0) {
+        moved = Op::moved(known.second[0], own, Op::about(known.first[0], all), known.count);
+      }
+      known.second[0] = warp_merge<32>(moved, RowMerge<Op>());
+    }
   } else {
     join_lanes(known, ACROSS);
   }
@@ -159,7 +167,7 @@ __device__ inline void add_box(Known<Op, STATES>& known, Raw (&raw)[ALL], int fr
   if constexpr (Op::kTwice) {
 #pragma unroll
     for (int l = 0; l < STATES; ++l) {
-      all[l] = Op::settle(first[l], count);
+      all[l] = Op::about(first[l], count);
       typename Op::Second moved = Op::second();
       add_moved<Op>(moved, known.first[l], known.second[l], all[l], known.count);
       known.second[l] = moved;
@@ -512,7 +520,7 @@ struct Team {
       first = Op::merge_first(first, shared.first[side][warp][column]);
     }
     if constexpr (Op::kTwice) {
-      const First all = Op::settle(first, geometry.elements(at.part));
+      const First all = Op::about(first, geometry.elements(at.part));
 #pragma unroll
       for (int warp = 0; warp < kWarps; ++warp) {
         add_moved<Op>(second, shared.first[side][warp][column], shared.second[side][warp][column],
@@ -585,7 +593,7 @@ struct Team {
       if constexpr (Op::kTwice) {
 #pragma unroll
         for (int l = 0; l < kHeard; ++l) {
-          const First all = Op::settle(known.first[l], known.count);
+          const First all = Op::about(known.first[l], known.count);
           Second sum = Op::second();
           add_moved<Op>(sum, before[l], known.second[l], all, count);
 #pragma unroll

@@ -99,7 +99,14 @@ std::string reduced(std::string_view op, DType source, const std::string& type) 
 std::string identity_transform() {
   return function("Work transform(Value x, const First&)", "return (Work)x;");
 }
-std::string keep_first() { return function("First settle(First first, i64)", "return first;"); }
+// Like "settle", for what is said of parts: nearly that, always the same, and soon.
+std::string about(const std::string& body) {
+  return function("First about(const First& first, i64 n)", body);
+}
+std::string keep_first() {
+  return function("First settle(First first, i64)", "return first;") +
+         about("return settle(first, n);");
+}
 std::string no_second() {
   return "  struct Second { int unused; };\n" + function("Second second()", "return {0};") +
          function("void add_second(Second&, Work)", "") +
@@ -136,6 +143,7 @@ std::string reduction(std::string_view op, DType source, const std::string& type
          // Infinite ones are not subtracted.
          function("First settle(First first, i64)",
                   str_cat("return {first.v - first.v == 0 ? first.v : ", type, "(0)};")) +
+         about("return settle(first, n);") +
          function("Work transform(Value x, const First& first)", "return exp((Work)x - first.v);") +
          state("Second", type, sum_of(type, "v"), true) +
          // A part of none but -inf has a sum of 0.
@@ -191,6 +199,8 @@ std::string centred(const std::string& type, const std::string& scale) {
   return state("First", type, sum_of(type, "v"), false) +
          function("First settle(First first, i64 n)",
                   str_cat("return {first.v / (", type, ")n};")) +
+         about(type == "float" ? "return {first.v * quick_reciprocal((float)n)};"
+                               : "return settle(first, n);") +
          function("Work transform(Value x, const First& first)", "return x - first.v;") +
          state("Second", type, sum_of(type, "v * v"), true) +
          moved(str_cat("s.v + (from.v - to.v) * (from.v - to.v) * (", type, ")n")) +
@@ -286,7 +296,7 @@ RowOp write_row_op(const BodyNode& anchor, DType source, bool applies, bool raw)
 
 std::string row_result(const BodyNode& anchor, size_t number, DType source, const std::string& x,
                        const std::string& stat, const std::string& k, const std::string& weight,
-                       const std::string& bias) {
+                       bool small, const std::string& bias) {
   std::string_view op = anchor.op->name;
   std::string type = float_of(source);
   if (op.starts_with("arg_")) return stat + ".place";
@@ -301,7 +311,12 @@ std::string row_result(const BodyNode& anchor, size_t number, DType source, cons
   }
   if (op == "mean_variance_norm") return str_cat(x, " / ", stat, ".scale");
   std::string result = str_cat(x, " * ", stat, ".scale");
-  if (!weight.empty()) result += " * " + weight;
+  if (!weight.empty() && small) {
+    // Where it is the weight of a whole access that is multiplied once.
+    result = str_cat(x, " * (", stat, ".scale * ", weight, ")");
+  } else if (!weight.empty()) {
+    result += " * " + weight;
+  }
   return bias.empty() ? result : str_cat(result, " + ", bias);
 }
 

@@ -18,9 +18,10 @@ struct RowOp {
 RowOp write_row_op(const BodyNode& anchor, DType source, bool applies, bool raw);
 
 // The anchor's output `number` of an element or of a row. `x` is the element as store() gets it,
-// `stat` its row's, `k` its place in the row; `weight` and `bias` are "" when there are none.
+// `stat` its row's, `k` its place in the row; `weight`, which is `small` if no scale makes it leave
+// the range of float, and `bias` are "" when there are none.
 std::string row_result(const BodyNode& anchor, size_t number, DType source, const std::string& x,
                        const std::string& stat, const std::string& k, const std::string& weight,
-                       const std::string& bias);
+                       bool small, const std::string& bias);
 
 }  // namespace redline

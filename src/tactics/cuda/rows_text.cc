@@ -234,6 +234,14 @@ class RowsWriter {
     return op.ends_with("_norm") && op != "lp_norm" && op != "mean_variance_norm";
   }
 
+  // A scale is below 1e23, and no element of f16 above 1e5.
+  bool has_small_weight() const {
+    if (!has_parameters() || anchor().inputs.size() < 2) return false;
+    int v = anchor().inputs[1];
+    return v >= 0 && v < writer_.body().num_inputs &&
+           problem_.inputs[static_cast<size_t>(v)].dtype == DType::kFloat16;
+  }
+
   // Binds what is known of an element: the anchor's results and the source.
   Status bind(int lane, const std::string& k, const ElementIndex& at, bool parameters) {
     std::string stat = str_cat("stat[", in_columns() ? lane : 0, "]");
@@ -250,7 +258,7 @@ class RowsWriter {
       writer_.bind(anchor_value() + i,
                    str_cat("(",
                            row_result(anchor(), static_cast<size_t>(i), source_type(), y, stat,
-                                      place, weight, bias),
+                                      place, weight, has_small_weight(), bias),
                            ")"));
     }
     return {};

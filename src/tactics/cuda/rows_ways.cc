@@ -180,10 +180,17 @@ void column_clusters(const Sizes& s, size_t most, std::vector<RowsWay>& ways) {
 }
 
 // Pieces of up to `groups` accesses of a thread, which come in boxes of `box`. A block has as many
-// of a row at once as shape.rows says.
-void team(const Sizes& s, RowsShape shape, int groups, int box, std::vector<RowsWay>& ways) {
+// of a row at once as shape.rows says. `even`: as many parts as take no more rounds of all blocks.
+void team(const Sizes& s, RowsShape shape, int groups, int box, std::vector<RowsWay>& ways,
+          bool even = false) {
   shape.groups = groups;
   int64_t parts = divide_up(s.length, longest_of_team(shape) * shape.rows) * shape.rows;
+  if (even) {
+    int64_t rounds = divide_up(s.rows * parts, kMultiprocessors);
+    int64_t most = rounds * kMultiprocessors / std::max<int64_t>(1, s.rows);
+    if (most <= parts) return;
+    parts = most;
+  }
   if (!s.teams || parts > std::min(kMostTeam, kMultiprocessors)) return;
   shape.groups = box;
   while (parts * longest_of_team(shape) < s.length) shape.groups += box;
@@ -192,19 +199,27 @@ void team(const Sizes& s, RowsShape shape, int groups, int box, std::vector<Rows
 }
 
 // Of each shape pieces of `groups` accesses of a thread, of which a block has one of a row at once,
-// or two, or smaller ones, of which it holds more; and with more boxes on their way for faster
-// memory.
+// or two, or smaller ones, of which it holds more, also of as many as let all blocks have the same
+// to do; and with more boxes on their way for faster memory.
 void add_teams(const Sizes& s, const std::vector<RowsShape>& shapes, int groups, int box,
                std::vector<RowsWay>& ways) {
   struct Variant {
     int pieces, rows, pace;
+    bool even = false;
   };
-  for (Variant variant :
-       {Variant{1, 1, 0}, {2, 1, 0}, {1, 1, 4}, {2, 1, 4}, {1, 2, 0}, {1, 2, 3}, {2, 2, 3}}) {
+  for (Variant variant : {Variant{1, 1, 0},
+                          {2, 1, 0},
+                          {2, 1, 0, true},
+                          {1, 1, 4},
+                          {2, 1, 4},
+                          {1, 2, 0},
+                          {1, 2, 3},
+                          {2, 2, 3}}) {
     for (RowsShape shape : shapes) {
+      if (variant.even && in_team_columns(shape.kernel)) continue;
       shape.rows = variant.rows;
       shape.pace = variant.pace;
-      team(s, shape, groups / variant.pieces, box, ways);
+      team(s, shape, groups / variant.pieces, box, ways, variant.even);
     }
   }
 }
