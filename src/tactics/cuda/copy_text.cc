@@ -145,22 +145,21 @@ class CopyText {
   std::string gathered_case(size_t walked, const Sizes& own, const Sizes& other, const Sizes& shift,
                             size_t from, size_t to) const {
     bool words = in_words(own, other);
-    int step = words ? 4 / boxes_.bytes : 1;
+    int step = words ? in_word() : 1;
     std::string name = str_cat("groups", walked);
     SizeText count = sizes_.size(name);
     size_t last = own.size() - 1;
     std::string each =
         str_cat("#pragma unroll\n  for (int u = 0; u < ", knobs_.unroll, "; ++u) {\n");
-    std::string text =
-        str_cat(words ? words_held() : held(type_, lanes_), "  const idx total = rows * idx(",
-                count, ");\n", each, "    const idx at = (first + u * ", knobs_.threads, ") * ",
-                lanes_, ";\n    place[u] = at < total ? at : -1;\n",
-                "    if (at >= total) continue;\n    const idx row = ", sizes_.divided("at", name),
-                ";\n    idx rest = at - row * idx(", count, ");\n", coordinates(walked, 1, false),
-                "      idx source = row * idx(", count_of(other), ")", place_of(other, shift),
-                ";\n#pragma unroll\n    for (int lane = 0; lane < ", lanes_, "; lane += ", step,
-                ") {\n      const bool there = at + lane < total");
-    for (size_t axis = 0; boxes_.fill && axis < last; ++axis) text += inside_along(axis);
+    std::string text = str_cat(
+        words ? words_held() : held(type_, lanes_), "  const idx total = rows * idx(", count,
+        ");\n", each, "    const idx at = (first + u * ", knobs_.threads, ") * ", lanes_,
+        ";\n    place[u] = at < total ? at : -1;\n",
+        "    if (at >= total) continue;\n    const idx row = ", sizes_.divided("at", name),
+        ";\n    idx rest = at - row * idx(", count, ");\n", coordinates(walked, 1, false),
+        "      idx source = row * idx(", count_of(other), ")", place_of(other, shift),
+        ";\n#pragma unroll\n    for (int lane = 0; lane < ", lanes_, "; lane += ", step,
+        ") {\n      const bool there = at + lane < total", boxes_.fill ? inside_test(last) : "");
     text += str_cat(";\n", words ? read_words(own, from) : read_element(from),
                     "      source += ", step, ";\n");
     SizeText stride(1);
@@ -184,29 +183,31 @@ class CopyText {
         boxes_.fill ? " else {\n        held[u].element[lane] = value;\n      }\n" : "\n");
   }
 
+  // Elements of a unit.
+  int in_word() const { return unit_.bytes / boxes_.bytes; }
   // Whether no word of the result is of two rows, and none of the source reaches behind it.
   bool in_words(const Sizes& own, const Sizes& other) const {
-    int64_t word = 4 / boxes_.bytes;
+    int64_t word = in_word();
     SizeText all = count_of(other);
     const Dims& dims = problem_.outputs[0].dims;
     for (size_t axis = 0; axis < boxes_.row_axes; ++axis) {
       if (dims[axis] != kDynamicDim) all = all * SizeText(dims[axis]);
     }
-    return word > 1 && lanes_ % word == 0 && own.back().known && *own.back().known % word == 0 &&
-           all.known && *all.known % word == 0;
+    return word > 1 && own.back().known && *own.back().known % word == 0 && all.known &&
+           *all.known % word == 0;
   }
   // Of the source, those in which words of the result begin and, where the next does not begin in
   // it, those behind them.
   std::string words_held() const {
-    int words = lanes_ * boxes_.bytes / 4;
-    std::string size = str_cat("[", knobs_.unroll, "][", words, "]");
-    return str_cat(held("u32", words), "  u32 low", size, " = {}, high", size, " = {}, wanted",
-                   size, " = {};\n  int bits", size, ";\n  bool alone", size, ";\n");
+    std::string size = str_cat("[", knobs_.unroll, "][", unit_.count, "]");
+    return str_cat(held(unit_.type, unit_.count), "  u32 low", size, " = {}, high", size,
+                   " = {}, wanted", size, " = {};\n  int bits", size, ";\n  bool alone", size,
+                   ";\n");
   }
   // Statements that read what begins at `source`, of which what is no piece of a padded result is
   // not wanted.
   std::string read_words(const Sizes& own, size_t from) const {
-    int word = 4 / boxes_.bytes;
+    int word = in_word();
     size_t last = own.size() - 1;
     // Whether a word that begins `ahead` of the result's has something of the piece.
     auto in_piece = [&](const char* ahead) {
@@ -230,7 +231,7 @@ class CopyText {
   }
   // Statements that make held[u] of them.
   std::string shifted_words() const {
-    int words = lanes_ * boxes_.bytes / 4;
+    int words = unit_.count;
     return str_cat(boxes_.fill ? filled() : "", "#pragma unroll\n    for (int w = 0; w < ", words,
                    "; ++w) {\n      const u32 next = alone[u][w] ? high[u][w] : low[u][(w + 1) % ",
                    words, "];\n      const u32 word = shifted_word(low[u][w], next, bits[u][w]);\n",
@@ -241,10 +242,10 @@ class CopyText {
                    "    }\n");
   }
 
-  // Whether c0, c1, ... are in the piece of a padded result.
-  std::string inside_test() const {
+  // Whether the first of c0, c1, ... are in the piece of a padded result.
+  std::string inside_test(size_t axes) const {
     std::string text;
-    for (size_t axis = 0; axis < whole_.size(); ++axis) text += inside_along(axis);
+    for (size_t axis = 0; axis < axes; ++axis) text += inside_along(axis);
     return text;
   }
   std::string inside_along(size_t axis, std::string_view behind = "") const {
@@ -285,9 +286,9 @@ class CopyText {
     std::string inside = coordinates(0, lanes_);
     std::string place =
         str_cat("row * idx(", count_of(piece.size), ")", place_of(piece.size, shift));
-    inside +=
-        str_cat("      if (true", inside_test(), ") {\n        held[u] = ", load(0, place),
-                "      } else {\n", filled(), "      }\n      place[u] = group * ", lanes_, ";\n");
+    inside += str_cat("      if (true", inside_test(whole_.size()),
+                      ") {\n        held[u] = ", load(0, place), "      } else {\n", filled(),
+                      "      }\n      place[u] = group * ", lanes_, ";\n");
     return text + each_group(0, inside, 0);
   }
 

@@ -100,12 +100,11 @@ std::string identity_transform() {
   return function("Work transform(Value x, const First&)", "return (Work)x;");
 }
 // Like "settle", for what is said of parts: nearly that, always the same, and soon.
-std::string about(const std::string& body) {
+std::string about(const std::string& body = "return settle(first, n);") {
   return function("First about(const First& first, i64 n)", body);
 }
 std::string keep_first() {
-  return function("First settle(First first, i64)", "return first;") +
-         about("return settle(first, n);");
+  return function("First settle(First first, i64)", "return first;") + about();
 }
 std::string no_second() {
   return "  struct Second { int unused; };\n" + function("Second second()", "return {0};") +
@@ -143,7 +142,7 @@ std::string reduction(std::string_view op, DType source, const std::string& type
          // Infinite ones are not subtracted.
          function("First settle(First first, i64)",
                   str_cat("return {first.v - first.v == 0 ? first.v : ", type, "(0)};")) +
-         about("return settle(first, n);") +
+         about() +
          function("Work transform(Value x, const First& first)", "return exp((Work)x - first.v);") +
          state("Second", type, sum_of(type, "v"), true) +
          // A part of none but -inf has a sum of 0.
@@ -199,8 +198,7 @@ std::string centred(const std::string& type, const std::string& scale) {
   return state("First", type, sum_of(type, "v"), false) +
          function("First settle(First first, i64 n)",
                   str_cat("return {first.v / (", type, ")n};")) +
-         about(type == "float" ? "return {first.v * quick_reciprocal((float)n)};"
-                               : "return settle(first, n);") +
+         (type == "float" ? about("return {first.v * quick_reciprocal((float)n)};") : about()) +
          function("Work transform(Value x, const First& first)", "return x - first.v;") +
          state("Second", type, sum_of(type, "v * v"), true) +
          moved(str_cat("s.v + (from.v - to.v) * (from.v - to.v) * (", type, ")n")) +
