@@ -189,18 +189,18 @@ def inspected(name, arguments, folder):
     """What the network's engine holds. Which kernels it would take does not matter."""
     import redline
 
-    path, target = folder / f"{name}.onnx", ""
+    target = ""
     if arguments.device == "cpu":
         import sized
 
+        path, target = folder / f"{name}.onnx", "sm_90a"
         part.fix_sizes(sized.load(name, folder).path, {"batch": 2, "seq": 16}, path)
-        target = "sm_90a"
     else:
         import networks
         import run_gpu
 
         module, make_inputs = networks.make(name)
-        run_gpu.export(module, make_inputs(), path)
+        path = run_gpu.Network(module, make_inputs(), folder).export()
     return redline.inspect(redline.build(path, device="cuda", target=target, precision="fp16", opt_level=1, tuning_database=False))
 
 
